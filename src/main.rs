@@ -1,0 +1,2 @@
+//! jitgate: just-in-time access gate.
+fn main() {}

@@ -1,0 +1,100 @@
+//! A grant: one principal, one task, explicit permissions, a short half-open window. Immutable: narrowing or extending makes
+//! another grant (law 8).
+
+use crate::model::scope::Scope;
+use crate::model::{GrantId, Revision, SpiffeId, TaskId, Time};
+use serde::{Deserialize, Serialize};
+
+pub use crate::model::scope::conditions::{Conditions, TimeWindow};
+pub use crate::model::scope::limits::{Limits, Rate};
+
+/// A grant as it was decided. It is live at `now` when `not_before <= now < expires_at` and it has not been ended.
+///
+/// JSON form: the contract's `id principal task scope not_before expires_at revision` and, where set, `conditions` and
+/// `limits`; an unknown member is refused (law 1).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Grant {
+    /// Its identifier.
+    pub id: GrantId,
+    /// The one workload that it is for.
+    pub principal: SpiffeId,
+    /// The unit of work that it is for.
+    pub task: TaskId,
+    /// What it permits; never empty.
+    pub scope: Scope,
+    /// First point in time at which it permits.
+    pub not_before: Time,
+    /// First point in time at which it no longer permits.
+    pub expires_at: Time,
+    /// What must hold at each request.
+    #[serde(default, skip_serializing_if = "Conditions::is_unconditional")]
+    pub conditions: Conditions,
+    /// How much it permits.
+    #[serde(default, skip_serializing_if = "Limits::is_unlimited")]
+    pub limits: Limits,
+    /// Revision of the event that issued it.
+    pub revision: Revision,
+}
+
+impl Grant {
+    /// Whether `now` lies in the half-open window `[not_before, expires_at)`.
+    #[must_use]
+    pub fn covers(&self, now: Time) -> bool {
+        self.not_before <= now && now < self.expires_at
+    }
+}
+
+/// Why a grant ended. Closed: each is a value of `jitgate_streams_cut_total{cause}` and of the audit trail.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[repr(u8)]
+pub enum EndCause {
+    /// Its window closed.
+    Expired = 1,
+    /// Somebody revoked it.
+    Revoked = 2,
+    /// Its task was reported done.
+    TaskDone = 3,
+    /// Its task was reported failed.
+    TaskFailed = 4,
+    /// It was not used for its idle timeout.
+    Idle = 5,
+    /// A limit over its whole life (bytes) was used up.
+    Limit = 6,
+    /// A snapshot no longer listed it, or a restored log began a new epoch.
+    Superseded = 7,
+}
+
+impl EndCause {
+    /// Every cause, for metrics that name each once.
+    pub const ALL: [Self; 7] = [
+        Self::Expired,
+        Self::Revoked,
+        Self::TaskDone,
+        Self::TaskFailed,
+        Self::Idle,
+        Self::Limit,
+        Self::Superseded,
+    ];
+
+    /// The name used in metrics, audit lines and JSON.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Expired => "expired",
+            Self::Revoked => "revoked",
+            Self::TaskDone => "task_done",
+            Self::TaskFailed => "task_failed",
+            Self::Idle => "idle",
+            Self::Limit => "limit",
+            Self::Superseded => "superseded",
+        }
+    }
+
+    /// From the discriminant, for the wire.
+    #[must_use]
+    pub fn from_u8(value: u8) -> Option<Self> {
+        Self::ALL.into_iter().find(|cause| *cause as u8 == value)
+    }
+}

@@ -1,0 +1,25 @@
+//! The vocabulary: what a principal, a scope, a grant and an event *are*.
+//!
+//! Everything here is a value. Nothing here reads a clock, opens a socket or knows tokio; whatever was constructed is
+//! valid, because the only way in is a parser that refuses ([`std::str::FromStr`], `TryFrom`, serde).
+
+pub mod delta;
+pub mod deny;
+pub mod event;
+pub mod grant;
+pub mod id;
+pub mod name;
+pub mod principal;
+pub mod revision;
+pub mod scope;
+pub mod time;
+
+pub use delta::{Change, Delta};
+pub use deny::DenyReason;
+pub use grant::{EndCause, Grant};
+pub use id::{GrantId, RequestId, RevocationId};
+pub use name::{ProxyName, ServiceName, TaskId};
+pub use principal::SpiffeId;
+pub use revision::{Epoch, LogId, Revision};
+pub use scope::{Permission, Scope};
+pub use time::{Time, Ttl};

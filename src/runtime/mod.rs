@@ -1,0 +1,3 @@
+//! What every half of the program stands on: clocks, draining, metrics, telemetry, the admin listener.
+
+pub mod clock;
