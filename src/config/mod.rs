@@ -1,1 +1,39 @@
-//! (filled next)
+//! Configuration: a TOML file on one side, values that are usable as they are on the other.
+//!
+//! Owns: the names of the keys, their defaults (the constants and `Default`s of [`proxy`], [`control`] and [`limits`]; nowhere
+//! else), and error messages that name file, line, key and remedy, all of them at once. Refuses to know: what the values are
+//! used for; it opens no file but the configuration itself and reads no environment.
+//!
+//! Invariants: a value of these types was checked; there is no later `validate()`. A relative path is resolved against the
+//! folder of the file it stands in. No list is ever empty where an empty list could be read as "all".
+
+pub mod control;
+pub mod limits;
+pub mod proxy;
+pub mod service;
+
+pub use control::{ControlConfig, Person, Role, Store};
+pub use limits::{Ceilings, Limits};
+pub use proxy::{AuditConfig, AuditTarget, ControlLink, DenialBudget, Endpoint, ProxyConfig, TlsConfig};
+pub use service::{HostHeader, Protocol, ServiceConfig, Transport, Upstream};
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+/// Where a certificate chain and its key are. PEM; the key's mode must be 0600 or stricter.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct IdentityFiles {
+    /// The chain, leaf first.
+    pub certificate: PathBuf,
+    /// The private key of the leaf.
+    pub key: PathBuf,
+}
+
+/// Whom to trust: a bundle for each trust domain, never none, and revocation lists.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TrustFiles {
+    /// Trust domain to the PEM file with its CA certificates.
+    pub bundles: BTreeMap<String, PathBuf>,
+    /// CRL files, PEM. Where there is one, a certificate of unknown status is refused.
+    pub crls: Vec<PathBuf>,
+}

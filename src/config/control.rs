@@ -1,0 +1,99 @@
+//! The control plane's half of a configuration.
+
+use crate::config::{IdentityFiles, TrustFiles};
+use crate::model::{SpiffeId, Ttl};
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Everything that a control plane is told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ControlConfig {
+    /// Where the API and the control channel are served.
+    pub listen: SocketAddr,
+    /// Where metrics and health are served; absent: nowhere (beside a proxy in one process, that one's listener serves both).
+    pub admin_listen: Option<SocketAddr>,
+    /// Where the event log is.
+    pub store: Store,
+    /// How long a proxy may enforce from its table after it last asked; 1 s to 60 s.
+    pub lease: Duration,
+    /// How far the clocks of a proxy and the control plane may run apart within one lease; part of `effective_by`.
+    pub clock_drift: Duration,
+    /// The longest window that a grant may have.
+    pub max_ttl: Ttl,
+    /// How long a drain may take before what is left is cut.
+    pub drain_timeout: Duration,
+    /// Who it is.
+    pub identity: IdentityFiles,
+    /// Whom it trusts.
+    pub trust: TrustFiles,
+    /// Roles by identity. Who is not listed has none and sees only what names it.
+    pub roles: BTreeMap<SpiffeId, BTreeSet<Role>>,
+    /// Which identities belong to one human; no identity belongs to two.
+    pub people: Box<[Person]>,
+}
+
+/// Where the event log is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Store {
+    /// In a SQLite file.
+    Sqlite(PathBuf),
+}
+
+/// The identities of one human.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Person {
+    /// Who.
+    pub name: String,
+    /// The identities; never empty.
+    pub identities: BTreeSet<SpiffeId>,
+}
+
+/// What an identity may do at the control plane.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Role {
+    /// Reads everything.
+    Viewer,
+    /// Decides on access requests.
+    Approver,
+    /// Revokes, locks down.
+    Security,
+    /// Grants directly, configures.
+    Admin,
+    /// Asks on behalf of agents that it orchestrates.
+    Broker,
+    /// Subscribes to grants and acknowledges; for enforcement points only.
+    Proxy,
+}
+
+impl Role {
+    /// Every role.
+    pub const ALL: [Self; 6] =
+        [Self::Viewer, Self::Approver, Self::Security, Self::Admin, Self::Broker, Self::Proxy];
+
+    /// The name in the configuration.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Viewer => "viewer",
+            Self::Approver => "approver",
+            Self::Security => "security",
+            Self::Admin => "admin",
+            Self::Broker => "broker",
+            Self::Proxy => "proxy",
+        }
+    }
+}
+
+impl std::str::FromStr for Role {
+    type Err = RoleError;
+    fn from_str(text: &str) -> Result<Self, RoleError> {
+        Self::ALL.into_iter().find(|role| role.as_str() == text).ok_or(RoleError)
+    }
+}
+
+/// Why a text is not a role.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("not a role: expected `viewer`, `approver`, `security`, `admin`, `broker` or `proxy`")]
+pub struct RoleError;

@@ -1,0 +1,135 @@
+//! The proxy's half of a configuration.
+
+use crate::config::{Ceilings, IdentityFiles, Limits, ServiceConfig, TrustFiles};
+use crate::model::{ProxyName, SpiffeId};
+use std::fmt;
+use std::net::SocketAddr;
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Everything that a proxy is told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ProxyConfig {
+    /// Its name in audit lines and receipts; absent: the last part of its SPIFFE ID.
+    pub name: Option<ProxyName>,
+    /// Where callers connect; never empty. Beside these, services may have listeners of their own.
+    pub listen: Box<[SocketAddr]>,
+    /// Where metrics and health are served.
+    pub admin_listen: SocketAddr,
+    /// Threads; absent: one for each core.
+    pub workers: Option<NonZeroUsize>,
+    /// How long a drain may take before what is left is cut.
+    pub drain_timeout: Duration,
+    /// `NAME.<domain>` selects service NAME; lower case.
+    pub domains: Box<[String]>,
+    /// Who it is.
+    pub identity: IdentityFiles,
+    /// Whom it trusts.
+    pub trust: TrustFiles,
+    /// What it allows in TLS.
+    pub tls: TlsConfig,
+    /// Where its grants come from.
+    pub control: ControlLink,
+    /// Where its audit trail goes.
+    pub audit: AuditConfig,
+    /// What it puts up with.
+    pub limits: Limits,
+    /// What no grant passes.
+    pub ceilings: Ceilings,
+    /// What it protects; never empty, names and hosts unique.
+    pub services: Box<[ServiceConfig]>,
+}
+
+/// What is allowed in TLS beyond the strict default (TLS 1.3 only, every connection a full handshake).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct TlsConfig {
+    /// Also TLS 1.2.
+    pub tls12: bool,
+    /// Session resumption by tickets.
+    pub resumption: bool,
+}
+
+/// Where a proxy's grants come from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ControlLink {
+    /// The control plane's addresses, tried in turn; never empty.
+    pub endpoints: Box<[Endpoint]>,
+    /// The one identity that a control plane must prove.
+    pub identity: SpiffeId,
+}
+
+/// An address of the control plane: `https://HOST:PORT`.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Endpoint {
+    /// Host name or IP address; an IPv6 address without its brackets.
+    pub host: String,
+    /// Port.
+    pub port: u16,
+}
+
+impl fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (open, close) = if self.host.contains(':') { ("[", "]") } else { ("", "") };
+        write!(f, "https://{open}{}{close}:{}", self.host, self.port)
+    }
+}
+
+impl From<SocketAddr> for Endpoint {
+    fn from(address: SocketAddr) -> Self {
+        Self { host: address.ip().to_string(), port: address.port() }
+    }
+}
+
+/// Where the audit trail goes, and how much may wait to be written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AuditConfig {
+    /// Where.
+    pub target: AuditTarget,
+    /// A file is rotated when it has grown beyond this.
+    pub rotate_bytes: u64,
+    /// A file is rotated when it is older than this.
+    pub rotate_every: Duration,
+    /// Lines that may wait to be written; further requests are refused.
+    pub queue_lines: usize,
+    /// Lines for refused handshakes and denials, above which they are summarised.
+    pub denials: DenialBudget,
+}
+
+impl AuditConfig {
+    /// The default: to `target`, rotated at 256 MiB and daily, 65,536 lines waiting at most.
+    #[must_use]
+    pub fn to(target: AuditTarget) -> Self {
+        Self {
+            target,
+            rotate_bytes: 256 * 1024 * 1024,
+            rotate_every: Duration::from_secs(24 * 3600),
+            queue_lines: 65_536,
+            denials: DenialBudget::default(),
+        }
+    }
+}
+
+/// Where the audit trail goes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AuditTarget {
+    /// To a file that is rotated.
+    File(PathBuf),
+    /// To standard output, for a collector.
+    Stdout,
+}
+
+/// How many lines a source may cause with denials and refused handshakes (law 7).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DenialBudget {
+    /// Sustained lines a second of all sources together.
+    pub lines_per_second: u32,
+    /// On top, at once.
+    pub burst: u32,
+}
+
+impl Default for DenialBudget {
+    fn default() -> Self {
+        Self { lines_per_second: 1_000, burst: 10_000 }
+    }
+}
