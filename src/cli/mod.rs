@@ -1,1 +1,2 @@
 //! (filled next)
+pub mod sample;
