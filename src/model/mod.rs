@@ -16,7 +16,7 @@ pub mod time;
 
 pub use delta::{Change, Delta};
 pub use deny::DenyReason;
-pub use grant::{EndCause, Grant};
+pub use grant::{EndCause, Grant, Limits};
 pub use id::{GrantId, RequestId, RevocationId};
 pub use name::{ProxyName, ServiceName, TaskId};
 pub use principal::SpiffeId;
