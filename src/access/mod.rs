@@ -1,6 +1,12 @@
 //! The decision: pure and synchronous.
 
+pub mod cell;
+pub mod decide;
 pub mod entry;
+pub mod lease;
+pub mod table;
+pub mod verdict;
+pub mod view;
 
 /// The primitives that `entry` is built on; `tests/race.rs` puts shuttle's in their place.
 mod sync {
@@ -8,4 +14,10 @@ mod sync {
     pub(crate) use std::sync::{Arc, Mutex, MutexGuard};
 }
 
+pub use cell::Cell;
+pub use decide::{Request, decide, decide_after};
 pub use entry::Entry;
+pub use lease::{Lease, Stale};
+pub use table::{Counts, Digest, Ended, GrantSet, Slot, Table, TableError};
+pub use verdict::{Denial, Permit, Verdict};
+pub use view::{Form, Unclear, View, host_label};
