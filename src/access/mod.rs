@@ -18,6 +18,6 @@ pub use cell::Cell;
 pub use decide::{Request, decide, decide_after};
 pub use entry::Entry;
 pub use lease::{Lease, Stale};
-pub use table::{Counts, Digest, Ended, GrantSet, Slot, Table, TableError};
+pub use table::{Counts, Ended, GrantSet, Slot, Table, TableError};
 pub use verdict::{Denial, Permit, Verdict};
 pub use view::{Form, Unclear, View, host_label};

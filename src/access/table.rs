@@ -2,7 +2,7 @@
 
 use super::cell::Cell;
 use crate::config::Ceilings;
-use crate::model::{Delta, EndCause, Epoch, Grant, GrantId, Revision, SpiffeId, Time};
+use crate::model::{Delta, Digest, EndCause, Epoch, Grant, GrantId, Revision, SpiffeId, Time};
 use arc_swap::{ArcSwap, Guard};
 use std::sync::Arc;
 
@@ -50,34 +50,6 @@ pub enum TableError {
         /// The snapshot's.
         offered: Epoch,
     },
-}
-
-/// A digest over the grants that the log has live: equal tables have equal digests, in whatever order they were built.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Digest(u128);
-
-impl Digest {
-    /// The value, for the wire.
-    #[must_use]
-    pub fn to_bits(self) -> u128 {
-        self.0
-    }
-
-    /// From the value of [`Self::to_bits`].
-    #[must_use]
-    pub fn from_bits(bits: u128) -> Self {
-        Self(bits)
-    }
-
-    /// Adds a grant.
-    pub fn add(&mut self, grant: GrantId, revision: Revision) {
-        let _ = (grant, revision);
-    }
-
-    /// Takes a grant out again.
-    pub fn remove(&mut self, grant: GrantId, revision: Revision) {
-        let _ = (grant, revision);
-    }
 }
 
 /// How much the table holds.

@@ -5,6 +5,7 @@
 
 pub mod delta;
 pub mod deny;
+pub mod digest;
 pub mod event;
 pub mod grant;
 pub mod id;
@@ -16,6 +17,7 @@ pub mod time;
 
 pub use delta::{Change, Delta};
 pub use deny::DenyReason;
+pub use digest::Digest;
 pub use grant::{EndCause, Grant, Limits};
 pub use id::{GrantId, RequestId, RevocationId};
 pub use name::{ProxyName, ServiceName, TaskId};
