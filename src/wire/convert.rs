@@ -115,8 +115,9 @@ impl TryFrom<raw::GrantUsage> for GrantUsage {
     fn try_from(usage: raw::GrantUsage) -> Result<Self, WireError> {
         Ok(Self {
             grant: grant_id(&usage.grant)?,
+            requests: usage.requests,
             bytes: usage.bytes,
-            last_used: Time::from_micros(usage.last_used),
+            running: usage.running,
         })
     }
 }
@@ -273,7 +274,12 @@ impl From<Position> for raw::Position {
 
 impl From<GrantUsage> for raw::GrantUsage {
     fn from(usage: GrantUsage) -> Self {
-        Self { grant: id_bytes(usage.grant), bytes: usage.bytes, last_used: usage.last_used.as_micros() }
+        Self {
+            grant: id_bytes(usage.grant),
+            requests: usage.requests,
+            bytes: usage.bytes,
+            running: usage.running,
+        }
     }
 }
 

@@ -60,7 +60,7 @@ pub enum Up {
     },
     /// Confirms that what was ended is gone.
     Ack(Ack),
-    /// What was used since the last report.
+    /// Grants that were used since the last report.
     Usage(Vec<GrantUsage>),
     /// Asks to set uses aside.
     ReserveUses {
@@ -91,15 +91,18 @@ pub struct Ack {
     pub streams_cut: u64,
 }
 
-/// What was used under one grant since the last report.
+/// What was used under one grant at this proxy: totals since it learned of the grant. Lower totals than before mean that the proxy
+/// was started anew.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct GrantUsage {
     /// Which grant.
     pub grant: GrantId,
+    /// Requests admitted.
+    pub requests: u64,
     /// Body bytes, both directions together.
     pub bytes: u64,
-    /// When it was used last, control time.
-    pub last_used: Time,
+    /// Streams that run now.
+    pub running: u64,
 }
 
 /// What a control plane sends.
