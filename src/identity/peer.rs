@@ -1,0 +1,98 @@
+//! The proof that a handshake was completed with a verified workload.
+//!
+//! Owns what the rest of the program may know of the caller. Invariant: the only constructor is called by
+//! [`super::Acceptor::accept`] with what the verifier of that very connection accepted; nothing else in the crate, and nothing
+//! outside it, can make one:
+//!
+//! ```compile_fail
+//! let forged = jitgate::identity::Peer { principal: "spiffe://jitgate.local/agent/demo".parse().unwrap() };
+//! ```
+
+use super::svid::Svid;
+use crate::model::{SpiffeId, Time};
+use aws_lc_rs::digest;
+use rustls::pki_types::CertificateDer;
+use std::fmt::Write as _;
+use std::sync::Arc;
+
+/// A workload that proved on this connection that it holds the key of its X.509-SVID. Not `Clone`: one connection, one peer.
+#[derive(Debug)]
+pub struct Peer {
+    principal: SpiffeId,
+    certificate_sha256: [u8; 32],
+    certificate_sha256_hex: Box<str>,
+    not_after: Time,
+    chain: Arc<[CertificateDer<'static>]>,
+}
+
+impl Peer {
+    /// From what was verified; see the module's invariant.
+    pub(super) fn new(svid: &Svid, chain: Arc<[CertificateDer<'static>]>) -> Self {
+        let leaf = chain.first().map_or(&[][..], |leaf| leaf.as_ref());
+        let mut certificate_sha256 = [0; 32];
+        certificate_sha256.copy_from_slice(digest::digest(&digest::SHA256, leaf).as_ref());
+        let mut hex = String::with_capacity(64);
+        for byte in certificate_sha256 {
+            // Writing to a String cannot fail.
+            let _ = write!(hex, "{byte:02x}");
+        }
+        Self {
+            principal: svid.principal().clone(),
+            certificate_sha256,
+            certificate_sha256_hex: hex.into(),
+            not_after: svid.not_after(),
+            chain,
+        }
+    }
+
+    /// Who it is.
+    #[must_use]
+    pub fn principal(&self) -> &SpiffeId {
+        &self.principal
+    }
+
+    /// SHA-256 of the leaf certificate's DER (the `x5t#S256` of RFC 8705, undecorated).
+    #[must_use]
+    pub fn certificate_sha256(&self) -> &[u8; 32] {
+        &self.certificate_sha256
+    }
+
+    /// The same, as 64 lower-case hexadecimal digits.
+    #[must_use]
+    pub fn certificate_sha256_hex(&self) -> &str {
+        &self.certificate_sha256_hex
+    }
+
+    /// The earliest end of validity in the verified chain, trust anchor included. The connection must not outlive it.
+    #[must_use]
+    pub fn not_after(&self) -> Time {
+        self.not_after
+    }
+
+    /// The presented chain, leaf first, for [`super::Trust::recheck`].
+    #[must_use]
+    pub fn chain(&self) -> &[CertificateDer<'static>] {
+        &self.chain
+    }
+
+    /// A peer for the unit tests of other modules, which are not about certificates.
+    #[cfg(test)]
+    pub(crate) fn for_tests(principal: &str, not_after: Time) -> Self {
+        let svid = Svid::for_tests(principal.parse().unwrap(), not_after);
+        Self::new(&svid, Arc::new([CertificateDer::from(principal.as_bytes().to_vec())]))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hex_is_the_digest_in_lower_case() {
+        let peer = Peer::for_tests("spiffe://d/a", Time::MAX);
+        assert_eq!(peer.certificate_sha256_hex().len(), 64);
+        let first = u8::from_str_radix(&peer.certificate_sha256_hex()[..2], 16).unwrap();
+        assert_eq!(first, peer.certificate_sha256()[0]);
+        assert_eq!(peer.certificate_sha256_hex(), peer.certificate_sha256_hex().to_lowercase());
+    }
+}
