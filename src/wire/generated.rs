@@ -78,20 +78,25 @@ pub struct Ack {
     #[prost(uint64, tag = "2")]
     pub streams_cut: u64,
 }
-/// What was used since the last report on this stream.
+/// Grants that were used since the last report.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Usage {
     #[prost(message, repeated, tag = "1")]
     pub grants: ::prost::alloc::vec::Vec<GrantUsage>,
 }
+/// Totals since the proxy learned of the grant; lower ones than before mean that the proxy was started anew.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct GrantUsage {
     #[prost(bytes = "bytes", tag = "1")]
     pub grant: ::prost::bytes::Bytes,
     #[prost(uint64, tag = "2")]
+    pub requests: u64,
+    /// Body bytes, both directions.
+    #[prost(uint64, tag = "3")]
     pub bytes: u64,
-    #[prost(int64, tag = "3")]
-    pub last_used: i64,
+    /// Streams that run now.
+    #[prost(uint64, tag = "4")]
+    pub running: u64,
 }
 /// Asks to set uses of a grant aside for this proxy.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
