@@ -1,3 +1,4 @@
 //! What every half of the program stands on: clocks, draining, metrics, telemetry, the admin listener.
 
 pub mod clock;
+pub mod metrics;

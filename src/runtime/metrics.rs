@@ -1,0 +1,423 @@
+//! Every metric of the contract, each named once, in one registry of its own (no global state, so that tests run side by side).
+//!
+//! Owns names, help texts, units and labels. Refuses to know what is measured where.
+//! Invariant: no label takes a value that a caller can choose. Labels are either service names that were registered from the
+//! configuration (anything else is counted as `unknown`) or `&'static str`, which no request can make.
+
+use crate::model::{DenyReason, ServiceName};
+use parking_lot::Mutex;
+use prometheus::core::Collector;
+use prometheus::{
+    Gauge, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
+    Registry, TextEncoder,
+};
+use std::collections::HashMap;
+use std::sync::Arc;
+
+/// The `service` label of requests that name no configured service.
+pub const UNKNOWN_SERVICE: &str = "unknown";
+
+/// The registry refused a metric: our own naming mistake, or two services of one name.
+#[derive(Debug, thiserror::Error)]
+#[error("the metrics registry refused a metric")]
+pub struct MetricsError(#[from] prometheus::Error);
+
+/// Decisions take from tens of nanoseconds; what is above a millisecond is an accident.
+const DECISION_SECONDS: &[f64] =
+    &[5e-8, 1e-7, 1.5e-7, 2.5e-7, 5e-7, 1e-6, 2.5e-6, 5e-6, 1e-5, 2.5e-5, 1e-4, 1e-3, 1e-2];
+const REQUEST_SECONDS: &[f64] =
+    &[0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0, 600.0];
+const REVOCATION_SECONDS: &[f64] =
+    &[1e-5, 2.5e-5, 1e-4, 2.5e-4, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0];
+
+type ScrapeHook = Box<dyn Fn(&Metrics) + Send + Sync>;
+
+/// All metrics of a process. Fields are handles that cost one atomic operation; look up what has labels once and keep it.
+pub struct Metrics {
+    registry: Registry,
+    hooks: Mutex<Vec<ScrapeHook>>,
+    services: HashMap<ServiceName, Arc<ServiceMetrics>>,
+    unknown: Arc<ServiceMetrics>,
+    streams_cut: IntCounterVec,
+    tls_handshakes: IntCounterVec,
+    certificate_not_after: IntGaugeVec,
+    /// `jitgate_decision_seconds`: time taken by `access::decide`.
+    pub decision_seconds: Histogram,
+    /// `jitgate_streams_in_flight`: requests admitted and not ended.
+    pub streams_in_flight: IntGauge,
+    /// `jitgate_grants`: grants in the proxy's table.
+    pub grants: IntGauge,
+    /// `jitgate_revocation_apply_seconds`: from receiving a change to the last stream cut for it.
+    pub revocation_apply_seconds: Histogram,
+    /// `jitgate_control_connected`: 1 while the control channel is up.
+    pub control_connected: IntGauge,
+    /// `jitgate_control_lease_remaining_seconds`: set at each scrape by a hook ([`Metrics::at_scrape`]).
+    pub control_lease_remaining_seconds: Gauge,
+    /// `jitgate_control_revision`: revision of the table.
+    pub control_revision: IntGauge,
+    /// `jitgate_audit_lines_total` by kind.
+    pub audit_lines: AuditLines,
+    /// `jitgate_audit_queue_length`: lines that wait for the writer.
+    pub audit_queue_length: IntGauge,
+    /// `jitgate_audit_failures_total`: requests refused because the trail could not be written.
+    pub audit_failures: IntCounter,
+    /// `jitgate_connections`: open client connections.
+    pub connections: IntGauge,
+}
+
+/// What is counted for one service. Take it when a connection or route is set up, not per request.
+pub struct ServiceMetrics {
+    /// `jitgate_requests_total{decision="permit",reason=""}`.
+    pub permit: IntCounter,
+    deny: [IntCounter; DenyReason::ALL.len()],
+    /// `jitgate_request_seconds`: from the request's head to the end of the response.
+    pub request_seconds: Histogram,
+    /// `jitgate_upstream_seconds`: from forwarding to the head of the upstream's response.
+    pub upstream_seconds: Histogram,
+}
+
+impl ServiceMetrics {
+    /// `jitgate_requests_total{decision="deny"}` for this reason.
+    #[must_use]
+    #[allow(
+        clippy::indexing_slicing,
+        reason = "one counter per variant in the order of discriminants, which model::deny tests"
+    )]
+    pub fn deny(&self, reason: DenyReason) -> &IntCounter {
+        &self.deny[reason as usize]
+    }
+}
+
+/// `jitgate_audit_lines_total`, one counter for each kind of line.
+pub struct AuditLines {
+    /// Lines written before the upstream saw a byte.
+    pub admit: IntCounter,
+    /// Lines that close a request.
+    pub end: IntCounter,
+    /// Refused handshakes.
+    pub handshake: IntCounter,
+    /// Lines that stand for many.
+    pub summary: IntCounter,
+}
+
+impl Metrics {
+    /// Registers everything. `services` are the configured ones: only they become label values.
+    ///
+    /// # Errors
+    /// [`MetricsError`] when a service is listed twice.
+    pub fn new(services: &[ServiceName]) -> Result<Arc<Self>, MetricsError> {
+        let r = Registry::new();
+        let by_service = ByService::new(&r)?;
+        let mut known = HashMap::with_capacity(services.len());
+        for name in services {
+            known.insert(name.clone(), Arc::new(by_service.resolve(name.as_str())));
+        }
+        let build = IntGaugeVec::new(
+            Opts::new("jitgate_build_info", "Always 1; the label says which version runs."),
+            &["version"],
+        )?;
+        build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
+        register(&r, build)?;
+        Ok(Arc::new(Self {
+            hooks: Mutex::new(Vec::new()),
+            services: known,
+            unknown: Arc::new(by_service.resolve(UNKNOWN_SERVICE)),
+            streams_cut: counters(
+                &r,
+                "jitgate_streams_cut_total",
+                "Requests and streams cut in flight, by cause.",
+                &["cause"],
+            )?,
+            tls_handshakes: counters(
+                &r,
+                "jitgate_tls_handshakes_total",
+                "TLS handshakes by result: `ok` or why refused.",
+                &["result"],
+            )?,
+            certificate_not_after: register(
+                &r,
+                IntGaugeVec::new(
+                    Opts::new(
+                        "jitgate_certificate_not_after_seconds",
+                        "Unix time at which our certificate expires.",
+                    ),
+                    &["name"],
+                )?,
+            )?,
+            decision_seconds: histogram(
+                &r,
+                "jitgate_decision_seconds",
+                "Time taken to decide on one request.",
+                DECISION_SECONDS,
+            )?,
+            streams_in_flight: gauge(
+                &r,
+                "jitgate_streams_in_flight",
+                "Requests and streams admitted and not ended.",
+            )?,
+            grants: gauge(&r, "jitgate_grants", "Grants in the proxy's table.")?,
+            revocation_apply_seconds: histogram(
+                &r,
+                "jitgate_revocation_apply_seconds",
+                "From receiving the end of grants to the last stream cut for it.",
+                REVOCATION_SECONDS,
+            )?,
+            control_connected: gauge(
+                &r,
+                "jitgate_control_connected",
+                "1 while the control channel is established.",
+            )?,
+            control_lease_remaining_seconds: register(
+                &r,
+                Gauge::new(
+                    "jitgate_control_lease_remaining_seconds",
+                    "Time for which the table may still be enforced without an answer; 0 means stale.",
+                )?,
+            )?,
+            control_revision: gauge(
+                &r,
+                "jitgate_control_revision",
+                "Revision of the control plane's log that the table has.",
+            )?,
+            audit_lines: AuditLines::new(&r)?,
+            audit_queue_length: gauge(
+                &r,
+                "jitgate_audit_queue_length",
+                "Audit lines that wait to be written.",
+            )?,
+            audit_failures: register(
+                &r,
+                IntCounter::new(
+                    "jitgate_audit_failures_total",
+                    "Requests refused because the audit trail could not take their line.",
+                )?,
+            )?,
+            connections: gauge(&r, "jitgate_connections", "Open client connections.")?,
+            registry: r,
+        }))
+    }
+
+    /// The metrics of a configured service; those of `unknown` for any other name.
+    #[must_use]
+    pub fn service(&self, name: &ServiceName) -> Arc<ServiceMetrics> {
+        Arc::clone(self.services.get(name).unwrap_or(&self.unknown))
+    }
+
+    /// The metrics of requests that name no configured service.
+    #[must_use]
+    pub fn unknown_service(&self) -> Arc<ServiceMetrics> {
+        Arc::clone(&self.unknown)
+    }
+
+    /// `jitgate_streams_cut_total` for a cause of a closed set.
+    #[must_use]
+    pub fn streams_cut(&self, cause: &'static str) -> IntCounter {
+        self.streams_cut.with_label_values(&[cause])
+    }
+
+    /// `jitgate_tls_handshakes_total` for a result of a closed set (`ok` or a refusal's name).
+    #[must_use]
+    pub fn tls_handshakes(&self, result: &'static str) -> IntCounter {
+        self.tls_handshakes.with_label_values(&[result])
+    }
+
+    /// `jitgate_certificate_not_after_seconds` for one of our own certificates, in Unix seconds.
+    #[must_use]
+    pub fn certificate_not_after(&self, name: &'static str) -> IntGauge {
+        self.certificate_not_after.with_label_values(&[name])
+    }
+
+    /// Calls `hook` before each scrape, for gauges whose value runs by itself.
+    pub fn at_scrape(&self, hook: impl Fn(&Self) + Send + Sync + 'static) {
+        self.hooks.lock().push(Box::new(hook));
+    }
+
+    /// The Prometheus text format.
+    #[must_use]
+    pub fn render(&self) -> String {
+        for hook in self.hooks.lock().iter() {
+            hook(self);
+        }
+        // Encoding only fails for metric families without metrics, which `gather` leaves out.
+        TextEncoder::new().encode_to_string(&self.registry.gather()).unwrap_or_default()
+    }
+}
+
+impl AuditLines {
+    fn new(registry: &Registry) -> Result<Self, MetricsError> {
+        let lines =
+            counters(registry, "jitgate_audit_lines_total", "Audit lines written, by kind.", &["kind"])?;
+        let kind = |kind: &'static str| lines.with_label_values(&[kind]);
+        Ok(Self {
+            admit: kind("admit"),
+            end: kind("end"),
+            handshake: kind("handshake"),
+            summary: kind("summary"),
+        })
+    }
+}
+
+/// The families with a `service` label.
+struct ByService {
+    requests: IntCounterVec,
+    request_seconds: HistogramVec,
+    upstream_seconds: HistogramVec,
+}
+
+impl ByService {
+    fn new(registry: &Registry) -> Result<Self, MetricsError> {
+        let seconds = |name: &str, help: &str| -> Result<HistogramVec, MetricsError> {
+            let opts = HistogramOpts::new(name, help).buckets(REQUEST_SECONDS.to_vec());
+            register(registry, HistogramVec::new(opts, &["service"])?)
+        };
+        Ok(Self {
+            requests: counters(
+                registry,
+                "jitgate_requests_total",
+                "Requests by decision, and for refused ones by reason.",
+                &["service", "decision", "reason"],
+            )?,
+            request_seconds: seconds(
+                "jitgate_request_seconds",
+                "From the head of a request to the end of its response.",
+            )?,
+            upstream_seconds: seconds(
+                "jitgate_upstream_seconds",
+                "From forwarding a request to the head of the upstream's response.",
+            )?,
+        })
+    }
+
+    fn resolve(&self, service: &str) -> ServiceMetrics {
+        ServiceMetrics {
+            permit: self.requests.with_label_values(&[service, "permit", ""]),
+            deny: DenyReason::ALL
+                .map(|reason| self.requests.with_label_values(&[service, "deny", reason.as_str()])),
+            request_seconds: self.request_seconds.with_label_values(&[service]),
+            upstream_seconds: self.upstream_seconds.with_label_values(&[service]),
+        }
+    }
+}
+
+fn register<C: Collector + Clone + 'static>(registry: &Registry, metric: C) -> Result<C, MetricsError> {
+    registry.register(Box::new(metric.clone()))?;
+    Ok(metric)
+}
+
+fn gauge(registry: &Registry, name: &str, help: &str) -> Result<IntGauge, MetricsError> {
+    register(registry, IntGauge::new(name, help)?)
+}
+
+fn counters(
+    registry: &Registry,
+    name: &str,
+    help: &str,
+    labels: &[&str],
+) -> Result<IntCounterVec, MetricsError> {
+    register(registry, IntCounterVec::new(Opts::new(name, help), labels)?)
+}
+
+fn histogram(
+    registry: &Registry,
+    name: &str,
+    help: &str,
+    buckets: &[f64],
+) -> Result<Histogram, MetricsError> {
+    register(registry, Histogram::with_opts(HistogramOpts::new(name, help).buckets(buckets.to_vec()))?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write;
+    use std::process::{Command, Stdio};
+
+    /// Every name of the contract.
+    const CONTRACT: [&str; 18] = [
+        "jitgate_requests_total",
+        "jitgate_decision_seconds",
+        "jitgate_request_seconds",
+        "jitgate_upstream_seconds",
+        "jitgate_streams_in_flight",
+        "jitgate_streams_cut_total",
+        "jitgate_grants",
+        "jitgate_revocation_apply_seconds",
+        "jitgate_control_connected",
+        "jitgate_control_lease_remaining_seconds",
+        "jitgate_control_revision",
+        "jitgate_audit_lines_total",
+        "jitgate_audit_queue_length",
+        "jitgate_audit_failures_total",
+        "jitgate_tls_handshakes_total",
+        "jitgate_certificate_not_after_seconds",
+        "jitgate_connections",
+        "jitgate_build_info",
+    ];
+
+    fn filled() -> Arc<Metrics> {
+        let metrics = Metrics::new(&["orders".parse().unwrap()]).unwrap();
+        metrics.streams_cut("revoked").inc();
+        metrics.tls_handshakes("ok").inc();
+        metrics.certificate_not_after("proxy").set(1);
+        metrics
+    }
+
+    #[test]
+    fn every_metric_of_the_contract_is_there_and_no_other() {
+        let text = filled().render();
+        let mut named: Vec<&str> = text
+            .lines()
+            .filter_map(|line| line.strip_prefix("# HELP "))
+            .filter_map(|rest| rest.split(' ').next())
+            .collect();
+        let mut wanted = CONTRACT.to_vec();
+        named.sort_unstable();
+        wanted.sort_unstable();
+        assert_eq!(named, wanted);
+    }
+
+    #[test]
+    fn an_unconfigured_service_is_no_label() {
+        let metrics = filled();
+        metrics.service(&"invented".parse().unwrap()).deny(DenyReason::NoGrant).inc();
+        metrics.service(&"orders".parse().unwrap()).deny(DenyReason::UpstreamUnavailable).inc_by(3);
+        let text = metrics.render();
+        assert!(!text.contains("invented"));
+        for line in [
+            "jitgate_requests_total{decision=\"deny\",reason=\"no_grant\",service=\"unknown\"} 1",
+            "jitgate_requests_total{decision=\"deny\",reason=\"upstream_unavailable\",service=\"orders\"} 3",
+            "jitgate_requests_total{decision=\"permit\",reason=\"\",service=\"orders\"} 0",
+        ] {
+            assert!(text.contains(line), "{line}\n{text}");
+        }
+    }
+
+    #[test]
+    fn hooks_run_before_each_scrape() {
+        let metrics = filled();
+        metrics.at_scrape(|metrics| metrics.control_lease_remaining_seconds.set(7.5));
+        assert!(metrics.render().contains("jitgate_control_lease_remaining_seconds 7.5"));
+    }
+
+    #[test]
+    fn promtool_finds_nothing() {
+        let mut child = match Command::new("promtool")
+            .args(["check", "metrics"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+        {
+            Ok(child) => child,
+            Err(error) if std::env::var_os("CI").is_none() => {
+                eprintln!("SKIPPED: promtool is not installed ({error})");
+                return;
+            }
+            Err(error) => panic!("promtool must be installed in CI: {error}"),
+        };
+        child.stdin.take().unwrap().write_all(filled().render().as_bytes()).unwrap();
+        let output = child.wait_with_output().unwrap();
+        let said = [output.stdout, output.stderr].concat();
+        assert!(output.status.success() && said.is_empty(), "{}", String::from_utf8_lossy(&said));
+    }
+}
