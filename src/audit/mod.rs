@@ -1,1 +1,11 @@
-//! (filled next)
+//! The audit trail: no access without a line (product law 7).
+//!
+//! A request owns a [`record::Draft`] from its first moment and gets a [`record::Record`] when the sink has set aside queue room and
+//! disk space for its line; only a `Record` may be forwarded under. Whatever becomes of it, it leaves exactly one `end` line.
+//! The lines are documented in `docs/audit-line.schema.json`.
+
+pub mod record;
+pub mod sink;
+
+mod line;
+mod text;

@@ -1,0 +1,375 @@
+//! What is known of one request, filled in as it becomes known, and the promise that it ends in exactly one `end` line.
+//!
+//! Two states, each consumed by the next. A [`Draft`] exists from the first moment; [`Draft::admit`] turns it into a [`Record`] once
+//! queue room and disk space for its line are set aside. Forwarding takes a `Record`: what is not audited cannot be forwarded.
+//! Invariant: each `Draft` leaves one `end` line, also when it or its `Record` is only dropped (`client_gone`, or `unknown` while
+//! a thread panics). The exceptions are those of product law 7, which are counted: a draft that finds no room, and refused requests
+//! above the budget of refusals.
+
+use super::line::{self, Ending};
+use super::sink::{AuditSink, Slot, Unavailable};
+use super::text::escaped_within;
+use crate::model::{DenyReason, GrantId, RequestId, Revision, ServiceName, SpiffeId, TaskId};
+use crate::runtime::clock::{Mono, wall};
+use http::Method;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::time::Duration;
+
+/// The kind of a line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Kind {
+    /// Written before the upstream saw a byte, or when a stream has lived for long.
+    Admit,
+    /// Closes a request; exactly one each.
+    End,
+    /// A refused TLS handshake.
+    Handshake,
+    /// Stands for many lines that were not written.
+    Summary,
+}
+
+impl Kind {
+    /// The value of `kind`.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Admit => "admit",
+            Self::End => "end",
+            Self::Handshake => "handshake",
+            Self::Summary => "summary",
+        }
+    }
+}
+
+/// How a request spoke to us.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Protocol {
+    /// HTTP/1.0.
+    Http10,
+    /// HTTP/1.1.
+    Http11,
+    /// HTTP/2.
+    Http2,
+    /// gRPC over HTTP/2.
+    Grpc,
+    /// A WebSocket, from its upgrade request on.
+    WebSocket,
+}
+
+impl Protocol {
+    /// The value of `protocol`.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Http10 => "http/1.0",
+            Self::Http11 => "http/1.1",
+            Self::Http2 => "h2",
+            Self::Grpc => "grpc",
+            Self::WebSocket => "websocket",
+        }
+    }
+}
+
+/// How a request ended. Causes are words of a closed set (`EndCause::as_str`, `stale`, …), never text of a caller.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    /// The whole response was handed on.
+    Complete,
+    /// We cut it, because of this.
+    Cut(&'static str),
+    /// The client went away first.
+    ClientGone,
+    /// The upstream failed in this way.
+    UpstreamError(&'static str),
+    /// Nobody can say.
+    Unknown,
+}
+
+impl End {
+    /// The value of `end`.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Complete => "complete",
+            Self::Cut(_) => "cut",
+            Self::ClientGone => "client_gone",
+            Self::UpstreamError(_) => "upstream_error",
+            Self::Unknown => "unknown",
+        }
+    }
+
+    /// The value of `cause`.
+    #[must_use]
+    pub fn cause(self) -> Option<&'static str> {
+        match self {
+            Self::Cut(cause) | Self::UpstreamError(cause) => Some(cause),
+            Self::Complete | Self::ClientGone | Self::Unknown => None,
+        }
+    }
+}
+
+/// A W3C trace id (Trace Context section 3.2.2.3).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TraceId(pub [u8; 16]);
+
+/// A refused handshake.
+#[derive(Debug, Clone, Copy)]
+pub struct Handshake {
+    /// The peer's address.
+    pub source: SocketAddr,
+    /// Why it was refused: a name of the closed set of refusals.
+    pub reason: &'static str,
+    /// Digest of the certificate that was shown, if one was. It proves nothing: the handshake failed.
+    pub certificate_sha256: Option<[u8; 32]>,
+}
+
+/// Who calls: the part of each line that is the same for a whole connection, written once.
+#[derive(Debug)]
+pub struct Caller {
+    pub(super) fragment: Vec<u8>,
+    pub(super) source: IpAddr,
+}
+
+impl Caller {
+    /// For an authenticated connection.
+    #[must_use]
+    pub fn new(principal: &SpiffeId, certificate_sha256: &[u8; 32], source: SocketAddr) -> Arc<Self> {
+        let fragment = line::caller(Some(principal.as_str()), Some(certificate_sha256), &source.to_string());
+        Arc::new(Self { fragment, source: source.ip() })
+    }
+}
+
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Decision {
+    Permit,
+    Deny(DenyReason),
+}
+
+impl Decision {
+    pub(super) fn as_str(self) -> &'static str {
+        match self {
+            Self::Permit => "permit",
+            Self::Deny(_) => "deny",
+        }
+    }
+
+    pub(super) fn reason(self) -> Option<&'static str> {
+        match self {
+            Self::Permit => None,
+            Self::Deny(reason) => Some(reason.as_str()),
+        }
+    }
+}
+
+/// What a line says.
+pub(super) struct Facts {
+    pub(super) caller: Arc<Caller>,
+    pub(super) id: RequestId,
+    pub(super) started: Mono,
+    pub(super) trace: Option<TraceId>,
+    pub(super) service: Option<ServiceName>,
+    pub(super) method: Option<Method>,
+    /// Escaped already; empty while unknown (a path has at least its slash).
+    pub(super) path: Vec<u8>,
+    pub(super) protocol: Option<Protocol>,
+    pub(super) grant: Option<GrantId>,
+    pub(super) task: Option<TaskId>,
+    pub(super) revision: Option<Revision>,
+    pub(super) decision: Option<Decision>,
+    pub(super) decision_ns: Option<u64>,
+    pub(super) status: Option<u16>,
+    pub(super) bytes_in: u64,
+    pub(super) bytes_in_shared: Option<Arc<AtomicU64>>,
+    pub(super) bytes_out: u64,
+}
+
+/// Where the `end` line is to go.
+enum Fate {
+    /// Not admitted: the line goes through the budget of refusals.
+    Drafted,
+    /// Admitted: its place is set aside.
+    Admitted(Slot),
+    /// Nothing is left to do: the line is written, or the refusal was counted.
+    Settled,
+}
+
+/// The facts and the duty to write them. Only this type has a `Drop`, so that states can be taken apart.
+struct Unfinished {
+    sink: Arc<AuditSink>,
+    facts: Facts,
+    fate: Fate,
+}
+
+impl Unfinished {
+    fn settle(&mut self, end: End) {
+        let fate = std::mem::replace(&mut self.fate, Fate::Settled);
+        let now = wall();
+        let ending = Ending { end, took: Mono::now().since(self.facts.started) };
+        let (sink, facts) = (&self.sink, &self.facts);
+        let write = |out: &mut Vec<u8>| line::request(out, sink.proxy(), facts, Some(&ending), now);
+        match fate {
+            Fate::Admitted(slot) => slot.write(Kind::End, write),
+            Fate::Drafted => {
+                let reason = facts.decision.and_then(Decision::reason).unwrap_or(end.as_str());
+                let bound = line::bound(sink.proxy(), facts);
+                sink.refusal(Kind::End, facts.caller.source, reason, now, bound, write);
+            }
+            Fate::Settled => {}
+        }
+    }
+}
+
+impl Drop for Unfinished {
+    fn drop(&mut self) {
+        // hyper drops a request's future and body when its client is gone; a panic says nothing about the client.
+        self.settle(if std::thread::panicking() { End::Unknown } else { End::ClientGone });
+    }
+}
+
+/// A request that was not admitted yet. Dropping it writes its line with what is known.
+#[must_use = "dropping a draft writes that its client is gone"]
+pub struct Draft(Unfinished);
+
+impl Draft {
+    /// As early as there is a request; `started` is when its head had arrived.
+    pub fn begin(sink: &Arc<AuditSink>, caller: &Arc<Caller>, id: RequestId, started: Mono) -> Self {
+        let facts = Facts {
+            caller: Arc::clone(caller),
+            id,
+            started,
+            trace: None,
+            service: None,
+            method: None,
+            path: Vec::new(),
+            protocol: None,
+            grant: None,
+            task: None,
+            revision: None,
+            decision: None,
+            decision_ns: None,
+            status: None,
+            bytes_in: 0,
+            bytes_in_shared: None,
+            bytes_out: 0,
+        };
+        Self(Unfinished { sink: Arc::clone(sink), facts, fate: Fate::Drafted })
+    }
+
+    /// The trace that the request belongs to.
+    pub fn trace(&mut self, trace: TraceId) {
+        self.0.facts.trace = Some(trace);
+    }
+
+    /// What was asked. `path` is without the query, as it was received; over 8 KiB it is cut and marked.
+    pub fn head(&mut self, method: &Method, path: &str, protocol: Protocol) {
+        let facts = &mut self.0.facts;
+        facts.method = Some(method.clone());
+        facts.protocol = Some(protocol);
+        facts.path.clear();
+        facts.path.reserve_exact(path.len().min(line::PATH_LIMIT));
+        escaped_within(&mut facts.path, path.as_bytes(), line::PATH_LIMIT, line::TRUNCATED);
+    }
+
+    /// The configured service that it is for. An invented name stays out of the trail's `service`.
+    pub fn service(&mut self, service: &ServiceName) {
+        self.0.facts.service = Some(service.clone());
+    }
+
+    /// The revision of the table that decided, and how long deciding took.
+    pub fn decided(&mut self, revision: Revision, took: Duration) {
+        self.0.facts.revision = Some(revision);
+        self.0.facts.decision_ns = Some(u64::try_from(took.as_nanos()).unwrap_or(u64::MAX));
+    }
+
+    /// The grant that the decision is about: the one that permits, or for instance the one that has expired.
+    pub fn grant(&mut self, grant: GrantId, task: &TaskId) {
+        self.0.facts.grant = Some(grant);
+        self.0.facts.task = Some(task.clone());
+    }
+
+    /// The request is refused, answered with `status` and a body of `bytes_out` bytes.
+    pub fn deny(mut self, reason: DenyReason, status: u16, bytes_out: u64) {
+        let facts = &mut self.0.facts;
+        facts.decision = Some(Decision::Deny(reason));
+        facts.status = Some(status);
+        facts.bytes_out = bytes_out;
+        self.0.settle(End::Complete);
+    }
+
+    /// The request is permitted and gets its place in the trail.
+    ///
+    /// # Errors
+    /// [`Unavailable`]: it must be refused with `audit_unavailable`, and has been counted for the summary line.
+    pub fn admit(mut self) -> Result<Record, Unavailable> {
+        let bound = line::bound(self.0.sink.proxy(), &self.0.facts);
+        match AuditSink::reserve(&self.0.sink, bound) {
+            Ok(slot) => {
+                self.0.facts.decision = Some(Decision::Permit);
+                self.0.fate = Fate::Admitted(slot);
+                Ok(Record(self.0))
+            }
+            Err(unavailable) => {
+                self.0.fate = Fate::Settled;
+                Err(unavailable)
+            }
+        }
+    }
+}
+
+/// An admitted request: proof that its line has a place. Dropping it writes the line with what is known.
+#[must_use = "dropping a record writes that its client is gone"]
+pub struct Record(Unfinished);
+
+impl Record {
+    /// Writes the `admit` line, in a place of its own.
+    ///
+    /// # Errors
+    /// [`Unavailable`] when there is none for it; the `end` line keeps its place.
+    pub fn write_admit(&self) -> Result<(), Unavailable> {
+        let Unfinished { sink, facts, .. } = &self.0;
+        let slot = AuditSink::reserve(sink, line::bound(sink.proxy(), facts))?;
+        slot.write(Kind::Admit, |out| line::request(out, sink.proxy(), facts, None, wall()));
+        Ok(())
+    }
+
+    /// The protocol turned out to be another, for instance after an upgrade.
+    pub fn protocol(&mut self, protocol: Protocol) {
+        self.0.facts.protocol = Some(protocol);
+    }
+
+    /// The status that the client is sent.
+    pub fn status(&mut self, status: u16) {
+        self.0.facts.status = Some(status);
+    }
+
+    /// Bytes of the request's body that were handed on.
+    pub fn add_bytes_in(&mut self, bytes: u64) {
+        self.0.facts.bytes_in = self.0.facts.bytes_in.saturating_add(bytes);
+    }
+
+    /// A counter of such bytes that another task adds to; read when a line is written.
+    pub fn count_bytes_in(&mut self, bytes: Arc<AtomicU64>) {
+        self.0.facts.bytes_in_shared = Some(bytes);
+    }
+
+    /// Bytes of the response's body that were handed on.
+    pub fn add_bytes_out(&mut self, bytes: u64) {
+        self.0.facts.bytes_out = self.0.facts.bytes_out.saturating_add(bytes);
+    }
+
+    /// Admitted, but refused after all before anything was forwarded.
+    pub fn deny(mut self, reason: DenyReason, status: u16, bytes_out: u64) {
+        let facts = &mut self.0.facts;
+        facts.decision = Some(Decision::Deny(reason));
+        facts.status = Some(status);
+        facts.bytes_out = bytes_out;
+        self.0.settle(End::Complete);
+    }
+
+    /// The request is over.
+    pub fn finish(mut self, end: End) {
+        self.0.settle(end);
+    }
+}
