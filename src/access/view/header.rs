@@ -1,0 +1,117 @@
+//! The headers that take part in the decision, and the twins of headers that others believe.
+
+use super::{Form, Unclear};
+use http::header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, TRANSFER_ENCODING, UPGRADE};
+use http::request::Parts;
+use http::{HeaderMap, Version};
+
+/// Headers by which a service learns who calls, from where and for what, or by which a message is framed. CGI, WSGI and their
+/// kin read `x_forwarded_for` as `x-forwarded-for`: such a twin would pass by whoever removes the header itself.
+const BELIEVED: [&str; 24] = [
+    "authorization",
+    "connection",
+    "content-length",
+    "content-type",
+    "cookie",
+    "expect",
+    "forwarded",
+    "host",
+    "proxy-authorization",
+    "te",
+    "traceparent",
+    "tracestate",
+    "trailer",
+    "transfer-encoding",
+    "true-client-ip",
+    "upgrade",
+    "x-client-ip",
+    "x-http-method",
+    "x-http-method-override",
+    "x-method-override",
+    "x-real-ip",
+    "x-request-id",
+    "proxy",
+    "proxy-connection",
+];
+const BELIEVED_PREFIXES: [&str; 5] = ["jitgate-", "x-jitgate-", "x-forwarded-", "x-original-", "x-rewrite-"];
+
+/// Refuses names that are another spelling of a header that somebody believes: `_` (or any other punctuation) in place of `-`.
+pub(super) fn check_names(headers: &HeaderMap) -> Result<(), Unclear> {
+    let odd = |b: u8| !b.is_ascii_alphanumeric() && b != b'-';
+    let twin = |name: &str| {
+        name.bytes().any(odd)
+            && (BELIEVED.iter().any(|believed| believed.len() == name.len() && begins(name, believed))
+                || BELIEVED_PREFIXES.iter().any(|prefix| begins(name, prefix)))
+    };
+    match headers.keys().any(|name| twin(name.as_str())) {
+        true => Err(Unclear::ambiguous("a header name is another spelling of one with a meaning here")),
+        false => Ok(()),
+    }
+}
+
+/// Whether `name` begins with `prefix` when every punctuation mark is read as `-`.
+fn begins(name: &str, prefix: &str) -> bool {
+    let fold = |b: u8| if b.is_ascii_alphanumeric() { b } else { b'-' };
+    name.len() >= prefix.len() && name.bytes().map(fold).zip(prefix.bytes()).all(|(a, b)| a == b)
+}
+
+/// The value of a header that is there at most once and is no list.
+pub(super) fn single<'a>(headers: &'a HeaderMap, name: &'static str) -> Result<Option<&'a str>, Unclear> {
+    let mut values = headers.get_all(name).iter();
+    let Some(value) = values.next() else { return Ok(None) };
+    if values.next().is_some() {
+        return Err(Unclear::ambiguous("a header that may be there once is repeated"));
+    }
+    let value = value.to_str().map_err(|_| Unclear::malformed("a header value is not ASCII"))?;
+    // A comma inside of quotes (`boundary="a,b"`) joins nothing.
+    if value.split('"').step_by(2).any(|outside| outside.contains(',')) {
+        return Err(Unclear::ambiguous("a header that may be there once has several values"));
+    }
+    Ok(Some(value))
+}
+
+/// What kind of request it is.
+pub(super) fn form(parts: &Parts) -> Result<Form, Unclear> {
+    let grpc = single(&parts.headers, CONTENT_TYPE.as_str())?.is_some_and(is_grpc);
+    let upgrade = is_upgrade(parts)?;
+    match (grpc, upgrade) {
+        (true, true) => Err(Unclear::ambiguous("an upgrade cannot be a gRPC call")),
+        (true, false) if parts.method != http::Method::POST => {
+            Err(Unclear::malformed("a gRPC call is a `POST`"))
+        }
+        (true, false) => Ok(Form::Grpc),
+        (false, true) => Ok(Form::Upgrade),
+        (false, false) => Ok(Form::Http),
+    }
+}
+
+/// `application/grpc` or `application/grpc+…`, with or without parameters; not `application/grpc-web`.
+fn is_grpc(content_type: &str) -> bool {
+    const GRPC: &str = "application/grpc";
+    let essence = content_type.split(';').next().unwrap_or_default().trim();
+    essence.split_at_checked(GRPC.len()).is_some_and(|(start, suffix)| {
+        start.eq_ignore_ascii_case(GRPC) && (suffix.is_empty() || suffix.starts_with('+'))
+    })
+}
+
+/// Whether the request asks for a WebSocket (RFC 6455 section 4.1); any other upgrade is refused, not ignored: whoever is behind
+/// us might not ignore it.
+fn is_upgrade(parts: &Parts) -> Result<bool, Unclear> {
+    let Some(protocol) = single(&parts.headers, UPGRADE.as_str())? else { return Ok(false) };
+    if !protocol.eq_ignore_ascii_case("websocket") {
+        return Err(Unclear::malformed("of upgrades only `websocket` is forwarded"));
+    }
+    let announced = parts.headers.get_all(CONNECTION).iter().any(|value| {
+        value
+            .to_str()
+            .is_ok_and(|value| value.split(',').any(|token| token.trim().eq_ignore_ascii_case("upgrade")))
+    });
+    let bare = parts.headers.get(CONTENT_LENGTH).is_none_or(|length| length.as_bytes() == b"0")
+        && !parts.headers.contains_key(TRANSFER_ENCODING);
+    if parts.version != Version::HTTP_11 || parts.method != http::Method::GET || !announced || !bare {
+        return Err(Unclear::ambiguous(
+            "an upgrade is an HTTP/1.1 `GET` without a body and with `connection: upgrade`",
+        ));
+    }
+    Ok(true)
+}
