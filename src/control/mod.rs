@@ -1,1 +1,11 @@
-//! (filled next)
+//! The control plane: a pure state machine over an append-only event log, the API and the control channel in front of it.
+//!
+//! `api | publish -> plane -> state::decide -> log -> state::apply -> head`. Never uses `proxy`, `session` or `sync`.
+
+pub mod authz;
+pub mod clock;
+pub mod log;
+pub mod plane;
+pub mod presence;
+pub mod state;
+pub mod usage;

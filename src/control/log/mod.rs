@@ -1,0 +1,129 @@
+//! The event log: the single source of truth of the control plane. Everything else is a view of it.
+//!
+//! Owns the contract that each backend keeps (`tests/store` holds them to it):
+//! - revisions are consecutive from 1; an append is atomic, and only succeeds if the log's head is the one that was expected;
+//! - an append that was acknowledged survives `kill -9` and power loss;
+//! - a reader never sees part of an append.
+//!
+//! Refuses to know what events mean.
+
+pub mod memory;
+pub mod sqlite;
+
+use crate::model::event::Event;
+use crate::model::{Epoch, LogId, Revision};
+use futures_util::future::BoxFuture;
+use std::sync::Arc;
+
+/// An event and its position.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Recorded {
+    /// Its position.
+    pub revision: Revision,
+    /// What happened.
+    pub event: Arc<Event>,
+}
+
+/// Which log this is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Identity {
+    /// Random, made with the log.
+    pub log: LogId,
+    /// Raised by one when a backup was restored.
+    pub epoch: Epoch,
+}
+
+/// Why an append did not happen.
+#[derive(Debug, thiserror::Error)]
+pub enum AppendError {
+    /// Somebody else appended first: nothing was written. Read on from there and decide again.
+    #[error("the log has moved on to revision {head}")]
+    Conflict {
+        /// The head that was found.
+        head: Revision,
+    },
+    /// The log could not be written. Whether the events are in it is unknown: read before deciding anything else.
+    #[error("the event log cannot be written")]
+    Log(#[source] LogError),
+}
+
+/// What is wrong with the log.
+#[derive(Debug, thiserror::Error)]
+pub enum LogError {
+    /// Another process has it open.
+    #[error("`{path}` is in use by another process: stop the other control plane or choose another `store`")]
+    InUse {
+        /// The file.
+        path: String,
+    },
+    /// Written by a later version.
+    #[error("`{path}` has schema version {found}, this version knows {known}: run the version that wrote it")]
+    NewerSchema {
+        /// The file.
+        path: String,
+        /// Its version.
+        found: i64,
+        /// Ours.
+        known: i64,
+    },
+    /// Not a log of ours, or damaged.
+    #[error("`{path}` is not a readable event log ({problem}): restore it from a backup or move it away")]
+    Broken {
+        /// The file.
+        path: String,
+        /// What was found.
+        problem: String,
+    },
+    /// One entry cannot be read.
+    #[error("the event at revision {revision} cannot be read: it was damaged or written by a later version")]
+    Event {
+        /// Which.
+        revision: Revision,
+        /// Why.
+        #[source]
+        source: serde_json::Error,
+    },
+    /// A file operation failed.
+    #[error("cannot open `{path}`")]
+    File {
+        /// The file.
+        path: String,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The database failed.
+    #[error("the database failed")]
+    Database(#[source] sqlx::Error),
+    /// An event could not be written as JSON; a defect of ours.
+    #[error("an event cannot be encoded")]
+    Encode(#[source] serde_json::Error),
+    /// Its events contradict each other.
+    #[error("the event log contradicts itself")]
+    Contradiction(#[source] crate::control::state::ApplyError),
+    /// The backend has been closed or its thread is gone.
+    #[error("the event log is closed")]
+    Closed,
+}
+
+/// An append-only log with optimistic concurrency. Shaped so that several processes may share one (PostgreSQL).
+///
+/// Time: the writer reads the clock for a decision only after all earlier appends are over, and a head that is confirmed to a
+/// proxy is read after all appends that were decided before. A backend with several writers has to order these two as well.
+pub trait EventLog: Send + Sync + 'static {
+    /// Which log this is.
+    fn identity(&self) -> Identity;
+
+    /// The revision of the last durable event, read from the log itself.
+    fn head(&self) -> BoxFuture<'_, Result<Revision, LogError>>;
+
+    /// Up to `limit` events after `after`, in order, without gaps.
+    fn read(&self, after: Revision, limit: usize) -> BoxFuture<'_, Result<Vec<Recorded>, LogError>>;
+
+    /// Appends all events or none; returns the revision of the last one. Durable when it returns.
+    fn append(
+        &self,
+        expected: Revision,
+        events: Vec<Arc<Event>>,
+    ) -> BoxFuture<'_, Result<Revision, AppendError>>;
+}

@@ -1,0 +1,263 @@
+//! The control plane as one handle: submit commands, read the state, follow the log.
+//!
+//! One writer task decides and appends ([`writer`]); everybody else reads. The state is behind a lock that is held briefly and never
+//! across an await. `head` moves only after events are durable and applied.
+
+mod recent;
+mod writer;
+
+use crate::control::clock::ControlClock;
+use crate::control::log::{EventLog, LogError, Recorded};
+use crate::control::presence::Presence;
+use crate::control::state::{ApplyError, Command, Outcome, Refusal, Rules, State};
+use crate::control::usage::{GrantUsage, Usage};
+use crate::model::event::Actor;
+use crate::model::{EndCause, Epoch, GrantId, LogId, ProxyName, Revision, Time};
+use crate::runtime::clock::Mono;
+use arc_swap::ArcSwap;
+use parking_lot::{Mutex, RwLock};
+use recent::Recent;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::{mpsc, oneshot, watch};
+
+/// Commands that may wait for the writer.
+const QUEUE: usize = 1024;
+/// Events read at once while replaying; each may name 1,000 grants.
+const REPLAY_PAGE: usize = 64;
+
+/// What a control plane is told when it starts.
+#[derive(Debug, Clone)]
+pub struct PlaneOptions {
+    /// What everybody is held to.
+    pub rules: Rules,
+    /// The lease that proxies get.
+    pub lease: Duration,
+    /// How far clocks may run apart within a lease.
+    pub clock_drift: Duration,
+    /// Control time.
+    pub clock: ControlClock,
+}
+
+/// Why a control plane cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The log cannot be read.
+    #[error("the event log cannot be read")]
+    Log(#[from] LogError),
+    /// The log contradicts itself.
+    #[error("the event log contradicts itself: restore it from a backup")]
+    Contradiction(#[from] ApplyError),
+    /// The first event could not be written.
+    #[error("the event log cannot be written")]
+    Write(#[source] Refusal),
+}
+
+/// The control plane. Cheap to clone; its writer stops when the last clone is dropped.
+#[derive(Clone)]
+pub struct Plane {
+    inner: Arc<Inner>,
+    commands: mpsc::Sender<Job>,
+    heads: mpsc::Sender<oneshot::Sender<Result<Revision, Refusal>>>,
+}
+
+impl std::fmt::Debug for Plane {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Plane").field("head", &*self.inner.head.borrow()).finish_non_exhaustive()
+    }
+}
+
+struct Inner {
+    log: Arc<dyn EventLog>,
+    state: RwLock<State>,
+    rules: ArcSwap<Rules>,
+    clock: ControlClock,
+    head: watch::Sender<Revision>,
+    recent: Mutex<Recent>,
+    presence: Presence,
+    usage: Mutex<Usage>,
+    lease: Duration,
+    clock_drift: Duration,
+    started: (Time, Mono),
+}
+
+struct Job {
+    actor: Actor,
+    command: Command,
+    answer: oneshot::Sender<Result<Outcome, Refusal>>,
+}
+
+impl Plane {
+    /// Replays the log and starts the writer on the current runtime. The lease is logged before anything can hand it out.
+    ///
+    /// # Errors
+    /// [`StartError`] if the log cannot be read, contradicts itself, or cannot be written.
+    pub async fn start(log: Arc<dyn EventLog>, options: PlaneOptions) -> Result<Self, StartError> {
+        let state = replay(&*log).await?;
+        options.clock.observe(state.time());
+        let (head, _) = watch::channel(state.revision());
+        let inner = Arc::new(Inner {
+            log,
+            state: RwLock::new(state.clone()),
+            rules: ArcSwap::from_pointee(options.rules),
+            started: (options.clock.now(), options.clock.mono()),
+            clock: options.clock,
+            head,
+            recent: Mutex::default(),
+            presence: Presence::default(),
+            usage: Mutex::default(),
+            lease: options.lease,
+            clock_drift: options.clock_drift,
+        });
+        let (commands, queue) = mpsc::channel(QUEUE);
+        let (heads, asked) = mpsc::channel(QUEUE);
+        tokio::spawn(writer::Writer::new(Arc::clone(&inner), state, queue, asked).run());
+        let plane = Self { inner, commands, heads };
+        let raise = Command::RaiseLease { lease: options.lease };
+        plane.submit(Actor::System, raise).await.map_err(StartError::Write)?;
+        Ok(plane)
+    }
+
+    /// Decides on a command and, if it is not refused, returns once its events are durable and applied.
+    ///
+    /// # Errors
+    /// [`Refusal`].
+    pub async fn submit(&self, actor: Actor, command: Command) -> Result<Outcome, Refusal> {
+        let (answer, outcome) = oneshot::channel();
+        self.commands.try_send(Job { actor, command, answer }).map_err(|full| match full {
+            mpsc::error::TrySendError::Full(_) => Refusal::Busy,
+            mpsc::error::TrySendError::Closed(_) => Refusal::Stopping,
+        })?;
+        outcome.await.unwrap_or(Err(Refusal::Stopping))
+    }
+
+    /// Follows the revision up to which everything is durable and applied.
+    #[must_use]
+    pub fn head(&self) -> watch::Receiver<Revision> {
+        self.inner.head.subscribe()
+    }
+
+    /// Reads the head from the log, after all appends that were decided on before this call: what a pong carries (law 6).
+    ///
+    /// # Errors
+    /// [`Refusal`] if the log cannot be read: no lease may be handed out then.
+    pub async fn confirm_head(&self) -> Result<Revision, Refusal> {
+        let (answer, head) = oneshot::channel();
+        self.heads.try_send(answer).map_err(|full| match full {
+            mpsc::error::TrySendError::Full(_) => Refusal::Busy,
+            mpsc::error::TrySendError::Closed(_) => Refusal::Stopping,
+        })?;
+        head.await.unwrap_or(Err(Refusal::Stopping))
+    }
+
+    /// Up to `limit` events after `after`, in order. Never beyond [`Self::head`]; recent ones come from memory.
+    ///
+    /// # Errors
+    /// [`LogError`] if the log cannot be read.
+    pub async fn read(&self, after: Revision, limit: usize) -> Result<Vec<Recorded>, LogError> {
+        let head = *self.inner.head.borrow();
+        if after >= head {
+            return Ok(Vec::new());
+        }
+        let recent = self.inner.recent.lock().read(after, limit);
+        let mut found = match recent {
+            Some(found) => found,
+            None => self.inner.log.read(after, limit).await?,
+        };
+        found.retain(|recorded| recorded.revision <= head);
+        Ok(found)
+    }
+
+    /// Looks at the state. Keep it short: the writer waits.
+    pub fn with_state<R>(&self, look: impl FnOnce(&State) -> R) -> R {
+        look(&self.inner.state.read())
+    }
+
+    /// Control time.
+    #[must_use]
+    pub fn control_time(&self) -> Time {
+        self.inner.clock.now()
+    }
+
+    /// CLOCK_BOOTTIME, from the same source as control time.
+    #[must_use]
+    pub fn mono(&self) -> Mono {
+        self.inner.clock.mono()
+    }
+
+    /// When this process started to serve.
+    #[must_use]
+    pub fn started(&self) -> (Time, Mono) {
+        self.inner.started
+    }
+
+    /// The log that this is a view of.
+    #[must_use]
+    pub fn log_id(&self) -> LogId {
+        self.inner.log.identity().log
+    }
+
+    /// Its epoch.
+    #[must_use]
+    pub fn epoch(&self) -> Epoch {
+        self.inner.log.identity().epoch
+    }
+
+    /// The lease that proxies get.
+    #[must_use]
+    pub fn lease(&self) -> Duration {
+        self.inner.lease
+    }
+
+    /// How far clocks may run apart within a lease.
+    #[must_use]
+    pub fn clock_drift(&self) -> Duration {
+        self.inner.clock_drift
+    }
+
+    /// What this process knows of proxies beyond the log.
+    #[must_use]
+    pub fn presence(&self) -> &Presence {
+        &self.inner.presence
+    }
+
+    /// What everybody is held to, now.
+    #[must_use]
+    pub fn rules(&self) -> Arc<Rules> {
+        self.inner.rules.load_full()
+    }
+
+    /// Replaces what everybody is held to; commands that wait are decided by the new rules.
+    pub fn set_rules(&self, rules: Rules) {
+        self.inner.rules.store(Arc::new(rules));
+    }
+
+    /// Takes a proxy's report on the use of grants. The caller has made sure that it comes from that proxy.
+    pub fn report_usage(&self, proxy: &ProxyName, report: &[GrantUsage]) {
+        let now = self.control_time();
+        let state = self.inner.state.read();
+        self.inner.usage.lock().report(&state, proxy, now, report);
+    }
+
+    /// The grants that are over by use: idle, or with their bytes spent.
+    #[must_use]
+    pub(crate) fn over_by_use(&self) -> Vec<(GrantId, EndCause)> {
+        let (since, _) = self.inner.started;
+        let now = self.control_time();
+        let state = self.inner.state.read();
+        self.inner.usage.lock().over(&state, now, since)
+    }
+}
+
+async fn replay(log: &dyn EventLog) -> Result<State, StartError> {
+    let mut state = State::default();
+    loop {
+        let page = log.read(state.revision(), REPLAY_PAGE).await?;
+        if page.is_empty() {
+            return Ok(state);
+        }
+        for recorded in page {
+            state.apply(recorded.revision, &recorded.event)?;
+        }
+    }
+}

@@ -1,0 +1,338 @@
+//! `decide(state, command, now) -> events`: every rule of the control plane, in one pure function.
+//!
+//! Authorisation is decided here and nowhere else, so that no path to the log goes round it. Whatever is not shown to be allowed is
+//! refused.
+
+use crate::control::authz::Need;
+use crate::control::state::command::{
+    Command, GrantSpec, Issued, MAX_BULK, MAX_REASON, Outcome, Refusal, Rules,
+};
+use crate::control::state::{State, likeness};
+use crate::model::event::{Actor, Event, EventBody, Selector};
+use crate::model::{EndCause, Grant, GrantId, ProxyName, Revision, RevocationId, SpiffeId, Time, Ttl};
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Most grants that one event names: bounds the size of an event and of a delta.
+pub(crate) const CHUNK: usize = 1_000;
+/// Most grants whose expiry one command logs; the reconciler comes again.
+const EXPIRE_AT_ONCE: usize = 10_000;
+/// A start that lies this little in the past is now: clocks of operators differ.
+const LATE_START: Duration = Duration::from_secs(300);
+const EARLIEST_BOOKING: Duration = Duration::from_secs(30 * 86_400);
+
+/// What a decision depends on beside state and command.
+pub struct Context<'a> {
+    /// Control time.
+    pub now: Time,
+    /// What everybody is held to.
+    pub rules: &'a Rules,
+    /// Fresh random bits for identifiers.
+    pub random: &'a mut dyn FnMut() -> [u8; 10],
+}
+
+impl std::fmt::Debug for Context<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Context").field("now", &self.now).finish_non_exhaustive()
+    }
+}
+
+/// What is to be logged, and what to answer once it is durable.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Decision {
+    /// The events; none if nothing changes.
+    pub events: Vec<Event>,
+    /// The answer.
+    pub outcome: Outcome,
+}
+
+/// Decides on a command.
+///
+/// # Errors
+/// [`Refusal`]: nothing is to be done.
+pub fn decide(
+    state: &State,
+    actor: &Actor,
+    command: &Command,
+    context: &mut Context<'_>,
+) -> Result<Decision, Refusal> {
+    let mut draft = Draft { state, actor, events: Vec::new(), now: context.now };
+    let outcome = match command {
+        Command::Grant(specs) => grant(&mut draft, specs, context)?,
+        Command::Revoke { selector, reason } => revoke(&mut draft, selector, reason, context)?,
+        Command::End { grants, cause } => {
+            system(actor)?;
+            let not_over =
+                |id: &GrantId| state.live.get(id).is_some_and(|live| context.now < live.grant.expires_at);
+            end(&mut draft, grants.iter().copied().filter(not_over).collect(), *cause)
+        }
+        Command::Expire => {
+            system(actor)?;
+            end(&mut draft, state.expired(context.now, EXPIRE_AT_ONCE), EndCause::Expired)
+        }
+        Command::Join { proxy } => join(&mut draft, proxy, context)?,
+        Command::Acknowledge { proxy, revision, streams_cut } => {
+            enforcer(state, actor, proxy, context.rules)?;
+            acknowledge(&mut draft, proxy, *revision, *streams_cut)?
+        }
+        Command::ReserveUses { proxy, grant, want } => {
+            enforcer(state, actor, proxy, context.rules)?;
+            reserve(&mut draft, proxy, *grant, *want)
+        }
+        Command::RaiseLease { lease } => {
+            system(actor)?;
+            raise_lease(&mut draft, *lease)
+        }
+    };
+    Ok(Decision { events: draft.events, outcome })
+}
+
+/// Events on their way, each knowing the revision that it will have.
+struct Draft<'a> {
+    state: &'a State,
+    actor: &'a Actor,
+    now: Time,
+    events: Vec<Event>,
+}
+
+impl Draft<'_> {
+    fn next_revision(&self) -> Revision {
+        Revision(self.state.revision.0.saturating_add(self.events.len() as u64).saturating_add(1))
+    }
+
+    fn push(&mut self, body: EventBody) {
+        self.events.push(Event { time: self.now, actor: self.actor.clone(), body });
+    }
+}
+
+fn identity<'a>(actor: &'a Actor, need: Need, rules: &Rules) -> Result<&'a SpiffeId, Refusal> {
+    match actor {
+        Actor::Identity(id) if rules.roles.may(id, need) => Ok(id),
+        Actor::Identity(_) | Actor::System => Err(Refusal::Role { need }),
+    }
+}
+
+fn system(actor: &Actor) -> Result<(), Refusal> {
+    match actor {
+        Actor::System => Ok(()),
+        // There is no role for what only the control plane itself does.
+        Actor::Identity(_) => Err(Refusal::NotFound { what: "command" }),
+    }
+}
+
+fn enforcer(state: &State, actor: &Actor, proxy: &ProxyName, rules: &Rules) -> Result<(), Refusal> {
+    let id = identity(actor, Need::Enforce, rules)?;
+    match state.proxies.get(proxy) {
+        Some(known) if known.identity == *id => Ok(()),
+        Some(_) => Err(Refusal::NameTaken { proxy: proxy.clone() }),
+        None => Err(Refusal::NotFound { what: "proxy" }),
+    }
+}
+
+fn check_reason(reason: &str) -> Result<(), Refusal> {
+    if reason.trim().is_empty() || reason.len() > MAX_REASON { Err(Refusal::Reason) } else { Ok(()) }
+}
+
+fn grant(draft: &mut Draft<'_>, specs: &[GrantSpec], context: &mut Context<'_>) -> Result<Outcome, Refusal> {
+    let operator = identity(draft.actor, Need::Grant, context.rules)?;
+    match specs.len() {
+        0 => return Err(Refusal::Empty),
+        given if given > MAX_BULK => return Err(Refusal::TooMany { given }),
+        _ => {}
+    }
+    let entry = |number: usize, refusal: Refusal| match specs.len() {
+        1 => refusal,
+        _ => Refusal::Entry { number: number.saturating_add(1), refusal: Box::new(refusal) },
+    };
+    let mut issued: Vec<Issued> = Vec::with_capacity(specs.len());
+    let mut batch = Batch::default();
+    for (number, spec) in specs.iter().enumerate() {
+        let window =
+            check_spec(spec, operator, context.now, context.rules).map_err(|why| entry(number, why))?;
+        let like = likeness(draft.state, &spec.principal, &spec.task, &spec.scope);
+        let duplicate = batch.find(like, spec, window).or_else(|| find_like(draft.state, like, spec, window));
+        if let Some(existing) = duplicate {
+            issued.push(Issued { grant: existing, existing: true });
+            continue;
+        }
+        if !batch.fits(&spec.reason) {
+            batch.flush(draft);
+        }
+        let grant = Arc::new(Grant {
+            id: GrantId::from_parts(context.now.as_millis(), (context.random)()),
+            principal: spec.principal.clone(),
+            task: spec.task.clone(),
+            scope: spec.scope.clone(),
+            not_before: window.0,
+            expires_at: window.1,
+            conditions: spec.conditions.clone(),
+            limits: spec.limits,
+            revision: draft.next_revision(),
+        });
+        batch.add(like, Arc::clone(&grant), &spec.reason);
+        issued.push(Issued { grant, existing: false });
+    }
+    batch.flush(draft);
+    let fresh = issued.iter().filter(|issued| !issued.existing).count();
+    if draft.state.live.len().saturating_add(fresh) > context.rules.max_grants {
+        return Err(Refusal::Full { max: context.rules.max_grants });
+    }
+    Ok(Outcome::Granted(issued))
+}
+
+/// Grants of one command that are not in the state yet.
+#[derive(Default)]
+struct Batch {
+    like: HashMap<u64, Vec<Arc<Grant>>>,
+    event: Vec<Arc<Grant>>,
+    reason: Arc<str>,
+}
+
+impl Batch {
+    fn find(&self, like: u64, spec: &GrantSpec, window: (Time, Time)) -> Option<Arc<Grant>> {
+        self.like.get(&like)?.iter().find(|grant| is_same(grant, spec, window)).cloned()
+    }
+
+    fn fits(&self, reason: &Arc<str>) -> bool {
+        self.event.len() < CHUNK && (self.event.is_empty() || self.reason == *reason)
+    }
+
+    fn add(&mut self, like: u64, grant: Arc<Grant>, reason: &Arc<str>) {
+        self.like.entry(like).or_default().push(Arc::clone(&grant));
+        self.reason = Arc::clone(reason);
+        self.event.push(grant);
+    }
+
+    fn flush(&mut self, draft: &mut Draft<'_>) {
+        if !self.event.is_empty() {
+            let grants = std::mem::take(&mut self.event);
+            draft.push(EventBody::GrantsIssued { grants, reason: self.reason.to_string() });
+        }
+    }
+}
+
+/// The window of a grant that may be issued.
+fn check_spec(
+    spec: &GrantSpec,
+    operator: &SpiffeId,
+    now: Time,
+    rules: &Rules,
+) -> Result<(Time, Time), Refusal> {
+    check_reason(&spec.reason)?;
+    // Law 10: whoever decides must not be whoever benefits, whichever certificate they hold today.
+    if rules.roles.same_person(operator, &spec.principal) {
+        return Err(Refusal::SelfGrant { principal: spec.principal.clone() });
+    }
+    if spec.ttl.get() > rules.max_ttl {
+        let max = Ttl::new(rules.max_ttl).unwrap_or(spec.ttl);
+        return Err(Refusal::TtlAboveCap { ttl: spec.ttl, max });
+    }
+    let start = match spec.not_before {
+        None => now,
+        Some(start) if start < now.minus(LATE_START) || start > now.plus(EARLIEST_BOOKING) => {
+            return Err(Refusal::Start { not_before: start });
+        }
+        Some(start) => start.max(now),
+    };
+    Ok((start, start.plus(spec.ttl.get())))
+}
+
+fn is_same(grant: &Grant, spec: &GrantSpec, (start, end): (Time, Time)) -> bool {
+    grant.principal == spec.principal
+        && grant.task == spec.task
+        && grant.scope == spec.scope
+        && start < grant.expires_at
+        && grant.not_before < end
+}
+
+fn find_like(state: &State, like: u64, spec: &GrantSpec, window: (Time, Time)) -> Option<Arc<Grant>> {
+    let all = (like, GrantId::from_bits(0))..=(like, GrantId::from_bits(u128::MAX));
+    state
+        .by_likeness
+        .range(all)
+        .filter_map(|(_, id)| state.live.get(id))
+        .find(|live| is_same(&live.grant, spec, window))
+        .map(|live| Arc::clone(&live.grant))
+}
+
+fn revoke(
+    draft: &mut Draft<'_>,
+    selector: &Selector,
+    reason: &str,
+    context: &mut Context<'_>,
+) -> Result<Outcome, Refusal> {
+    identity(draft.actor, Need::Revoke, context.rules)?;
+    check_reason(reason)?;
+    if let Selector::Grant(id) = selector
+        && draft.state.find(*id).is_none()
+    {
+        return Err(Refusal::NotFound { what: "grant" });
+    }
+    let revocation = RevocationId::from_parts(context.now.as_millis(), (context.random)());
+    let grants = draft.state.select(selector, context.now);
+    let mut parts: Vec<Vec<GrantId>> = grants.chunks(CHUNK).map(<[GrantId]>::to_vec).collect();
+    if parts.is_empty() {
+        // Logged all the same: it is a decision, and its receipt says that it matched nothing.
+        parts.push(Vec::new());
+    }
+    for grants in parts {
+        let (selector, reason) = (selector.clone(), reason.to_owned());
+        draft.push(EventBody::GrantsRevoked { revocation, selector, grants, reason });
+    }
+    let revision = Revision(draft.next_revision().0.saturating_sub(1));
+    Ok(Outcome::Revoked { revocation, revision })
+}
+
+fn end(draft: &mut Draft<'_>, grants: Vec<GrantId>, cause: EndCause) -> Outcome {
+    for part in grants.chunks(CHUNK) {
+        draft.push(EventBody::GrantsEnded { grants: part.to_vec(), cause });
+    }
+    Outcome::Ended(grants)
+}
+
+fn join(draft: &mut Draft<'_>, proxy: &ProxyName, context: &Context<'_>) -> Result<Outcome, Refusal> {
+    let id = identity(draft.actor, Need::Enforce, context.rules)?;
+    match draft.state.proxies.get(proxy) {
+        Some(known) if known.identity == *id => {}
+        Some(_) => return Err(Refusal::NameTaken { proxy: proxy.clone() }),
+        None => draft.push(EventBody::ProxyJoined { proxy: proxy.clone(), identity: id.clone() }),
+    }
+    Ok(Outcome::Joined)
+}
+
+fn acknowledge(
+    draft: &mut Draft<'_>,
+    proxy: &ProxyName,
+    revision: Revision,
+    streams_cut: u64,
+) -> Result<Outcome, Refusal> {
+    if revision > draft.state.revision {
+        return Err(Refusal::Future { revision });
+    }
+    let before = draft.state.proxies.get(proxy).map_or(Revision(0), |known| known.acknowledged);
+    if draft.state.revocations.any_between(before, revision) {
+        draft.push(EventBody::Acknowledged { proxy: proxy.clone(), revision, streams_cut });
+    }
+    Ok(Outcome::Acknowledged)
+}
+
+fn reserve(draft: &mut Draft<'_>, proxy: &ProxyName, grant: GrantId, want: u64) -> Outcome {
+    let left =
+        draft.state.live.get(&grant).filter(|live| live.grant.covers(draft.now)).and_then(|live| {
+            live.grant.limits.max_uses.map(|max| max.get().saturating_sub(live.uses_reserved))
+        });
+    let uses = left.unwrap_or(0).min(want);
+    if uses > 0 {
+        draft.push(EventBody::UsesReserved { grant, proxy: proxy.clone(), uses });
+    }
+    Outcome::Reserved { uses }
+}
+
+fn raise_lease(draft: &mut Draft<'_>, lease: Duration) -> Outcome {
+    if lease > draft.state.longest_lease {
+        let lease_ms = u64::try_from(lease.as_millis()).unwrap_or(u64::MAX);
+        draft.push(EventBody::LeaseRaised { lease_ms });
+    }
+    Outcome::LeaseRaised
+}

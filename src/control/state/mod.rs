@@ -1,0 +1,241 @@
+//! The control plane's state: what the log amounts to. [`decide()`] turns a command into events, [`State::apply`] turns an event into
+//! state; both are pure and know neither clock nor log.
+//!
+//! Invariants: `live` holds exactly the grants that were issued and not ended by the log (a grant whose window has closed stays
+//! until the reconciler's event); every index names exactly these; ended grants and revocations are kept for a bounded time and
+//! number; time and revision never decrease.
+
+mod apply;
+pub mod command;
+pub mod decide;
+mod ended;
+mod index;
+mod revocation;
+
+pub use apply::ApplyError;
+pub use command::{Command, GrantSpec, Issued, MAX_BULK, MAX_REASON, Outcome, Refusal, Rules};
+pub use decide::{Context, Decision, decide};
+pub use ended::EndedGrant;
+pub use revocation::{Confirmation, Revocation};
+
+use crate::model::event::{Actor, Selector};
+use crate::model::{
+    EndCause, Grant, GrantId, ProxyName, Revision, RevocationId, Scope, ServiceName, SpiffeId, TaskId, Time,
+};
+use ended::EndedGrants;
+use index::Index;
+use revocation::Revocations;
+use std::collections::{BTreeMap, BTreeSet};
+use std::hash::BuildHasher as _;
+use std::ops::Bound;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// What the log amounts to at one revision.
+#[derive(Debug, Clone, Default)]
+pub struct State {
+    revision: Revision,
+    time: Time,
+    live: BTreeMap<GrantId, LiveGrant>,
+    by_principal: Index<SpiffeId>,
+    by_task: Index<TaskId>,
+    by_service: Index<ServiceName>,
+    by_expiry: BTreeSet<(Time, GrantId)>,
+    by_likeness: BTreeSet<(u64, GrantId)>,
+    limited_by_use: BTreeSet<GrantId>,
+    ended: EndedGrants,
+    revocations: Revocations,
+    proxies: BTreeMap<ProxyName, KnownProxy>,
+    longest_lease: Duration,
+    hasher: foldhash::quality::RandomState,
+}
+
+/// By whom, when and why grants were issued; shared by all grants of one event.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Issue {
+    /// Who decided.
+    pub by: Actor,
+    /// When, control time.
+    pub at: Time,
+    /// Why, in their words.
+    pub reason: String,
+}
+
+/// A grant that has not been ended by the log.
+#[derive(Debug, Clone)]
+pub struct LiveGrant {
+    /// The grant.
+    pub grant: Arc<Grant>,
+    /// Where it came from.
+    pub issue: Arc<Issue>,
+    /// Uses that were set aside for proxies; they count as spent.
+    pub uses_reserved: u64,
+    like: u64,
+}
+
+/// A proxy that has ever joined.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KnownProxy {
+    /// The only identity that may use this name.
+    pub identity: SpiffeId,
+    /// When it joined, control time.
+    pub joined_at: Time,
+    /// The event with which it joined: it never held anything that ended before.
+    pub joined: Revision,
+    /// Up to where it confirmed, by logged acknowledgements.
+    pub acknowledged: Revision,
+}
+
+/// A grant as the log knows it.
+#[derive(Debug, Clone, Copy)]
+pub enum Found<'a> {
+    /// Not ended by the log.
+    Live(&'a LiveGrant),
+    /// Ended.
+    Ended(&'a EndedGrant),
+}
+
+impl<'a> Found<'a> {
+    /// The grant.
+    #[must_use]
+    pub fn grant(&self) -> &'a Arc<Grant> {
+        match self {
+            Self::Live(live) => &live.grant,
+            Self::Ended(ended) => &ended.grant,
+        }
+    }
+
+    /// Where it came from.
+    #[must_use]
+    pub fn issue(&self) -> &'a Arc<Issue> {
+        match self {
+            Self::Live(live) => &live.issue,
+            Self::Ended(ended) => &ended.issue,
+        }
+    }
+
+    /// How it ended, or that its window has closed at `now`; `None` while it is live or still to come.
+    #[must_use]
+    pub fn end(&self, now: Time) -> Option<EndCause> {
+        match self {
+            Self::Live(live) => (live.grant.expires_at <= now).then_some(EndCause::Expired),
+            Self::Ended(ended) => Some(ended.cause),
+        }
+    }
+}
+
+impl State {
+    /// The revision of the last event that was applied.
+    #[must_use]
+    pub fn revision(&self) -> Revision {
+        self.revision
+    }
+
+    /// The time of the last event that was applied.
+    #[must_use]
+    pub fn time(&self) -> Time {
+        self.time
+    }
+
+    /// All grants that the log has not ended, by id: what a snapshot holds.
+    pub fn live(&self) -> impl ExactSizeIterator<Item = &LiveGrant> {
+        self.live.values()
+    }
+
+    /// A grant, live or ended not too long ago.
+    #[must_use]
+    pub fn find(&self, id: GrantId) -> Option<Found<'_>> {
+        self.live.get(&id).map(Found::Live).or_else(|| self.ended.get(id).map(Found::Ended))
+    }
+
+    /// All grants that are known, live and ended, with an id greater than `after`, by id.
+    pub fn grants(&self, after: Option<GrantId>) -> impl Iterator<Item = Found<'_>> {
+        let range = (after.map_or(Bound::Unbounded, Bound::Excluded), Bound::Unbounded);
+        let mut live = self.live.range(range).map(|(_, live)| Found::Live(live)).peekable();
+        let mut ended = self.ended.range(range).map(Found::Ended).peekable();
+        std::iter::from_fn(move || {
+            let live_first = match (live.peek(), ended.peek()) {
+                (Some(live), Some(ended)) => live.grant().id < ended.grant().id,
+                (Some(_), None) => true,
+                (None, _) => false,
+            };
+            if live_first { live.next() } else { ended.next() }
+        })
+    }
+
+    /// The grants that are not over at `now` (live or still to come) and that the selector is for.
+    #[must_use]
+    pub fn select(&self, selector: &Selector, now: Time) -> Vec<GrantId> {
+        let not_over = |id: &GrantId| self.live.get(id).is_some_and(|live| now < live.grant.expires_at);
+        match selector {
+            Selector::Grant(id) => Some(*id).into_iter().filter(not_over).collect(),
+            Selector::Task(task) => self.by_task.get(task).filter(not_over).collect(),
+            Selector::Principal(principal) => self.by_principal.get(principal).filter(not_over).collect(),
+            Selector::Service(service) => self.by_service.get(service).filter(not_over).collect(),
+            Selector::All(_) => self.live.keys().copied().filter(not_over).collect(),
+        }
+    }
+
+    /// The grants of one principal that the log has not ended.
+    pub fn of_principal(&self, principal: &SpiffeId) -> impl Iterator<Item = &LiveGrant> {
+        self.by_principal.get(principal).filter_map(|id| self.live.get(&id))
+    }
+
+    /// Up to `limit` grants whose window has closed at `now` and that the log has not ended yet, earliest first.
+    #[must_use]
+    pub fn expired(&self, now: Time, limit: usize) -> Vec<GrantId> {
+        self.by_expiry.iter().take_while(|(at, _)| *at <= now).map(|(_, id)| *id).take(limit).collect()
+    }
+
+    /// When the next window closes.
+    #[must_use]
+    pub fn next_expiry(&self) -> Option<Time> {
+        self.by_expiry.first().map(|(at, _)| *at)
+    }
+
+    /// A grant that the log has not ended.
+    #[must_use]
+    pub fn live_grant(&self, id: GrantId) -> Option<&LiveGrant> {
+        self.live.get(&id)
+    }
+
+    /// The grants with an idle timeout or a byte limit that the log has not ended.
+    pub fn limited_by_use(&self) -> impl Iterator<Item = &LiveGrant> {
+        self.limited_by_use.iter().filter_map(|id| self.live.get(id))
+    }
+
+    /// All proxies that ever joined.
+    #[must_use]
+    pub fn proxies(&self) -> &BTreeMap<ProxyName, KnownProxy> {
+        &self.proxies
+    }
+
+    /// The longest lease that was ever handed out.
+    #[must_use]
+    pub fn longest_lease(&self) -> Duration {
+        self.longest_lease
+    }
+
+    /// A revocation that is still kept.
+    #[must_use]
+    pub fn revocation(&self, id: RevocationId) -> Option<&Revocation> {
+        self.revocations.get(id)
+    }
+
+    /// All revocations that are still kept, oldest first.
+    pub fn revocations(&self) -> impl DoubleEndedIterator<Item = &Revocation> {
+        self.revocations.all()
+    }
+}
+
+/// A hash by which grants for the same principal, task and scope are found; equal hashes are compared in full.
+fn likeness(state: &State, principal: &SpiffeId, task: &TaskId, scope: &Scope) -> u64 {
+    // A scope that could not be written as JSON would only be found less quickly.
+    let scope = serde_json::to_vec(scope).unwrap_or_default();
+    state.hasher.hash_one((principal, task, scope))
+}
+
+/// Whether the use of a grant decides about its end.
+fn is_limited_by_use(grant: &Grant) -> bool {
+    grant.limits.idle_timeout.is_some() || grant.limits.bytes.is_some()
+}
