@@ -135,6 +135,10 @@ impl Refusal {
     /// Why a handshake failed, from the error that tokio-rustls (or anything around it) returned. Walks the chain of sources,
     /// so that it also works on the errors of HTTP clients.
     #[must_use]
+    #[allow(
+        clippy::wildcard_enum_match_arm,
+        reason = "not our enum, and open: what it may gain is refused as well"
+    )]
     pub fn from_io(error: &io::Error) -> Self {
         if let Some(inner) = error.get_ref() {
             let mut next: Option<&(dyn std::error::Error + 'static)> = Some(inner);
@@ -161,6 +165,10 @@ impl Refusal {
 
     /// Why a handshake failed, from rustls' own error.
     #[must_use]
+    #[allow(
+        clippy::wildcard_enum_match_arm,
+        reason = "not our enum, and open: what it may gain is refused as well"
+    )]
     pub fn from_tls(error: &rustls::Error) -> Self {
         use rustls::{CertificateError, Error};
         match error {
@@ -188,17 +196,20 @@ impl std::error::Error for Refusal {}
 impl From<Refusal> for rustls::Error {
     /// The peer learns no more than that its certificate is not accepted.
     fn from(refusal: Refusal) -> Self {
-        match refusal {
-            Refusal::NoCertificate => Self::NoCertificatesPresented,
-            other => Self::InvalidCertificate(rustls::CertificateError::Other(rustls::OtherError(
-                std::sync::Arc::new(other),
-            ))),
+        if refusal == Refusal::NoCertificate {
+            return Self::NoCertificatesPresented;
         }
+        let inner = rustls::OtherError(std::sync::Arc::new(refusal));
+        Self::InvalidCertificate(rustls::CertificateError::Other(inner))
     }
 }
 
 /// Why `webpki` found no chain.
-pub(crate) fn from_webpki(error: &webpki::Error) -> Refusal {
+#[allow(
+    clippy::wildcard_enum_match_arm,
+    reason = "not our enum, and open: what it may gain is refused as well"
+)]
+pub(super) fn from_webpki(error: &webpki::Error) -> Refusal {
     use webpki::Error;
     match error {
         Error::CertExpired { .. } => Refusal::Expired,

@@ -119,15 +119,20 @@ impl TrustSet {
 
     /// When each bundle's last CA, and the first CRL, run out; for metrics. Names are `bundle:<trust domain>` and `crl`.
     pub fn ends(&self) -> impl Iterator<Item = (String, Time)> {
-        let bundle = |(domain, bundle): (&Box<str>, &Bundle)| {
+        let crl = self.crls.next_update().map(|next| ("crl".to_owned(), next));
+        let bundles = self.bundles.iter().filter_map(|(domain, bundle)| {
             let last = bundle.periods.iter().map(|(_, not_after)| *not_after).max()?;
             Some((format!("bundle:{domain}"), last))
-        };
-        let crl = self.crls.next_update().map(|next| ("crl".to_owned(), next));
-        self.bundles.iter().filter_map(bundle).chain(crl)
+        });
+        bundles.chain(crl)
     }
 
-    fn verify(&self, chain: &[CertificateDer<'_>], usage: Usage, now: Time) -> Result<Svid, Refusal> {
+    pub(super) fn verify(
+        &self,
+        chain: &[CertificateDer<'_>],
+        usage: Usage,
+        now: Time,
+    ) -> Result<Svid, Refusal> {
         let svid = Svid::read(chain, usage, now)?;
         let bundle = self.bundles.get(svid.principal().trust_domain()).ok_or(Refusal::ForeignTrustDomain)?;
         let anchor_end = bundle.verify(chain, usage, &self.crls, now)?;
