@@ -1,0 +1,65 @@
+//! A client that sends any bytes at all over TLS, for messages that no library would write.
+
+use super::client::{Protocol, open, tls};
+use super::pki::{Authority, Leaf};
+use super::wait::within;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio_rustls::client::TlsStream;
+
+pub(crate) struct Raw {
+    stream: TlsStream<TcpStream>,
+}
+
+impl Raw {
+    pub(crate) async fn connect(ca: &Authority, leaf: &Leaf, to: SocketAddr, protocol: Protocol) -> Self {
+        let config = Arc::new(tls(ca, Some(leaf), &[protocol]));
+        Self { stream: within("connecting", open(to, config)).await.unwrap() }
+    }
+
+    /// Sends; a peer that has closed already is not an error of the test.
+    pub(crate) async fn send(&mut self, bytes: impl AsRef<[u8]>) {
+        let sending = async {
+            if self.stream.write_all(bytes.as_ref()).await.is_ok() {
+                let _closed_already = self.stream.flush().await;
+            }
+        };
+        within("sending", sending).await;
+    }
+
+    /// Everything until the peer closes or resets.
+    pub(crate) async fn read_to_end(&mut self) -> String {
+        let mut all = Vec::new();
+        let mut piece = [0; 4096];
+        let reading = async {
+            while let Ok(count @ 1..) = self.stream.read(&mut piece).await {
+                all.extend_from_slice(&piece[..count]);
+            }
+        };
+        within("the end of the connection", reading).await;
+        String::from_utf8_lossy(&all).into_owned()
+    }
+
+    /// Reads until `mark` was seen; what follows it in the same read comes along.
+    pub(crate) async fn read_until(&mut self, mark: &str) -> String {
+        let mut all = Vec::new();
+        let mut piece = [0; 4096];
+        let reading = async {
+            while !String::from_utf8_lossy(&all).contains(mark) {
+                match self.stream.read(&mut piece).await {
+                    Ok(count @ 1..) => all.extend_from_slice(&piece[..count]),
+                    Ok(0) | Err(_) => panic!("closed before `{mark}`: {}", String::from_utf8_lossy(&all)),
+                }
+            }
+        };
+        within(mark, reading).await;
+        String::from_utf8_lossy(&all).into_owned()
+    }
+}
+
+/// The status codes of every HTTP/1.1 answer in a text, in order.
+pub(crate) fn statuses(text: &str) -> Vec<u16> {
+    text.split("HTTP/1.1 ").skip(1).map(|rest| rest[..3].parse().unwrap()).collect()
+}

@@ -1,0 +1,27 @@
+//! End to end: the real binary, real TLS, real sockets, in as many processes as in production. `harness` builds the world; every other
+//! module is one promise of the product, written as sentences.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::disallowed_methods,
+    reason = "a test ends by panicking and bounds its own waiting; clippy's exceptions for tests do not reach helpers outside #[test]"
+)]
+
+mod harness;
+
+mod audit;
+mod control;
+mod cut;
+mod deny;
+mod headers;
+mod operation;
+mod outside;
+mod paths;
+mod strangers;
+mod streaming;
+mod tls;
+mod tour;
+mod upgrades;

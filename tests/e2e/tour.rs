@@ -1,0 +1,191 @@
+//! The first minute with jitgate: `jitgate up` with nothing configured, and the way from refused to cut.
+
+use crate::harness::eventually;
+use crate::harness::world::{AGENT, JITGATE, own_address};
+use serde_json::Value;
+use std::net::Ipv4Addr;
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+
+/// `jitgate up` in a folder, on an address of its own.
+struct Up {
+    dir: tempfile::TempDir,
+    address: Ipv4Addr,
+    process: crate::harness::world::Process,
+    _lock: std::net::TcpListener,
+}
+
+impl Up {
+    async fn start() -> Self {
+        let (address, lock) = own_address();
+        let dir = tempfile::tempdir().unwrap();
+        let process = spawn(dir.path(), address);
+        let up = Self { dir, address, process, _lock: lock };
+        up.ready().await;
+        up
+    }
+
+    async fn ready(&self) {
+        eventually("the sample API behind the gate", || async {
+            let url = format!("http://{}:9464/readyz", self.address);
+            let output = run("curl", &["--silent", "--fail", &url], self.dir.path()).await;
+            output.status.success().then_some(())
+        })
+        .await;
+    }
+
+    async fn jitgate(&self, arguments: &[&str]) -> Output {
+        run(JITGATE, &[arguments, &["--data", "jitgate-data"]].concat(), self.dir.path()).await
+    }
+
+    async fn json(&self, arguments: &[&str]) -> Value {
+        let output = self.jitgate(&[arguments, &["--output", "json"]].concat()).await;
+        assert!(output.status.success(), "{arguments:?}: {output:?}");
+        serde_json::from_slice(&output.stdout).unwrap()
+    }
+
+    fn curl_arguments(&self, path: &str) -> Vec<String> {
+        let Self { address, .. } = self;
+        let fixed = ["--silent", "--cacert", "jitgate-data/ca.pem", "--cert", "jitgate-data/agent/cert.pem"];
+        let more = ["--key", "jitgate-data/agent/key.pem", "--max-time", "20", "--connect-to"];
+        let mut all: Vec<_> = fixed.into_iter().chain(more).map(str::to_owned).collect();
+        all.push(format!("localhost:8443:{address}:8443"));
+        all.push(format!("https://localhost:8443{path}"));
+        all
+    }
+
+    /// curl as the agent; status and body.
+    async fn curl(&self, path: &str, more: &[&str]) -> (String, String) {
+        let fixed = self.curl_arguments(path);
+        let mut arguments: Vec<&str> = fixed.iter().map(String::as_str).collect();
+        arguments.extend(["--write-out", "\n%{http_code}"]);
+        arguments.extend(more);
+        let output = run("curl", &arguments, self.dir.path()).await;
+        let text = String::from_utf8(output.stdout).unwrap();
+        let (body, status) = text.rsplit_once('\n').unwrap();
+        (status.to_owned(), body.to_owned())
+    }
+}
+
+fn spawn(dir: &Path, address: Ipv4Addr) -> crate::harness::world::Process {
+    let listen = [8443, 8444, 9464].map(|port| format!("{address}:{port}"));
+    let [proxy, control, admin] = &listen;
+    let flags = ["--listen", proxy, "--control-listen", control, "--admin-listen", admin];
+    crate::harness::world::Process::spawn(
+        "up",
+        dir,
+        &[&["up", "--data", "jitgate-data"], &flags[..]].concat(),
+    )
+}
+
+async fn run(program: &str, arguments: &[&str], dir: &Path) -> Output {
+    let mut command = Command::new(program);
+    command.args(arguments).current_dir(dir).stdin(Stdio::null());
+    tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap()
+}
+
+#[tokio::test]
+async fn refused_granted_permitted_revoked_cut_audited() {
+    let up = Up::start().await;
+
+    let (status, body) = up.curl("/v1/orders", &[]).await;
+    let problem: Value = serde_json::from_str(&body).unwrap();
+    assert_eq!((status.as_str(), &problem["reason"]), ("403", &"no_grant".into()), "{body}");
+    // The refusal says exactly what to ask for; granting that is enough.
+    let scope = problem["required"].to_string();
+    let grant = up
+        .json(&[
+            "grant",
+            "--principal",
+            AGENT,
+            "--task",
+            "tour",
+            "--scope",
+            &scope,
+            "--scope",
+            "orders:GET:/v1/orders/events",
+            "--ttl",
+            "15m",
+            "--reason",
+            "the tour",
+        ])
+        .await;
+    let id = grant["id"].as_str().unwrap().to_owned();
+    eventually("permission", || async { (up.curl("/v1/orders", &[]).await.0 == "200").then_some(()) }).await;
+    let (_, body) = up.curl("/v1/orders", &[]).await;
+    assert!(body.contains("standing desk"), "{body}");
+    assert_eq!(up.curl("/v1/orders/1001", &[]).await.0, "403");
+
+    let arguments = up.curl_arguments("/v1/orders/events");
+    let dir = up.dir.path().to_owned();
+    let events = tokio::spawn(async move {
+        run("curl", &arguments.iter().map(String::as_str).collect::<Vec<_>>(), &dir).await
+    });
+    eventually("a running stream", || async {
+        let url = format!("http://{}:9464/metrics", up.address);
+        let output = run("curl", &["--silent", &url], up.dir.path()).await;
+        String::from_utf8_lossy(&output.stdout).contains("jitgate_streams_in_flight 1").then_some(())
+    })
+    .await;
+    let receipt = up.json(&["revoke", &id, "--reason", "done", "--wait"]).await;
+    assert_eq!(receipt["effective"], true, "{receipt}");
+    let cut = events.await.unwrap();
+    assert!(!cut.status.success(), "{cut:?}");
+
+    assert_eq!(up.curl("/v1/orders", &[]).await.0, "403");
+    let tail = up.jitgate(&["audit", "tail", "--output", "json"]).await;
+    let text = String::from_utf8(tail.stdout).unwrap();
+    for word in ["no_grant", "\"permit\"", "\"cut\"", "\"revoked\"", &id] {
+        assert!(text.contains(word), "{word} is not in {text}");
+    }
+}
+
+#[tokio::test]
+async fn a_second_start_goes_on_with_what_the_first_left() {
+    let mut up = Up::start().await;
+    let grant = up
+        .json(&[
+            "grant",
+            "--principal",
+            AGENT,
+            "--task",
+            "t",
+            "--scope",
+            "orders:GET:/**",
+            "--ttl",
+            "5m",
+            "--reason",
+            "r",
+        ])
+        .await;
+    let ca = std::fs::read(up.dir.path().join("jitgate-data/ca.pem")).unwrap();
+    up.process.terminate();
+    assert_eq!(up.process.ended().await.code(), Some(0));
+    up.process = spawn(up.dir.path(), up.address);
+    up.ready().await;
+    assert_eq!(std::fs::read(up.dir.path().join("jitgate-data/ca.pem")).unwrap(), ca);
+    assert_eq!(up.json(&["grants"]).await[0]["id"], grant["id"]);
+    eventually("permission", || async { (up.curl("/v1/orders", &[]).await.0 == "200").then_some(()) }).await;
+}
+
+#[tokio::test]
+async fn what_stands_in_the_way_is_said_and_the_exit_code_is_2() {
+    let up = Up::start().await;
+    let other = tempfile::tempdir().unwrap();
+    let listen = format!("{}:8443", up.address);
+    let free = [format!("{}:7444", up.address), format!("{}:7464", up.address)];
+    let flags = ["up", "--listen", &listen, "--control-listen", &free[0], "--admin-listen", &free[1]];
+    let taken = run(JITGATE, &flags, other.path()).await;
+    assert_eq!(taken.status.code(), Some(2), "{taken:?}");
+    assert!(String::from_utf8_lossy(&taken.stderr).contains(&listen), "{taken:?}");
+
+    std::fs::write(other.path().join("file"), "").unwrap();
+    let unwritable = run(JITGATE, &[&flags[..], &["--data", "file/data"]].concat(), other.path()).await;
+    assert_eq!(unwritable.status.code(), Some(2), "{unwritable:?}");
+
+    let broken = other.path().join("broken");
+    std::fs::create_dir(&broken).unwrap();
+    std::fs::write(broken.join("ca.pem"), "no certificate").unwrap();
+    let broken = run(JITGATE, &[&flags[..], &["--data", "broken"]].concat(), other.path()).await;
+    assert_eq!(broken.status.code(), Some(2), "{broken:?}");
+}
