@@ -35,13 +35,15 @@ pub enum CutCause {
     UpstreamTimeout,
     /// The caller did not send or take the next byte in time.
     ClientTimeout,
+    /// The audit trail has no room for the line that it needs.
+    Audit,
     /// The other direction of the same exchange is over.
     Finished,
 }
 
 impl CutCause {
     /// Every cause that has a metric.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::Grant(EndCause::Expired),
         Self::Grant(EndCause::Revoked),
         Self::Grant(EndCause::TaskDone),
@@ -54,6 +56,7 @@ impl CutCause {
         Self::Drain,
         Self::UpstreamTimeout,
         Self::ClientTimeout,
+        Self::Audit,
         Self::Finished,
     ];
 
@@ -67,6 +70,7 @@ impl CutCause {
             Self::Drain => "drain",
             Self::UpstreamTimeout => "upstream_timeout",
             Self::ClientTimeout => "client_timeout",
+            Self::Audit => "audit_unavailable",
             Self::Finished => "finished",
         }
     }
@@ -80,6 +84,7 @@ impl CutCause {
             Self::UpstreamTimeout => 103,
             Self::ClientTimeout => 104,
             Self::Finished => 105,
+            Self::Audit => 106,
         }
     }
 
@@ -92,42 +97,66 @@ impl CutCause {
             103 => Some(Self::UpstreamTimeout),
             104 => Some(Self::ClientTimeout),
             105 => Some(Self::Finished),
+            106 => Some(Self::Audit),
             cause => Some(Self::Grant(EndCause::from_u8(cause).unwrap_or(EndCause::Superseded))),
         }
     }
 }
 
-/// Closes a connection by force; shared by all streams on it.
+/// What a connection is to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u8)]
+pub enum Wanted {
+    /// Go on.
+    Run = 0,
+    /// Take no further request, finish what runs.
+    Retire = 1,
+    /// End at once.
+    Die = 2,
+}
+
+/// Tells a connection what to do; shared by all streams on it. It only ever gets worse.
 #[derive(Default)]
 pub struct Killer {
-    killed: AtomicBool,
+    wanted: AtomicU8,
     waker: AtomicWaker,
 }
 
 impl Killer {
+    /// Asks the connection to take no further request.
+    pub fn retire(&self) {
+        self.raise(Wanted::Retire);
+    }
+
     /// Asks for the end of the connection.
     pub fn kill(&self) {
-        self.killed.store(true, Ordering::Release);
-        self.waker.wake();
+        self.raise(Wanted::Die);
     }
 
-    /// Whether the end was asked for; if not, `waker` is woken when it is.
-    pub fn poll_killed(&self, waker: &Waker) -> bool {
-        if self.is_killed() {
-            return true;
+    fn raise(&self, wanted: Wanted) {
+        if self.wanted.fetch_max(wanted as u8, Ordering::AcqRel) < wanted as u8 {
+            self.waker.wake();
         }
-        self.waker.register(waker);
-        self.is_killed()
     }
 
-    /// Whether the end was asked for.
+    /// What is wanted; `waker` is woken when that changes.
+    pub fn poll_wanted(&self, waker: &Waker) -> Wanted {
+        self.waker.register(waker);
+        self.wanted()
+    }
+
+    /// What is wanted.
     #[must_use]
-    pub fn is_killed(&self) -> bool {
-        self.killed.load(Ordering::Acquire)
+    pub fn wanted(&self) -> Wanted {
+        match self.wanted.load(Ordering::Acquire) {
+            0 => Wanted::Run,
+            1 => Wanted::Retire,
+            _ => Wanted::Die,
+        }
     }
 }
 
-/// The two directions of an exchange; each has its own waker and deadline.
+/// The two directions of an exchange; each has its own waker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Direction {
     /// From the caller to the service.
@@ -136,12 +165,28 @@ pub enum Direction {
     Down = 1,
 }
 
+/// Whose turn it is; each turn has its own deadline.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Turn {
+    /// The caller is to send the next byte.
+    CallerSends = 0,
+    /// The service is to send the next byte.
+    ServiceSends = 1,
+    /// The caller is to take what was sent to it.
+    CallerTakes = 2,
+}
+
+impl Turn {
+    const ALL: [Self; 3] = [Self::CallerSends, Self::ServiceSends, Self::CallerTakes];
+}
+
 /// One admitted exchange: the flag that cuts it, the wakers of its two directions, and their deadlines.
 pub struct Stream {
     cut: AtomicU8,
     long_lived: AtomicBool,
+    condemned: AtomicBool,
     wakers: [AtomicWaker; 2],
-    deadlines: [AtomicU64; 2],
+    deadlines: [AtomicU64; 3],
     admitted: Mono,
     killer: Arc<Killer>,
 }
@@ -153,8 +198,9 @@ impl Stream {
         Self {
             cut: AtomicU8::new(0),
             long_lived: AtomicBool::new(false),
+            condemned: AtomicBool::new(false),
             wakers: [AtomicWaker::new(), AtomicWaker::new()],
-            deadlines: [AtomicU64::new(u64::MAX), AtomicU64::new(u64::MAX)],
+            deadlines: [const { AtomicU64::new(u64::MAX) }; 3],
             admitted,
             killer,
         }
@@ -186,22 +232,28 @@ impl Stream {
         }
     }
 
-    /// Sets the point in time by which the next byte must have moved in a direction.
-    pub fn set_deadline(&self, direction: Direction, deadline: Option<Mono>) {
-        if let Some(slot) = self.deadlines.get(direction as usize) {
+    /// Sets the point in time by which a turn must be over.
+    pub fn set_deadline(&self, turn: Turn, deadline: Option<Mono>) {
+        if let Some(slot) = self.deadlines.get(turn as usize) {
             slot.store(deadline.map_or(u64::MAX, Mono::as_nanos), Ordering::Relaxed);
         }
     }
 
-    /// The direction whose deadline has passed, if one has.
+    /// The same, unless it is set already: waiting on does not extend a deadline.
+    pub fn set_deadline_once(&self, turn: Turn, deadline: Mono) {
+        if let Some(slot) = self.deadlines.get(turn as usize)
+            && slot.load(Ordering::Relaxed) == u64::MAX
+        {
+            slot.store(deadline.as_nanos(), Ordering::Relaxed);
+        }
+    }
+
+    /// The turn whose deadline has passed, if one has.
     #[must_use]
-    pub fn overdue(&self, now: Mono) -> Option<Direction> {
-        let late = |direction: Direction| {
-            let deadline =
-                self.deadlines.get(direction as usize).map_or(u64::MAX, |d| d.load(Ordering::Relaxed));
-            (now.as_nanos() >= deadline).then_some(direction)
-        };
-        late(Direction::Up).or_else(|| late(Direction::Down))
+    pub fn overdue(&self, now: Mono) -> Option<Turn> {
+        Turn::ALL.into_iter().zip(&self.deadlines).find_map(|(turn, deadline)| {
+            (now.as_nanos() >= deadline.load(Ordering::Relaxed)).then_some(turn)
+        })
     }
 
     /// Marks it as long-lived (it gets an `admit` line) and wakes it so that it can write one.
@@ -215,6 +267,11 @@ impl Stream {
     #[must_use]
     pub fn is_long_lived(&self) -> bool {
         self.long_lived.load(Ordering::Acquire)
+    }
+
+    /// Marks it as cut and still there; returns whether it was marked before.
+    pub fn condemn(&self) -> bool {
+        self.condemned.swap(true, Ordering::AcqRel)
     }
 
     /// Ends its connection by force.

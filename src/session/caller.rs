@@ -1,0 +1,164 @@
+//! A caller: one verified connection, its principal's slot, and the exchanges that run on it.
+//!
+//! The slot is looked up once, when the connection starts, and held as long as the connection lives.
+
+use crate::access::entry::{CutCause, Killer, Stream};
+use crate::access::Slot;
+use crate::identity::Peer;
+use crate::runtime::clock::Mono;
+use parking_lot::Mutex;
+use slab::Slab;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// One connection of a verified peer.
+pub struct Caller {
+    peer: Peer,
+    slot: Arc<Slot>,
+    source: SocketAddr,
+    killer: Arc<Killer>,
+    streams: Mutex<Slab<Arc<Stream>>>,
+    /// When the last exchange ended, or the connection began; nanoseconds of [`Mono`].
+    idle_since: AtomicU64,
+    /// When the first byte of an unfinished request head came; 0: none is being read.
+    head_since: AtomicU64,
+}
+
+impl Caller {
+    /// A connection that was just accepted.
+    #[must_use]
+    pub fn new(peer: Peer, slot: Arc<Slot>, source: SocketAddr, now: Mono) -> Self {
+        // An IPv4 caller of a dual-stack listener is an IPv4 caller.
+        let source = SocketAddr::new(source.ip().to_canonical(), source.port());
+        Self {
+            peer,
+            slot,
+            source,
+            killer: Arc::default(),
+            streams: Mutex::default(),
+            idle_since: AtomicU64::new(now.as_nanos()),
+            head_since: AtomicU64::new(0),
+        }
+    }
+
+    /// Who it is.
+    #[must_use]
+    pub fn peer(&self) -> &Peer {
+        &self.peer
+    }
+
+    /// The grants of its principal, as they are now and as they change.
+    #[must_use]
+    pub fn slot(&self) -> &Slot {
+        &self.slot
+    }
+
+    /// Where it connects from.
+    #[must_use]
+    pub fn source(&self) -> SocketAddr {
+        self.source
+    }
+
+    /// What ends the connection.
+    #[must_use]
+    pub fn killer(&self) -> &Arc<Killer> {
+        &self.killer
+    }
+
+    /// Puts an exchange on the connection; returns its seat for [`Self::leave`].
+    pub(super) fn enter(&self, stream: &Arc<Stream>) -> usize {
+        self.streams.lock().insert(Arc::clone(stream))
+    }
+
+    /// Takes an exchange off the connection.
+    pub(super) fn leave(&self, seat: usize) {
+        let mut streams = self.streams.lock();
+        streams.try_remove(seat);
+        if streams.is_empty() {
+            self.idle_since.store(Mono::now().as_nanos(), Ordering::Relaxed);
+        }
+    }
+
+    /// Calls `each` for each exchange that runs on it.
+    pub fn for_each_stream(&self, mut each: impl FnMut(&Arc<Stream>)) {
+        for (_, stream) in self.streams.lock().iter() {
+            each(stream);
+        }
+    }
+
+    /// Cuts every exchange on it, and the connection after them.
+    pub fn end(&self, cause: CutCause) {
+        self.for_each_stream(|stream| {
+            stream.cut(cause);
+        });
+        self.killer.kill();
+    }
+
+    /// How long nothing has run on it; none while something does.
+    #[must_use]
+    pub fn idle_for(&self, now: Mono) -> Option<std::time::Duration> {
+        let idle = self.streams.lock().is_empty();
+        idle.then(|| now.since(Mono::from_nanos(self.idle_since.load(Ordering::Relaxed))))
+    }
+
+    /// Bytes of a request head arrived, or (`false`) the head is complete.
+    pub fn reading_head(&self, reading: bool, now: impl FnOnce() -> Mono) {
+        if !reading {
+            self.head_since.store(0, Ordering::Relaxed);
+        } else if self.head_since.load(Ordering::Relaxed) == 0 {
+            self.head_since.store(now().as_nanos(), Ordering::Relaxed);
+        }
+    }
+
+    /// Whether a request head has been on its way since before `limit`.
+    #[must_use]
+    pub fn head_since_before(&self, limit: Mono) -> bool {
+        let since = self.head_since.load(Ordering::Relaxed);
+        since != 0 && since < limit.as_nanos()
+    }
+}
+
+/// The callers of one worker.
+#[derive(Default)]
+pub struct Callers {
+    callers: Mutex<Slab<Arc<Caller>>>,
+}
+
+impl Callers {
+    /// Keeps a caller in the list until the guard is dropped.
+    pub fn join(self: &Arc<Self>, caller: Arc<Caller>) -> Joined {
+        let seat = self.callers.lock().insert(caller);
+        Joined { callers: Arc::clone(self), seat }
+    }
+
+    /// Calls `each` for each caller. The list is copied first: `each` may end connections.
+    pub fn for_each(&self, mut each: impl FnMut(&Arc<Caller>)) {
+        let callers: Vec<_> = self.callers.lock().iter().map(|(_, caller)| Arc::clone(caller)).collect();
+        callers.iter().for_each(&mut each);
+    }
+
+    /// How many there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.callers.lock().len()
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+/// Keeps a caller in its list.
+pub struct Joined {
+    callers: Arc<Callers>,
+    seat: usize,
+}
+
+impl Drop for Joined {
+    fn drop(&mut self) {
+        self.callers.callers.lock().try_remove(self.seat);
+    }
+}

@@ -1,0 +1,71 @@
+//! The sweep: what ends by the clock alone. Each worker calls [`sweep`] for its callers every [`EVERY`].
+//!
+//! Timers only cut earlier: every frame is checked against the clock anyway (law 4). So one coarse pass serves for all of them,
+//! and a request arms no timer of its own.
+
+use crate::access::entry::{CutCause, Stream, Turn};
+use crate::config::Limits;
+use crate::model::Time;
+use crate::runtime::clock::Mono;
+use crate::session::{Caller, Callers, Gate};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// The time between two sweeps. A stream that was cut and is still there at the second sweep after that loses its connection: at
+/// most 200 ms, within the 250 ms of law 5.
+pub const EVERY: Duration = Duration::from_millis(100);
+
+/// A stream that lives longer than this gets an `admit` line.
+pub const LONG_LIVED: Duration = Duration::from_secs(10);
+
+/// Cuts what is overdue, stale, or on a connection whose certificate no longer holds. `distrusted` says whether a peer that is
+/// not expired must go too (after the trust changed).
+pub fn sweep(
+    callers: &Callers,
+    gate: &Gate,
+    limits: &Limits,
+    now: Mono,
+    wall: Time,
+    distrusted: impl Fn(&Caller) -> bool,
+) {
+    let stale = gate.lease().now(now).is_err();
+    callers.for_each(|caller| {
+        if caller.peer().not_after() <= wall || distrusted(caller) {
+            caller.end(CutCause::Identity);
+            return;
+        }
+        caller.for_each_stream(|stream| sweep_stream(stream, stale, now));
+        let waited = caller.idle_for(now);
+        let head_limit = Mono::from_nanos(now.as_nanos().saturating_sub(nanos(limits.header_timeout)));
+        if caller.head_since_before(head_limit) {
+            caller.killer().kill();
+        } else if waited.is_some_and(|waited| waited >= limits.idle_timeout) {
+            caller.killer().retire();
+        }
+    });
+}
+
+fn sweep_stream(stream: &Arc<Stream>, stale: bool, now: Mono) {
+    if stream.cut_cause().is_some() {
+        if stream.condemn() {
+            stream.kill_connection();
+        }
+        return;
+    }
+    if stale {
+        stream.cut(CutCause::Stale);
+        return;
+    }
+    match stream.overdue(now) {
+        Some(Turn::CallerSends | Turn::CallerTakes) => _ = stream.cut(CutCause::ClientTimeout),
+        Some(Turn::ServiceSends) => _ = stream.cut(CutCause::UpstreamTimeout),
+        None => {}
+    }
+    if now.since(stream.admitted()) >= LONG_LIVED {
+        stream.mark_long_lived();
+    }
+}
+
+fn nanos(length: Duration) -> u64 {
+    u64::try_from(length.as_nanos()).unwrap_or(u64::MAX)
+}
