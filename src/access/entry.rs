@@ -251,9 +251,10 @@ impl Stream {
     /// The turn whose deadline has passed, if one has.
     #[must_use]
     pub fn overdue(&self, now: Mono) -> Option<Turn> {
-        Turn::ALL.into_iter().zip(&self.deadlines).find_map(|(turn, deadline)| {
-            (now.as_nanos() >= deadline.load(Ordering::Relaxed)).then_some(turn)
-        })
+        Turn::ALL
+            .into_iter()
+            .zip(&self.deadlines)
+            .find_map(|(turn, deadline)| (now.as_nanos() >= deadline.load(Ordering::Relaxed)).then_some(turn))
     }
 
     /// Marks it as long-lived (it gets an `admit` line) and wakes it so that it can write one.

@@ -7,5 +7,6 @@ pub mod clock;
 pub mod log;
 pub mod plane;
 pub mod presence;
+pub mod publish;
 pub mod state;
 pub mod usage;

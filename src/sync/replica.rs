@@ -34,8 +34,8 @@ pub struct Settings {
     pub version: String,
     /// Most grants in a snapshot, most changes in a delta.
     pub max_grants: usize,
-    /// Spreads the waits of many proxies.
-    pub seed: u64,
+    /// Random, one for each process: names it to the control plane, and spreads the waits of many proxies.
+    pub instance: u64,
 }
 
 /// The whole set of live grants at a revision.
@@ -162,7 +162,7 @@ impl<R: LeaseRule> Replica<R> {
             unreadable: Unreadable::default(),
             resync: false,
             lease: LeaseLength::DEFAULT,
-            dialer: Dialer::new(settings.endpoints, settings.seed | 1),
+            dialer: Dialer::new(settings.endpoints, settings.instance | 1),
             outbox: Outbox::default(),
             link: Link::Waiting { until: Mono::default() },
             settings,
@@ -276,7 +276,8 @@ impl<R: LeaseRule> Replica<R> {
         let position = self.position.filter(|_| !self.resync);
         self.link = Link::Open(Session::new(now, position.is_none()));
         let version = self.settings.version.clone();
-        effects.push(Effect::Send(Up::Hello(Hello { position, version })));
+        let instance = self.settings.instance;
+        effects.push(Effect::Send(Up::Hello(Hello { position, version, instance })));
         self.ping(now, effects);
     }
 

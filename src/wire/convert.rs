@@ -93,7 +93,7 @@ impl TryFrom<raw::Hello> for Hello {
             return Err(WireError::Malformed("version"));
         }
         let position = hello.position.map(Position::try_from).transpose()?;
-        Ok(Self { position, version: hello.version })
+        Ok(Self { position, version: hello.version, instance: hello.instance })
     }
 }
 
@@ -248,6 +248,7 @@ impl From<Up> for raw::Up {
             Up::Hello(hello) => Body::Hello(raw::Hello {
                 position: hello.position.map(raw::Position::from),
                 version: hello.version,
+                instance: hello.instance,
             }),
             Up::Ping { n } => Body::Ping(raw::Ping { n }),
             Up::Ack(ack) => Body::Ack(raw::Ack { revision: ack.revision.0, streams_cut: ack.streams_cut }),

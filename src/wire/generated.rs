@@ -53,6 +53,8 @@ pub struct Hello {
     /// For people; the proxy's name is taken from its certificate.
     #[prost(string, tag = "2")]
     pub version: ::prost::alloc::string::String,
+    #[prost(fixed64, tag = "3")]
+    pub instance: u64,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Position {

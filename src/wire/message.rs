@@ -80,6 +80,8 @@ pub struct Hello {
     pub position: Option<Position>,
     /// The proxy's software version, for people.
     pub version: String,
+    /// Random, made when the process starts: tells a reconnect from a second process with the same identity.
+    pub instance: u64,
 }
 
 /// Nothing runs any more under what was ended up to and including `revision`.

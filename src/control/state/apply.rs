@@ -140,12 +140,14 @@ impl State {
         }
         let live = LiveGrant { grant: Arc::clone(grant), issue: Arc::clone(issue), uses_reserved: 0, like };
         self.live.insert(grant.id, live);
+        self.digest.add(grant.id, grant.revision);
     }
 
     fn end(&mut self, grants: &[GrantId], ending: &Ending<'_>) {
         for id in grants {
             let Some(live) = self.live.remove(id) else { continue };
             let grant = live.grant;
+            self.digest.remove(grant.id, grant.revision);
             self.by_principal.remove(&grant.principal, *id);
             self.by_task.remove(&grant.task, *id);
             for service in grant.scope.permissions().iter().flat_map(Permission::locations) {

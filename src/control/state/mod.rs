@@ -20,7 +20,8 @@ pub use revocation::{Confirmation, Revocation};
 
 use crate::model::event::{Actor, Selector};
 use crate::model::{
-    EndCause, Grant, GrantId, ProxyName, Revision, RevocationId, Scope, ServiceName, SpiffeId, TaskId, Time,
+    Digest, EndCause, Grant, GrantId, ProxyName, Revision, RevocationId, Scope, ServiceName, SpiffeId,
+    TaskId, Time,
 };
 use ended::EndedGrants;
 use index::Index;
@@ -37,6 +38,7 @@ pub struct State {
     revision: Revision,
     time: Time,
     live: BTreeMap<GrantId, LiveGrant>,
+    digest: Digest,
     by_principal: Index<SpiffeId>,
     by_task: Index<TaskId>,
     by_service: Index<ServiceName>,
@@ -135,6 +137,12 @@ impl State {
     #[must_use]
     pub fn time(&self) -> Time {
         self.time
+    }
+
+    /// The digest of [`Self::live`]: what a proxy's table must have at this revision.
+    #[must_use]
+    pub fn digest(&self) -> Digest {
+        self.digest
     }
 
     /// All grants that the log has not ended, by id: what a snapshot holds.
