@@ -1,0 +1,9 @@
+//! Identity by real handshakes: what is accepted, and each thing that is refused.
+
+#[path = "../e2e/pki.rs"]
+mod pki;
+mod client;
+mod handshake;
+mod reload;
+mod revocation;
+mod support;
