@@ -17,6 +17,7 @@ mod control;
 mod cut;
 mod deny;
 mod headers;
+mod limits;
 mod operation;
 mod outside;
 mod paths;

@@ -29,6 +29,11 @@ impl Raw {
         within("sending", sending).await;
     }
 
+    /// Sends; whether the peer still took it.
+    pub(crate) async fn try_send(&mut self, bytes: &[u8]) -> bool {
+        within("sending", self.stream.write_all(bytes)).await.is_ok()
+    }
+
     /// Everything until the peer closes or resets.
     pub(crate) async fn read_to_end(&mut self) -> String {
         let mut all = Vec::new();
@@ -62,4 +67,30 @@ impl Raw {
 /// The status codes of every HTTP/1.1 answer in a text, in order.
 pub(crate) fn statuses(text: &str) -> Vec<u16> {
     text.split("HTTP/1.1 ").skip(1).map(|rest| rest[..3].parse().unwrap()).collect()
+}
+
+/// What an HTTP/2 client begins with (RFC 9113, section 3.4).
+pub(crate) fn preface() -> Vec<u8> {
+    [b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".as_slice(), &frame(4, 0, 0, &[])].concat()
+}
+
+/// An HTTP/2 frame (RFC 9113, section 4.1).
+pub(crate) fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
+    [&length[1..], &[kind, flags], &stream.to_be_bytes(), payload].concat()
+}
+
+/// A whole GET of the service `orders` in one HEADERS frame, in the plainest form that HPACK has (RFC 7541, section 6.2.2).
+pub(crate) fn headers_frame(stream: u32, path: &str) -> Vec<u8> {
+    let fields =
+        [(":method", "GET"), (":scheme", "https"), (":authority", "orders.localhost"), (":path", path)];
+    let mut block = Vec::new();
+    for (name, value) in fields {
+        block.push(0);
+        for text in [name, value] {
+            block.push(u8::try_from(text.len()).unwrap());
+            block.extend_from_slice(text.as_bytes());
+        }
+    }
+    frame(1, 0x5, stream, &block)
 }
