@@ -52,6 +52,9 @@ impl Source {
 
     /// The number of lines before the tests.
     fn production_lines(&self) -> usize {
+        if self.path.ends_with("tests.rs") {
+            return 0;
+        }
         self.text.lines().take_while(|line| !line.starts_with("#[cfg(test)]")).count()
     }
 
@@ -200,4 +203,22 @@ fn groups_and_single_uses_are_both_seen() {
         used(code),
         ["model", "access", "session", "", "audit"].into_iter().filter(|n| !n.is_empty()).collect::<Vec<_>>()
     );
+}
+
+#[test]
+fn each_dependency_has_its_reason_written_down() {
+    let read = |name: &str| fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(name)).unwrap();
+    let (manifest, text) = (read("Cargo.toml"), read("ARCHITECTURE.md"));
+    let mut inside = false;
+    let mut missing = Vec::new();
+    for line in manifest.lines() {
+        if line.starts_with('[') {
+            inside = matches!(line, "[dependencies]" | "[dev-dependencies]");
+        } else if let Some((name, _)) = line.split_once(" = ").filter(|_| inside && !line.starts_with('#'))
+            && !text.contains(&format!("`{name}`"))
+        {
+            missing.push(name);
+        }
+    }
+    assert!(missing.is_empty(), "not in ARCHITECTURE.md, \"Why each dependency\": {missing:?}");
 }

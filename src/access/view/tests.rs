@@ -1,3 +1,5 @@
+//! The canonical view against a table of readings: what passes, and what must not.
+
 use super::*;
 use proptest::prelude::*;
 
