@@ -7,11 +7,5 @@
 pub mod record;
 pub mod sink;
 
-mod budget;
 mod line;
-mod queue;
-mod resume;
-mod room;
 mod text;
-mod trail;
-mod writer;

@@ -3,7 +3,7 @@
 use crate::config::{IdentityFiles, TrustFiles};
 use crate::model::{SpiffeId, Ttl};
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -32,6 +32,17 @@ pub struct ControlConfig {
     pub roles: BTreeMap<SpiffeId, BTreeSet<Role>>,
     /// Which identities belong to one human; no identity belongs to two.
     pub people: Box<[Person]>,
+}
+
+impl ControlConfig {
+    /// Where the API and the control channel are served by default.
+    pub const LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8444);
+    /// The default lease: a restart of the control plane within it disturbs nobody.
+    pub const LEASE: Duration = Duration::from_secs(15);
+    /// The default drift: more than ten times what two undisciplined crystals (200 ppm) run apart within the longest lease.
+    pub const CLOCK_DRIFT: Duration = Duration::from_millis(250);
+    /// How long a drain may take by default.
+    pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(30);
 }
 
 /// Where the event log is.

@@ -61,3 +61,8 @@ pub struct Ceilings {
     /// Methods that may pass; absent: whatever a grant permits. Never empty.
     pub methods: Option<Box<[Box<str>]>>,
 }
+
+impl Ceilings {
+    /// The `max_ttl` of the contract.
+    pub const MAX_TTL: Ttl = Ttl::EIGHT_HOURS;
+}

@@ -7,13 +7,23 @@
 //! Invariants: a value of these types was checked; there is no later `validate()`. A relative path is resolved against the
 //! folder of the file it stands in. No list is ever empty where an empty list could be read as "all".
 
+mod build;
 pub mod control;
 pub mod limits;
+pub mod load;
+pub mod problem;
 pub mod proxy;
+mod raw;
 pub mod service;
+mod source;
+mod text;
+mod tree;
+pub mod url;
 
 pub use control::{ControlConfig, Person, Role, Store};
 pub use limits::{Ceilings, Limits};
+pub use load::{Base, Config, ControlBase, ProxyBase};
+pub use problem::{ConfigErrors, Problem};
 pub use proxy::{AuditConfig, AuditTarget, ControlLink, DenialBudget, Endpoint, ProxyConfig, TlsConfig};
 pub use service::{HostHeader, Protocol, ServiceConfig, Transport, Upstream};
 
@@ -37,3 +47,6 @@ pub struct TrustFiles {
     /// CRL files, PEM. Where there is one, a certificate of unknown status is refused.
     pub crls: Vec<PathBuf>,
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,11 +1,13 @@
 //! The proxy's half of a configuration.
 
+use crate::config::url::{self, UrlError};
 use crate::config::{Ceilings, IdentityFiles, Limits, ServiceConfig, TrustFiles};
 use crate::model::{ProxyName, SpiffeId};
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
+use std::str::FromStr;
 use std::time::Duration;
 
 /// Everything that a proxy is told.
@@ -41,6 +43,17 @@ pub struct ProxyConfig {
     pub services: Box<[ServiceConfig]>,
 }
 
+impl ProxyConfig {
+    /// Where callers connect by default.
+    pub const LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8443);
+    /// Where metrics and health are served by default.
+    pub const ADMIN_LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9464);
+    /// `orders.localhost` selects `orders` by default.
+    pub const DOMAIN: &str = "localhost";
+    /// How long a drain may take by default.
+    pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(30);
+}
+
 /// What is allowed in TLS beyond the strict default (TLS 1.3 only, every connection a full handshake).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct TlsConfig {
@@ -70,8 +83,16 @@ pub struct Endpoint {
 
 impl fmt::Display for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (open, close) = if self.host.contains(':') { ("[", "]") } else { ("", "") };
-        write!(f, "https://{open}{}{close}:{}", self.host, self.port)
+        write!(f, "https://{}:{}", url::bracketed(&self.host), self.port)
+    }
+}
+
+impl FromStr for Endpoint {
+    type Err = UrlError;
+    fn from_str(text: &str) -> Result<Self, UrlError> {
+        let rest = text.strip_prefix("https://").ok_or(UrlError::Endpoint)?;
+        let (host, port) = url::authority(rest)?;
+        Ok(Self { host, port: port.unwrap_or(443) })
     }
 }
 

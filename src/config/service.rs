@@ -1,9 +1,11 @@
 //! A protected service: its name, how it is selected, and where it is.
 
+use crate::config::url::{self, UrlError};
 use crate::model::ServiceName;
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::str::FromStr;
 use std::time::Duration;
 
 /// A protected service.
@@ -31,6 +33,65 @@ pub struct ServiceConfig {
     pub max_connections: usize,
     /// CA certificates (PEM) to verify it with, instead of the system's.
     pub upstream_ca: Option<PathBuf>,
+}
+
+impl ServiceConfig {
+    /// A service with every default: protocol by its transport, its own `Host`, 5 s to connect, 60 s to the first byte, 300 s
+    /// idle, 1,024 connections to each address.
+    #[must_use]
+    pub fn new(name: ServiceName, upstream: Upstream) -> Self {
+        Self {
+            name,
+            protocol: upstream.transport.usual_protocol(),
+            upstreams: Box::new([upstream]),
+            hosts: Box::default(),
+            listen: None,
+            host_header: HostHeader::Upstream,
+            connect_timeout: Duration::from_secs(5),
+            first_byte_timeout: Duration::from_secs(60),
+            idle_timeout: Duration::from_secs(300),
+            max_connections: 1_024,
+            upstream_ca: None,
+        }
+    }
+}
+
+/// `NAME=URL[,listen=ADDR]`, the value of `--service`.
+impl FromStr for ServiceConfig {
+    type Err = ServiceFlagError;
+
+    fn from_str(text: &str) -> Result<Self, ServiceFlagError> {
+        let (name, rest) = text.split_once('=').ok_or(ServiceFlagError::Form)?;
+        let (address, options) = rest.split_once(',').map_or((rest, None), |(url, rest)| (url, Some(rest)));
+        let mut service = Self::new(name.parse().map_err(ServiceFlagError::Name)?, address.parse()?);
+        if let Some(option) = options {
+            let address =
+                option.strip_prefix("listen=").ok_or_else(|| ServiceFlagError::Option(option.into()))?;
+            let listen = address.parse().map_err(|_| ServiceFlagError::Listen(address.into()))?;
+            service.listen = Some(listen);
+        }
+        Ok(service)
+    }
+}
+
+/// Why a text is not a `--service`.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ServiceFlagError {
+    /// There is no `=`.
+    #[error("expected `NAME=URL[,listen=ADDR]`, for instance `orders=http://127.0.0.1:8080`")]
+    Form,
+    /// The name is none.
+    #[error(transparent)]
+    Name(crate::model::name::NameError),
+    /// The URL is none, or of no kind that is supported.
+    #[error(transparent)]
+    Url(#[from] UrlError),
+    /// Something else than `listen=` follows.
+    #[error("`{0}`: only `listen=ADDR` may follow the URL")]
+    Option(String),
+    /// The address to listen on is none.
+    #[error("`{0}`: expected an address with port such as `127.0.0.1:9001` after `listen=`")]
+    Listen(String),
 }
 
 /// What is spoken with a service.
@@ -72,6 +133,24 @@ impl Transport {
             Self::H2c => "h2c",
         }
     }
+
+    /// The port where the URL names none.
+    #[must_use]
+    pub fn default_port(self) -> u16 {
+        match self {
+            Self::Http | Self::H2c => 80,
+            Self::Https => 443,
+        }
+    }
+
+    /// What is spoken over it unless the configuration says otherwise.
+    #[must_use]
+    pub fn usual_protocol(self) -> Protocol {
+        match self {
+            Self::Http | Self::Https => Protocol::Http,
+            Self::H2c => Protocol::Grpc,
+        }
+    }
 }
 
 /// One address of a service.
@@ -89,16 +168,27 @@ impl Upstream {
     /// The value of `Host` that names it: without the port where it is the scheme's own.
     #[must_use]
     pub fn authority(&self) -> String {
-        let default_port = match self.transport {
-            Transport::Http | Transport::H2c => 80,
-            Transport::Https => 443,
-        };
-        let (open, close) = if self.host.contains(':') { ("[", "]") } else { ("", "") };
-        if self.port == default_port {
-            format!("{open}{}{close}", self.host)
+        if self.port == self.transport.default_port() {
+            url::bracketed(&self.host)
         } else {
-            format!("{open}{}{close}:{}", self.host, self.port)
+            format!("{}:{}", url::bracketed(&self.host), self.port)
         }
+    }
+}
+
+impl FromStr for Upstream {
+    type Err = UrlError;
+    fn from_str(text: &str) -> Result<Self, UrlError> {
+        let (scheme, rest) = text.split_once("://").ok_or(UrlError::Upstream)?;
+        let transport = match scheme {
+            "http" => Transport::Http,
+            "https" => Transport::Https,
+            "h2c" => Transport::H2c,
+            "mcp+http" | "mcp+https" => return Err(UrlError::Mcp),
+            _ => return Err(UrlError::Upstream),
+        };
+        let (host, port) = url::authority(rest)?;
+        Ok(Self { transport, host, port: port.unwrap_or(transport.default_port()) })
     }
 }
 

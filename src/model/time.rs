@@ -100,6 +100,9 @@ pub struct Ttl(Duration);
 pub struct TtlError;
 
 impl Ttl {
+    /// A working day: as long as any grant lives unless the configuration says otherwise.
+    pub const EIGHT_HOURS: Self = Self(Duration::from_secs(8 * 3600));
+
     /// From a length of time; refuses zero.
     ///
     /// # Errors

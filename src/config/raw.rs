@@ -1,0 +1,180 @@
+//! The mirror of the file: one struct a table, one field a key, nothing decided. Every value knows its place.
+//!
+//! Every key is optional here: what is missing is found later, together with everything else that is wrong.
+
+use crate::config::text::{HostName, Method, Parsed, PersonName, Text, TrustDomain};
+use crate::config::{Endpoint, Role, Store, Upstream};
+use crate::model::{ProxyName, ServiceName, SpiffeId, Ttl};
+use serde::Deserialize;
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::num::{NonZeroU32, NonZeroU64, NonZeroUsize};
+use std::path::PathBuf;
+use toml::Spanned;
+
+/// The whole file.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawFile {
+    pub(super) proxy: Option<RawProxy>,
+    #[serde(default)]
+    pub(super) service: Vec<Spanned<RawService>>,
+    pub(super) control: Option<RawControl>,
+    #[serde(default)]
+    pub(super) identities: Vec<RawIdentity>,
+    #[serde(default)]
+    pub(super) people: Vec<RawPerson>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawProxy {
+    pub(super) name: Option<Text<ProxyName>>,
+    pub(super) listen: Option<Spanned<Vec<Text<SocketAddr>>>>,
+    pub(super) admin_listen: Option<Text<SocketAddr>>,
+    pub(super) workers: Option<Spanned<usize>>,
+    pub(super) drain_timeout: Option<Text<Ttl>>,
+    pub(super) domains: Option<Vec<Text<HostName>>>,
+    pub(super) identity: Option<RawIdentityFiles>,
+    pub(super) trust: Option<RawTrust>,
+    #[serde(default)]
+    pub(super) tls: RawTls,
+    pub(super) control: Option<RawControlLink>,
+    pub(super) audit: Option<RawAudit>,
+    #[serde(default)]
+    pub(super) limits: RawLimits,
+    #[serde(default)]
+    pub(super) ceilings: RawCeilings,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawIdentityFiles {
+    pub(super) certificate: Option<Text<PathBuf>>,
+    pub(super) key: Option<Text<PathBuf>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawTrust {
+    pub(super) bundles: Option<Spanned<BTreeMap<String, Text<PathBuf>>>>,
+    #[serde(default)]
+    pub(super) crls: Vec<Text<PathBuf>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawTls {
+    pub(super) tls12: Option<bool>,
+    pub(super) resumption: Option<bool>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawControlLink {
+    pub(super) endpoints: Option<Spanned<Vec<Text<Endpoint>>>>,
+    pub(super) identity: Option<Text<SpiffeId>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawAudit {
+    pub(super) file: Option<Text<PathBuf>>,
+    pub(super) stdout: Option<Spanned<bool>>,
+    pub(super) rotate_bytes: Option<Spanned<NonZeroU64>>,
+    pub(super) rotate_every: Option<Text<Ttl>>,
+    pub(super) queue_lines: Option<Spanned<NonZeroUsize>>,
+    #[serde(default)]
+    pub(super) denials: RawDenials,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawDenials {
+    pub(super) lines_per_second: Option<NonZeroU32>,
+    pub(super) burst: Option<NonZeroU32>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawLimits {
+    pub(super) connections: Option<NonZeroUsize>,
+    pub(super) connections_per_principal: Option<NonZeroUsize>,
+    pub(super) handshake_timeout: Option<Text<Ttl>>,
+    pub(super) header_timeout: Option<Text<Ttl>>,
+    pub(super) header_bytes: Option<Spanned<usize>>,
+    pub(super) headers: Option<NonZeroUsize>,
+    pub(super) idle_timeout: Option<Text<Ttl>>,
+    pub(super) body_stall_timeout: Option<Text<Ttl>>,
+    pub(super) write_stall_timeout: Option<Text<Ttl>>,
+    pub(super) h2_streams: Option<NonZeroU32>,
+    pub(super) h2_resets_per_second: Option<NonZeroU32>,
+    pub(super) h2_control_frames_per_second: Option<NonZeroU32>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawCeilings {
+    pub(super) max_ttl: Option<Text<Ttl>>,
+    pub(super) trust_domains: Option<Spanned<Vec<Text<TrustDomain>>>>,
+    pub(super) methods: Option<Spanned<Vec<Text<Method>>>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawService {
+    pub(super) name: Option<Text<ServiceName>>,
+    pub(super) upstream: Option<Spanned<Vec<Text<Upstream>>>>,
+    #[serde(default)]
+    pub(super) hosts: Vec<Text<HostName>>,
+    pub(super) listen: Option<Text<SocketAddr>>,
+    pub(super) protocol: Option<Spanned<RawProtocol>>,
+    pub(super) preserve_host: Option<bool>,
+    pub(super) connect_timeout: Option<Text<Ttl>>,
+    pub(super) first_byte_timeout: Option<Text<Ttl>>,
+    pub(super) idle_timeout: Option<Text<Ttl>>,
+    pub(super) max_connections: Option<NonZeroUsize>,
+    pub(super) upstream_ca: Option<Text<PathBuf>>,
+}
+
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum RawProtocol {
+    Http,
+    Grpc,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawControl {
+    pub(super) listen: Option<Text<SocketAddr>>,
+    pub(super) admin_listen: Option<Text<SocketAddr>>,
+    pub(super) store: Option<Text<Store>>,
+    pub(super) lease: Option<Text<Ttl>>,
+    pub(super) clock_drift: Option<Text<Ttl>>,
+    pub(super) max_ttl: Option<Text<Ttl>>,
+    pub(super) drain_timeout: Option<Text<Ttl>>,
+    pub(super) identity: Option<RawIdentityFiles>,
+    pub(super) trust: Option<RawTrust>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawIdentity {
+    pub(super) id: Option<Text<SpiffeId>>,
+    pub(super) roles: Option<Spanned<Vec<Text<Role>>>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawPerson {
+    pub(super) name: Option<Text<PersonName>>,
+    pub(super) identities: Option<Spanned<Vec<Text<SpiffeId>>>>,
+}
+
+/// The value inside, and its place.
+pub(super) fn split<T>(text: Text<T>) -> (T, std::ops::Range<usize>) {
+    let span = text.span();
+    let Parsed(value) = text.into_inner();
+    (value, span)
+}

@@ -1,0 +1,255 @@
+//! Whole files: the examples, and files with many mistakes.
+
+use super::*;
+use std::path::Path;
+use std::time::Duration;
+
+fn parse(text: &str) -> Result<Config, ConfigErrors> {
+    Config::parse(Path::new("/etc/jitgate/gate.toml"), text, None)
+}
+
+/// `line key: message` of each problem.
+fn problems(text: &str) -> Vec<String> {
+    let errors = parse(text).expect_err("the file is wrong").problems;
+    errors.iter().map(|p| format!("{} {}: {}", p.line.unwrap_or(0), p.key, p.message)).collect()
+}
+
+fn has(problems: &[String], start: &str, says: &str) {
+    assert!(
+        problems.iter().any(|p| p.starts_with(start) && p.contains(says)),
+        "{start} … {says} in {problems:#?}"
+    );
+}
+
+const PROXY: &str = include_str!("../../config/proxy.toml");
+const CONTROL: &str = include_str!("../../config/control.toml");
+
+#[test]
+fn the_examples_are_read_and_paths_start_from_the_file() {
+    let proxy = parse(PROXY).unwrap().proxy.unwrap();
+    assert_eq!(proxy.identity.key, Path::new("/etc/jitgate/proxy/key.pem"));
+    assert_eq!(proxy.services.len(), 2);
+    assert_eq!(proxy.services[1].protocol, Protocol::Grpc);
+    let control = parse(CONTROL).unwrap().control.unwrap();
+    assert_eq!(control.store, Store::Sqlite("/etc/jitgate/control.db".into()));
+    assert_eq!(control.lease, Duration::from_secs(15));
+    assert_eq!(control.people[0].identities.len(), 2);
+    let both = parse(&format!("{PROXY}\n{CONTROL}")).unwrap();
+    assert_eq!((both.proxy, both.control), (Some(proxy), Some(control)));
+}
+
+/// What the examples show as defaults are the defaults: taking the comment away changes nothing.
+#[test]
+fn commented_keys_of_the_examples_are_known_and_show_their_defaults() {
+    let uncomment = |text: &str| -> String {
+        let key = |line: &str| {
+            let (key, value) = line.split_once(" = ").unwrap_or((line, ""));
+            let word = !key.is_empty()
+                && key.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_');
+            // These have no default that can be written.
+            word && !value.is_empty()
+                && !["crls", "trust_domains", "methods", "listen", "stdout"].contains(&key)
+        };
+        let line = |line: &str| match line.strip_prefix("# ") {
+            Some(rest) if key(rest) => format!("{rest}\n"),
+            _ => format!("{line}\n"),
+        };
+        text.lines().map(line).collect()
+    };
+    let (proxy, control) = (uncomment(PROXY), uncomment(CONTROL));
+    assert!(proxy.contains("\nh2_streams = 256") && control.contains("\nlease = \"15s\""));
+    assert_eq!(parse(&proxy).unwrap(), parse(PROXY).unwrap());
+    assert_eq!(parse(&control).unwrap(), parse(CONTROL).unwrap());
+}
+
+#[test]
+fn every_mistake_is_reported_at_once_with_line_and_key() {
+    let text = r#"
+[proxy]
+lisen = ["127.0.0.1:8443"]
+admin_listen = "localhost:9464"
+drain_timeout = 30
+workers = -1
+
+[proxy.identity]
+certificate = "cert.pem"
+
+[proxy.trust]
+bundles = { "Example" = "ca.pem" }
+
+[proxy.control]
+endpoints = ["https://a:8444", "http://b:8444"]
+identity = "spiffe://example/control"
+
+[proxy.audit]
+file = "audit.jsonl"
+stdout = true
+
+[proxy.limits]
+header_bytes = 100
+h2-streams = 12
+connections = 0
+
+[proxy.ceilings]
+methods = []
+
+[[service]]
+name = "Orders"
+upstream = ["http://a/path"]
+
+[[service]]
+name = "stock"
+upstream = ["http://a", "https://b"]
+protocol = "grpc"
+
+[[service]]
+name = "stock"
+upstream = ["mcp+http://a/mcp"]
+upstream_ca = "x"
+
+[[service]]
+upstream = []
+"#;
+    let found = problems(text);
+    for (start, says) in [
+        ("3 proxy.lisen:", "did you mean `listen`?"),
+        ("4 proxy.admin_listen:", "an address with port such as `127.0.0.1:8443`"),
+        ("5 proxy.drain_timeout:", "a duration such as `30s`"),
+        ("6 proxy.workers:", "-1"),
+        ("8 proxy.identity.key:", "missing: the PEM file of its private key"),
+        ("12 proxy.trust.bundles.Example:", "a trust domain such as"),
+        ("15 proxy.control.endpoints[1]:", "https://HOST"),
+        ("16 proxy.control.identity:", "no bundle for `example`"),
+        ("20 proxy.audit.stdout:", "choose one"),
+        ("23 proxy.limits.header_bytes:", "expected 8192 to 1048576"),
+        ("24 proxy.limits.h2-streams:", "did you mean `h2_streams`?"),
+        ("25 proxy.limits.connections:", "nonzero"),
+        ("28 proxy.ceilings.methods:", "remove the key"),
+        ("31 service[0].name:", "not a valid service name"),
+        ("32 service[0].upstream[0]:", "a path, query or fragment"),
+        ("36 service[1].upstream[1]:", "all of one kind"),
+        ("37 service[1].protocol:", "gRPC needs HTTP/2"),
+        ("41 service[2].upstream[0]:", "comes with MCP support"),
+        ("44 service[3].name:", "missing"),
+        ("45 service[3].upstream:", "name an upstream"),
+    ] {
+        has(&found, start, says);
+    }
+    let lines: Vec<usize> = found.iter().map(|p| p.split(' ').next().unwrap().parse().unwrap()).collect();
+    assert!(lines.is_sorted(), "in the order of the file: {found:#?}");
+    assert_eq!(found.len(), 20, "nothing is reported twice: {found:#?}");
+}
+
+#[test]
+fn mistakes_of_a_control_plane() {
+    let text = r#"
+[control]
+store = "postgres://db"
+lease = "61s"
+[control.identity]
+certificate = "c.pem"
+key = "k.pem"
+[control.trust]
+bundles = {}
+[[identities]]
+id = "spiffe://d/a"
+roles = ["admn"]
+[[identities]]
+id = "spiffe://d/b"
+roles = []
+[[identities]]
+id = "spiffe://d/b"
+roles = ["viewer"]
+[[people]]
+name = "Ada"
+identities = ["spiffe://d/a", "spiffe://d/a"]
+[[people]]
+identities = ["spiffe://d/c"]
+[person]
+"#;
+    let found = problems(text);
+    for (start, says) in [
+        ("3 control.store:", "sqlite:control.db"),
+        ("4 control.lease:", "`1s` to `60s`"),
+        ("9 control.trust.bundles:", "nobody would be trusted"),
+        ("12 identities[0].roles[0]:", "expected `viewer`"),
+        ("15 identities[1].roles:", "without a role"),
+        ("17 identities[2].id:", "listed twice"),
+        ("21 people[0].identities[1]:", "belongs to a person already"),
+        ("22 people[1].name:", "missing"),
+        ("24 person:", "unknown key"),
+    ] {
+        has(&found, start, says);
+    }
+    assert_eq!(found.len(), 9, "{found:#?}");
+}
+
+#[test]
+fn a_table_that_is_missing_is_one_error_for_each_key_and_an_empty_file_says_what_to_write() {
+    has(&problems(""), "0 :", "add `[proxy]`");
+    has(&problems("not toml"), "1 ", "not TOML");
+    has(&problems("[service]\nname = \"a\""), "1 service:", "write `[[service]]`");
+    let found = problems("[proxy]\n");
+    for key in
+        ["identity.certificate", "identity.key", "trust.bundles", "control.endpoints", "control.identity"]
+    {
+        has(&found, &format!("1 proxy.{key}:"), "missing");
+    }
+    has(&found, "1 proxy.audit.file:", "stdout = true");
+    has(&found, "0 service:", "[[service]]");
+}
+
+#[test]
+fn services_that_would_be_confused_are_refused() {
+    let twin =
+        PROXY.replace("name = \"stock\"", "name = \"stock\"\nhosts = [\"orders.gate.example.internal\"]");
+    has(&problems(&twin), "92 service[1]:", "`orders.gate.example.internal` already selects another service");
+    let same = PROXY.replace("name = \"stock\"", "name = \"orders\"");
+    has(&problems(&same), "92 service[1]:", "already selects");
+    let port = PROXY.replace("# listen = \"0.0.0.0:9001\"", "listen = \"0.0.0.0:8443\"");
+    has(&problems(&port), "0 listen:", "used twice");
+}
+
+#[test]
+fn what_up_brings_along_needs_no_file_and_flags_win_over_one() {
+    let base = base();
+    let (proxy, control) = Config::with_base(None, base.clone()).unwrap();
+    assert_eq!(proxy.listen.as_ref(), [ProxyConfig::LISTEN]);
+    assert_eq!(proxy.limits, Limits::default());
+    assert_eq!(control.lease, ControlConfig::LEASE);
+    let file = "[proxy]\nlisten = [\"127.0.0.1:1\"]\n[control]\nlease = \"2s\"\n[[service]]\nname = \"orders\"\nupstream = [\"http://b\"]\n";
+    let mut base = base;
+    base.proxy.listen = Some("127.0.0.1:2".parse().unwrap());
+    let errors = Config::parse(Path::new("f.toml"), file, Some(base.clone())).unwrap_err();
+    assert!(errors.to_string().contains("--service: `orders` is there already"), "{errors}");
+    base.proxy.services.clear();
+    let both = Config::parse(Path::new("f.toml"), file, Some(base)).unwrap();
+    assert_eq!(both.proxy.unwrap().listen.as_ref(), ["127.0.0.1:2".parse().unwrap()]);
+    assert_eq!(both.control.unwrap().lease, Duration::from_secs(2));
+}
+
+fn base() -> Base {
+    let files = IdentityFiles { certificate: "c".into(), key: "k".into() };
+    let trust = TrustFiles { bundles: [("d".into(), "ca.pem".into())].into(), crls: Vec::new() };
+    Base {
+        proxy: ProxyBase {
+            listen: None,
+            admin_listen: None,
+            services: vec!["orders=http://a".parse().unwrap()],
+            identity: files.clone(),
+            trust: trust.clone(),
+            control: ControlLink {
+                endpoints: Box::new(["https://127.0.0.1:8444".parse().unwrap()]),
+                identity: "spiffe://d/control".parse().unwrap(),
+            },
+            audit: AuditTarget::File("audit.jsonl".into()),
+        },
+        control: ControlBase {
+            listen: None,
+            identity: files,
+            trust,
+            store: Store::Sqlite("control.db".into()),
+            roles: BTreeMap::new(),
+        },
+    }
+}

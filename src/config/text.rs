@@ -1,0 +1,151 @@
+//! Values that are written as a string: each with what it expects, so that every error says what to write instead.
+
+use crate::config::{Endpoint, Role, Store, Upstream};
+use crate::model::{ProxyName, ServiceName, SpiffeId, Ttl};
+use serde::de::{Deserialize, Deserializer, Error, Visitor};
+use std::fmt;
+use std::marker::PhantomData;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use toml::Spanned;
+
+/// A string in the file that was read as a `T`, with its place.
+pub(super) type Text<T> = Spanned<Parsed<T>>;
+
+/// A `T` that was written as a string.
+#[derive(Debug, Clone)]
+pub(super) struct Parsed<T>(pub(super) T);
+
+/// What can be written as a string in the configuration.
+pub(super) trait FromText: Sized {
+    /// What to write, for instance `an address such as …`.
+    const EXPECTED: &'static str;
+
+    /// Reads it; the error is a lowercase fragment that says what to do.
+    fn from_text(text: &str) -> Result<Self, String>;
+}
+
+impl<'de, T: FromText> Deserialize<'de> for Parsed<T> {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        struct Reader<T>(PhantomData<T>);
+        impl<T: FromText> Visitor<'_> for Reader<T> {
+            type Value = Parsed<T>;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(T::EXPECTED)
+            }
+            fn visit_str<E: Error>(self, text: &str) -> Result<Parsed<T>, E> {
+                T::from_text(text).map(Parsed).map_err(|error| E::custom(format_args!("`{text}`: {error}")))
+            }
+        }
+        from.deserialize_str(Reader(PhantomData))
+    }
+}
+
+/// For types whose parse errors already say what to do.
+macro_rules! by_from_str {
+    ($($type:ty: $expected:literal),* $(,)?) => {$(
+        impl FromText for $type {
+            const EXPECTED: &'static str = $expected;
+            fn from_text(text: &str) -> Result<Self, String> {
+                text.parse::<Self>().map_err(|error| error.to_string())
+            }
+        }
+    )*};
+}
+
+by_from_str! {
+    Ttl: "a duration such as `30s` or `8h`",
+    SpiffeId: "a SPIFFE ID such as `spiffe://jitgate.local/control/local`",
+    ServiceName: "a service name such as `orders`",
+    ProxyName: "a proxy name such as `edge-1`",
+    Role: "a role such as `viewer`",
+    Upstream: "an upstream URL such as `http://127.0.0.1:8080`",
+    Endpoint: "a control plane address such as `https://127.0.0.1:8444`",
+}
+
+impl FromText for SocketAddr {
+    const EXPECTED: &'static str = "an address with port such as `127.0.0.1:8443`";
+    fn from_text(text: &str) -> Result<Self, String> {
+        text.parse().map_err(|_| format!("expected {}; names are not resolved here", Self::EXPECTED))
+    }
+}
+
+impl FromText for PathBuf {
+    const EXPECTED: &'static str = "a path, relative to this file's folder or absolute";
+    fn from_text(text: &str) -> Result<Self, String> {
+        if text.is_empty() || text.contains('\0') {
+            return Err(format!("expected {}", Self::EXPECTED));
+        }
+        Ok(Self::from(text))
+    }
+}
+
+impl FromText for Store {
+    const EXPECTED: &'static str = "a store such as `sqlite:control.db`";
+    fn from_text(text: &str) -> Result<Self, String> {
+        match text.split_once(':') {
+            Some(("sqlite", path)) if !path.is_empty() => Ok(Self::Sqlite(PathBuf::from(path))),
+            Some(_) | None => Err(format!("expected {}; no other kind is supported", Self::EXPECTED)),
+        }
+    }
+}
+
+/// A host name without port, lower case.
+#[derive(Debug, Clone)]
+pub(super) struct HostName(pub(super) String);
+
+impl FromText for HostName {
+    const EXPECTED: &'static str = "a lower-case host name without port, such as `orders.example`";
+    fn from_text(text: &str) -> Result<Self, String> {
+        // The alphabet of a service name is that of host names.
+        text.parse::<ServiceName>()
+            .map(|_| Self(text.to_owned()))
+            .map_err(|_| format!("expected {}", Self::EXPECTED))
+    }
+}
+
+/// A SPIFFE trust domain.
+#[derive(Debug, Clone)]
+pub(super) struct TrustDomain(pub(super) String);
+
+impl FromText for TrustDomain {
+    const EXPECTED: &'static str = "a trust domain such as `jitgate.local`";
+    fn from_text(text: &str) -> Result<Self, String> {
+        if format!("spiffe://{text}/x").parse::<SpiffeId>().is_ok_and(|id| id.trust_domain() == text) {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err(format!("expected {}", Self::EXPECTED))
+        }
+    }
+}
+
+/// An HTTP method as it is sent: upper case.
+#[derive(Debug, Clone)]
+pub(super) struct Method(pub(super) Box<str>);
+
+impl FromText for Method {
+    const EXPECTED: &'static str = "an HTTP method in capitals such as `GET`";
+    fn from_text(text: &str) -> Result<Self, String> {
+        if !text.is_empty() && text.bytes().all(|b| b.is_ascii_uppercase() || b == b'-') {
+            Ok(Self(text.into()))
+        } else {
+            Err(format!("expected {}", Self::EXPECTED))
+        }
+    }
+}
+
+/// What a person is called: any visible text.
+#[derive(Debug, Clone)]
+pub(super) struct PersonName(pub(super) String);
+
+impl FromText for PersonName {
+    const EXPECTED: &'static str = "a name of 1 to 128 visible characters";
+    fn from_text(text: &str) -> Result<Self, String> {
+        let visible = text.chars().all(|c| !c.is_control()) && !text.trim().is_empty();
+        if visible && text.chars().count() <= 128 {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err(format!("expected {}", Self::EXPECTED))
+        }
+    }
+}
