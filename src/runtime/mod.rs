@@ -1,4 +1,7 @@
 //! What every half of the program stands on: clocks, draining, metrics, telemetry, the admin listener.
 
 pub mod clock;
+pub mod drain;
 pub mod metrics;
+pub mod telemetry;
+pub mod admin;
