@@ -2,6 +2,7 @@
 //! another grant (law 8).
 
 use crate::model::scope::Scope;
+use crate::model::strict::present;
 use crate::model::{GrantId, Revision, SpiffeId, TaskId, Time};
 use serde::{Deserialize, Serialize};
 
@@ -11,9 +12,9 @@ pub use crate::model::scope::limits::{Limits, Rate};
 /// A grant as it was decided. It is live at `now` when `not_before <= now < expires_at` and it has not been ended.
 ///
 /// JSON form: the contract's `id principal task scope not_before expires_at revision` and, where set, `conditions` and
-/// `limits`; an unknown member is refused (law 1).
+/// `limits`; an unknown member, `null` and an empty window are refused (law 1).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(try_from = "RawGrant")]
 pub struct Grant {
     /// Its identifier.
     pub id: GrantId,
@@ -28,13 +29,55 @@ pub struct Grant {
     /// First point in time at which it no longer permits.
     pub expires_at: Time,
     /// What must hold at each request.
-    #[serde(default, skip_serializing_if = "Conditions::is_unconditional")]
+    #[serde(skip_serializing_if = "Conditions::is_unconditional")]
     pub conditions: Conditions,
     /// How much it permits.
-    #[serde(default, skip_serializing_if = "Limits::is_unlimited")]
+    #[serde(skip_serializing_if = "Limits::is_unlimited")]
     pub limits: Limits,
     /// Revision of the event that issued it.
     pub revision: Revision,
+}
+
+/// A window in which no request could ever be permitted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("`expires_at` must be later than `not_before`")]
+pub struct EmptyWindow;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawGrant {
+    id: GrantId,
+    principal: SpiffeId,
+    task: TaskId,
+    scope: Scope,
+    not_before: Time,
+    expires_at: Time,
+    #[serde(default, deserialize_with = "present")]
+    conditions: Option<Conditions>,
+    #[serde(default, deserialize_with = "present")]
+    limits: Option<Limits>,
+    revision: Revision,
+}
+
+impl TryFrom<RawGrant> for Grant {
+    type Error = EmptyWindow;
+
+    fn try_from(raw: RawGrant) -> Result<Self, EmptyWindow> {
+        if raw.not_before >= raw.expires_at {
+            return Err(EmptyWindow);
+        }
+        Ok(Self {
+            id: raw.id,
+            principal: raw.principal,
+            task: raw.task,
+            scope: raw.scope,
+            not_before: raw.not_before,
+            expires_at: raw.expires_at,
+            conditions: raw.conditions.unwrap_or_default(),
+            limits: raw.limits.unwrap_or_default(),
+            revision: raw.revision,
+        })
+    }
 }
 
 impl Grant {
@@ -42,6 +85,14 @@ impl Grant {
     #[must_use]
     pub fn covers(&self, now: Time) -> bool {
         self.not_before <= now && now < self.expires_at
+    }
+
+    /// The JSON form by RFC 8785: byte for byte the same for equal grants.
+    ///
+    /// # Errors
+    /// When a number is beyond what JSON holds exactly, which no revision reaches.
+    pub fn canonical_json(&self) -> Result<String, serde_json::Error> {
+        serde_json_canonicalizer::to_string(self)
     }
 }
 

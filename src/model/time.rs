@@ -103,12 +103,15 @@ impl Ttl {
     /// A working day: as long as any grant lives unless the configuration says otherwise.
     pub const EIGHT_HOURS: Self = Self(Duration::from_secs(8 * 3600));
 
-    /// From a length of time; refuses zero.
+    /// From a length of time, in whole milliseconds (what the text form can say); refuses less than one.
     ///
     /// # Errors
-    /// [`TtlError`] for zero.
+    /// [`TtlError`] for less than a millisecond, and for more than `u64` milliseconds.
     pub fn new(length: Duration) -> Result<Self, TtlError> {
-        if length.is_zero() { Err(TtlError) } else { Ok(Self(length)) }
+        match u64::try_from(length.as_millis()) {
+            Ok(millis @ 1..) => Ok(Self(Duration::from_millis(millis))),
+            Ok(0) | Err(_) => Err(TtlError),
+        }
     }
 
     /// The length.

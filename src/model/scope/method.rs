@@ -1,0 +1,156 @@
+//! The `actions` of an `http` permission: methods, compared byte for byte (RFC 9110 section 9.1), or any.
+
+use super::error::{PermissionError, Quoted};
+use super::list::{List, ListFault};
+
+/// The methods that fit in the mask, sorted; `UPGRADE` stands for opening a WebSocket.
+const KNOWN: [&str; 9] =
+    ["DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "TRACE", Methods::UPGRADE];
+const ANY: u16 = u16::MAX;
+const MAX_LENGTH: usize = 64;
+
+/// A non-empty set of actions, or every action. Sixteen standard bits and, hardly ever, a list of other tokens.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Methods {
+    mask: u16,
+    others: Option<Box<List<Box<str>>>>,
+}
+
+/// Why a text is not a method of a permission.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum MethodFault {
+    /// Not an RFC 9110 token without `*`, of at most 64 bytes.
+    #[error("is no method: expected an RFC 9110 token of at most 64 characters, or `*` alone")]
+    Token,
+    /// A standard method in another case.
+    #[error("is spelt in upper case (methods are case-sensitive)")]
+    Case,
+    /// `CONNECT`.
+    #[error("is never forwarded: remove it")]
+    Connect,
+}
+
+impl Methods {
+    /// The action of opening a WebSocket. It is not a method: a request whose method is spelt like this matches nothing.
+    pub const UPGRADE: &'static str = "UPGRADE";
+
+    /// Every action, `UPGRADE` included.
+    #[must_use]
+    pub fn any() -> Self {
+        Self { mask: ANY, others: None }
+    }
+
+    /// From method names, or `["*"]`.
+    ///
+    /// # Errors
+    /// Empty, too many, duplicate, `*` beside others, or not a method ([`MethodFault`]).
+    pub fn new<'a>(names: impl IntoIterator<Item = &'a str>) -> Result<Self, PermissionError> {
+        const KEY: &str = "actions";
+        let names: Vec<&str> = names.into_iter().collect();
+        let names = List::new(names).map_err(|fault| match fault {
+            ListFault::Empty => PermissionError::Empty { key: KEY, example: "`[\"*\"]` for every method" },
+            ListFault::TooMany => PermissionError::TooMany { key: KEY },
+            ListFault::Duplicate(value) => PermissionError::Duplicate { key: KEY, value: Quoted::of(value) },
+        })?;
+        if names.has(&"*") {
+            return match names.len() {
+                1 => Ok(Self::any()),
+                _ => Err(PermissionError::MixedAny { key: KEY }),
+            };
+        }
+        let (mut mask, mut others) = (0, Vec::new());
+        for name in names.iter() {
+            let fault = |fault| PermissionError::Method { value: Quoted::of(name), fault };
+            check(name).map_err(fault)?;
+            match bit(name) {
+                Some(bit) => mask |= bit,
+                None => others.push(Box::from(*name)),
+            }
+        }
+        Ok(Self { mask, others: List::new(others).ok().map(Box::new) })
+    }
+
+    /// Whether every action is in the set.
+    #[must_use]
+    pub fn is_any(&self) -> bool {
+        self.mask == ANY
+    }
+
+    /// Whether the set has this action: the request's method, or [`Self::UPGRADE`].
+    #[must_use]
+    pub fn has(&self, action: &str) -> bool {
+        self.is_any()
+            || match bit(action) {
+                Some(bit) => self.mask & bit != 0,
+                None => self.others().iter().any(|other| **other == *action),
+            }
+    }
+
+    /// The bit of an action in [`Self::mask`]; none for a token that has no bit. For an index over many permissions.
+    #[must_use]
+    pub fn bit(action: &str) -> Option<u16> {
+        bit(action)
+    }
+
+    /// The known actions of the set as bits ([`Self::bit`]); all bits for any.
+    #[must_use]
+    pub fn mask(&self) -> u16 {
+        self.mask
+    }
+
+    /// The actions of the set that have no bit, sorted; empty for any.
+    #[must_use]
+    pub fn others(&self) -> &[Box<str>] {
+        self.others.as_deref().map_or(&[], |others| others)
+    }
+
+    /// The names, sorted; `*` alone for any.
+    #[must_use]
+    pub fn names(&self) -> Vec<&str> {
+        if self.is_any() {
+            return vec!["*"];
+        }
+        let known = KNOWN.into_iter().filter(|name| bit(name).is_some_and(|bit| self.mask & bit != 0));
+        let mut names: Vec<&str> = known.chain(self.others().iter().map(|other| &**other)).collect();
+        names.sort_unstable();
+        names
+    }
+
+    /// What of `wanted` this set does not have; none if it has all of it.
+    pub(super) fn lacking(&self, wanted: &Self) -> Option<Self> {
+        if self.is_any() {
+            return None;
+        }
+        if wanted.is_any() {
+            return Some(wanted.clone());
+        }
+        let others = wanted.others().iter().filter(|other| !self.has(other)).cloned().collect();
+        let left = Self { mask: wanted.mask & !self.mask, others: List::new(others).ok().map(Box::new) };
+        (left.mask != 0 || left.others.is_some()).then_some(left)
+    }
+}
+
+fn bit(action: &str) -> Option<u16> {
+    KNOWN.iter().position(|name| *name == action).map(|at| 1 << at)
+}
+
+/// RFC 9110 section 5.6.2 `token`, without `*`: it would look like a pattern.
+fn check(name: &str) -> Result<(), MethodFault> {
+    let token = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'+-.^_`|~".contains(&b);
+    if !(1..=MAX_LENGTH).contains(&name.len()) || !name.bytes().all(token) {
+        return Err(MethodFault::Token);
+    }
+    if name.eq_ignore_ascii_case("CONNECT") {
+        return Err(MethodFault::Connect);
+    }
+    match KNOWN.iter().any(|known| name.eq_ignore_ascii_case(known) && name != *known) {
+        true => Err(MethodFault::Case),
+        false => Ok(()),
+    }
+}
+
+impl serde::Serialize for Methods {
+    fn serialize<S: serde::Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_seq(self.names())
+    }
+}

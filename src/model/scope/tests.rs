@@ -1,0 +1,1 @@
+//! Tests of scopes as a whole.
