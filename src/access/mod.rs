@@ -21,3 +21,7 @@ pub use lease::{Lease, Stale};
 pub use table::{Counts, Ended, GrantSet, Slot, Table, TableError};
 pub use verdict::{Denial, Permit, Verdict};
 pub use view::{Form, Unclear, View, host_label};
+
+#[cfg(test)]
+#[path = "tests/entry.rs"]
+mod entry_tests;

@@ -63,6 +63,8 @@ pub struct Metrics {
     pub audit_failures: IntCounter,
     /// `jitgate_connections`: open client connections.
     pub connections: IntGauge,
+    /// `jitgate_reload_failures_total`.
+    pub reload_failures: IntCounter,
 }
 
 /// What is counted for one service. Take it when a connection or route is set up, not per request.
@@ -193,6 +195,13 @@ impl Metrics {
                 )?,
             )?,
             connections: gauge(&r, "jitgate_connections", "Open client connections.")?,
+            reload_failures: register(
+                &r,
+                IntCounter::new(
+                    "jitgate_reload_failures_total",
+                    "Changed certificate, key, bundle or CRL files that could not be used.",
+                )?,
+            )?,
             registry: r,
         }))
     }
@@ -223,7 +232,7 @@ impl Metrics {
 
     /// `jitgate_certificate_not_after_seconds` for one of our own certificates, in Unix seconds.
     #[must_use]
-    pub fn certificate_not_after(&self, name: &'static str) -> IntGauge {
+    pub fn certificate_not_after(&self, name: &str) -> IntGauge {
         self.certificate_not_after.with_label_values(&[name])
     }
 

@@ -5,6 +5,7 @@
 //! - a lease begins when its ping was *sent*, and only counts once everything up to the head that the pong names is applied;
 //! - a revision is acknowledged when nothing runs any more under what was ended up to it, and not before.
 
+pub mod client;
 mod fault;
 mod lease;
 mod link;

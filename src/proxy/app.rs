@@ -1,0 +1,312 @@
+//! Builds every part of a proxy in order, and returns what runs, what tells its state, and what ends it.
+
+use crate::access::entry::CutCause;
+use crate::audit::sink::{self, AuditError, AuditSink};
+use crate::config::{AuditTarget, ProxyConfig};
+use crate::identity::reload::{Change, ReloadError, Reloader};
+use crate::identity::tls::{ALPN_HTTP, Acceptor, TlsOptions};
+use crate::model::{ProxyName, ServiceName};
+use crate::proxy::listener::{self, Bound};
+use crate::proxy::router::Router;
+use crate::proxy::upstream::{Connector, TlsSetupError, Upstream};
+use crate::proxy::worker::{Shared, Worker};
+use crate::runtime::clock::{Mono, wall};
+use crate::runtime::metrics::Metrics;
+use crate::session::{Callers, Gate, sweep};
+use crate::sync;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+use std::thread::JoinHandle;
+use std::time::Duration;
+use tokio_util::sync::CancellationToken;
+
+/// Why a proxy does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// Certificates or keys cannot be used.
+    #[error("the proxy's certificates cannot be used")]
+    Identity(#[from] ReloadError),
+    /// The audit trail cannot be opened.
+    #[error(transparent)]
+    Audit(#[from] AuditError),
+    /// TLS towards a service cannot be set up.
+    #[error(transparent)]
+    Upstream(#[from] TlsSetupError),
+    /// An address cannot be listened on.
+    #[error("cannot listen on {address}: {source}; choose another address or stop what uses it")]
+    Listen {
+        /// Which.
+        address: SocketAddr,
+        /// Why.
+        source: io::Error,
+    },
+    /// The proxy's certificate names nobody, and its configuration has no `name`.
+    #[error("the proxy has no name: set `proxy.name`, or give it a certificate with a SPIFFE ID")]
+    Nameless,
+    /// TLS towards callers or the control plane cannot be set up.
+    #[error("TLS cannot be set up")]
+    Tls(#[from] rustls::Error),
+    /// A thread cannot be started.
+    #[error("a thread cannot be started")]
+    Thread(#[source] io::Error),
+}
+
+/// A running proxy.
+pub struct ProxyHandle {
+    /// Where callers connect, with the ports that were chosen.
+    pub listen: Vec<SocketAddr>,
+    /// Listeners of single services.
+    pub service_listen: Vec<(ServiceName, SocketAddr)>,
+    shared: Arc<Shared>,
+    callers: Vec<Arc<Callers>>,
+    draining: CancellationToken,
+    closing: CancellationToken,
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl ProxyHandle {
+    /// Whether it serves: has a table, a fresh lease, a trail that can be written, and does not drain.
+    ///
+    /// # Errors
+    /// Why not, in a few words.
+    pub fn ready(&self) -> Result<(), &'static str> {
+        readiness(&self.shared)
+    }
+
+    /// The same as a value of its own, for the admin listener.
+    #[must_use]
+    pub fn readiness(&self) -> Arc<dyn Fn() -> Result<(), &'static str> + Send + Sync> {
+        let shared = Arc::clone(&self.shared);
+        Arc::new(move || readiness(&shared))
+    }
+
+    /// The gate, to be asked what it would decide.
+    #[must_use]
+    pub fn gate(&self) -> &Arc<Gate> {
+        &self.shared.gate
+    }
+
+    /// Takes no new connection, lets what runs finish until `deadline`, then cuts it; flushes the audit trail.
+    pub async fn drain(mut self, deadline: Duration) {
+        self.draining.cancel();
+        let until = Mono::now().plus(deadline);
+        while Mono::now() < until && self.callers.iter().any(|callers| !callers.is_empty()) {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        for callers in &self.callers {
+            callers.for_each(|caller| caller.end(CutCause::Drain));
+        }
+        // Two sweeps: what does not go by itself loses its connection.
+        let until = Mono::now().plus(3 * sweep::EVERY);
+        while Mono::now() < until && self.callers.iter().any(|callers| !callers.is_empty()) {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        self.closing.cancel();
+        let (threads, audit) = (std::mem::take(&mut self.threads), Arc::clone(&self.shared.audit));
+        let closed = tokio::task::spawn_blocking(move || {
+            for thread in threads {
+                let _ = thread.join();
+            }
+            audit.close(Duration::from_secs(5))
+        });
+        if let Ok(Err(error)) = closed.await {
+            tracing::error!(%error, "the audit trail is not complete");
+        }
+    }
+}
+
+fn readiness(shared: &Shared) -> Result<(), &'static str> {
+    if shared.draining.is_cancelled() {
+        return Err("draining");
+    }
+    if shared.gate.lease().check(Mono::now()).is_err() {
+        return Err("stale: no fresh word from the control plane");
+    }
+    if !shared.audit.is_available() {
+        return Err("the audit trail cannot be written");
+    }
+    Ok(())
+}
+
+/// Starts a proxy.
+///
+/// # Errors
+/// [`StartError`]; nothing is left running.
+pub fn start(config: ProxyConfig, metrics: Arc<Metrics>) -> Result<ProxyHandle, StartError> {
+    let workers = config.workers.or_else(|| std::thread::available_parallelism().ok()).map_or(1, |n| n.get());
+    let observed = Arc::clone(&metrics);
+    let reloader = Reloader::load(
+        config.identity.clone(),
+        config.trust.clone(),
+        Arc::new(wall),
+        Box::new(move |change| observe_certificates(&observed, change)),
+    )?;
+    let name = name(&config, &reloader)?;
+    // Ports before anything that leaves a trace.
+    let router = Router::new(&config.services, &config.domains, &metrics);
+    let bound = bind_all(&config, &router, workers)?;
+    let audit = AuditSink::open(sink_config(&config, name.clone()), Arc::clone(&metrics))?;
+    let gate = Arc::new(Gate::new(config.ceilings.clone(), Arc::clone(&metrics)));
+    let options = TlsOptions { tls12: config.tls.tls12, resumption: config.tls.resumption, alpn: ALPN_HTTP };
+    let draining = CancellationToken::new();
+    let closing = CancellationToken::new();
+    let shared = Arc::new(Shared {
+        gate: Arc::clone(&gate),
+        audit,
+        unknown_service: metrics.unknown_service(),
+        router,
+        limits: config.limits.clone(),
+        methods: config.ceilings.methods.clone(),
+        acceptor: Acceptor::new(reloader.own(), reloader.trust(), options)?,
+        trust: reloader.trust(),
+        connections: Arc::new(AtomicUsize::new(0)),
+        by_principal: dashmap::DashMap::new(),
+        draining: draining.clone(),
+        metrics: Arc::clone(&metrics),
+    });
+    let connectors: Vec<Connector> = config.services.iter().map(Connector::of).collect::<Result<_, _>>()?;
+    let mut handle = ProxyHandle {
+        listen: bound.listen,
+        service_listen: bound.service_listen,
+        shared: Arc::clone(&shared),
+        callers: Vec::new(),
+        draining,
+        closing: closing.clone(),
+        threads: Vec::new(),
+    };
+    for (number, listeners) in bound.by_worker.into_iter().enumerate() {
+        let upstreams = config
+            .services
+            .iter()
+            .zip(&connectors)
+            .map(|(service, connector)| Upstream::new(service, connector, workers))
+            .collect();
+        let callers = Arc::<Callers>::default();
+        handle.callers.push(Arc::clone(&callers));
+        let worker = Arc::new(Worker { shared: Arc::clone(&shared), upstreams, callers });
+        let closing = closing.clone();
+        let thread = spawn(&format!("worker-{number}"), move || listener::run(worker, listeners, closing))?;
+        handle.threads.push(thread);
+    }
+    let link = sync::client::Link {
+        config: config.control.clone(),
+        name,
+        identity: reloader.own(),
+        trust: reloader.trust(),
+    };
+    let thread = spawn("sync", move || keep_up(link, gate, metrics, reloader, closing))?;
+    handle.threads.push(thread);
+    Ok(handle)
+}
+
+/// What runs beside the workers, on a thread of its own: the control channel, expiry, reload.
+async fn keep_up(
+    link: sync::client::Link,
+    gate: Arc<Gate>,
+    metrics: Arc<Metrics>,
+    reloader: Reloader,
+    closing: CancellationToken,
+) -> io::Result<()> {
+    let expiring = async {
+        loop {
+            tokio::time::sleep(sweep::EVERY).await;
+            let now = Mono::now();
+            // Nobody waits for the end of what expired: the control plane sees the clock too.
+            let _cutting = gate.expire(now);
+            let left = gate.lease().until().since(now);
+            metrics.control_lease_remaining_seconds.set(left.as_secs_f64());
+        }
+    };
+    tokio::select! {
+        () = closing.cancelled() => {}
+        () = expiring => {}
+        () = sync::client::run(link, Arc::clone(&gate), Arc::clone(&metrics), closing.clone()) => {}
+        () = reloader.run(closing.clone()) => {}
+    }
+    Ok(())
+}
+
+fn spawn<F>(name: &str, future: impl FnOnce() -> F + Send + 'static) -> Result<JoinHandle<()>, StartError>
+where
+    F: Future<Output = io::Result<()>>,
+{
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(StartError::Thread)?;
+    std::thread::Builder::new()
+        .name(format!("jitgate-{name}"))
+        .spawn(move || {
+            if let Err(error) = runtime.block_on(future()) {
+                tracing::error!(%error, "a thread ended");
+            }
+            // Connections that are left are dropped here, each with its audit line.
+            drop(runtime);
+        })
+        .map_err(StartError::Thread)
+}
+
+struct BoundAll {
+    listen: Vec<SocketAddr>,
+    service_listen: Vec<(ServiceName, SocketAddr)>,
+    by_worker: Vec<Vec<Bound>>,
+}
+
+fn bind_all(config: &ProxyConfig, router: &Router, workers: usize) -> Result<BoundAll, StartError> {
+    let mut all = BoundAll {
+        listen: Vec::new(),
+        service_listen: Vec::new(),
+        by_worker: (0..workers).map(|_| Vec::new()).collect(),
+    };
+    let shared = config.listen.iter().map(|address| (*address, None));
+    let own = router.routes().iter().filter_map(|route| Some((route.service.listen?, Some(route))));
+    for (address, route) in shared.chain(own) {
+        let failed = |source| StartError::Listen { address, source };
+        let listeners = listener::bind(address, workers).map_err(failed)?;
+        let actual = listeners.first().and_then(|listener| listener.local_addr().ok()).unwrap_or(address);
+        match route {
+            None => all.listen.push(actual),
+            Some(route) => all.service_listen.push((route.name().clone(), actual)),
+        }
+        for (of_worker, listener) in all.by_worker.iter_mut().zip(listeners) {
+            of_worker.push((listener, route.cloned()));
+        }
+    }
+    Ok(all)
+}
+
+fn name(config: &ProxyConfig, reloader: &Reloader) -> Result<ProxyName, StartError> {
+    if let Some(name) = &config.name {
+        return Ok(name.clone());
+    }
+    let own = reloader.own().current();
+    let principal = own.principal().ok_or(StartError::Nameless)?;
+    let last = principal.path().rsplit('/').next().unwrap_or_default();
+    last.to_ascii_lowercase().parse().map_err(|_| StartError::Nameless)
+}
+
+fn sink_config(config: &ProxyConfig, proxy: ProxyName) -> sink::AuditConfig {
+    let target = match &config.audit.target {
+        AuditTarget::File(path) => sink::Target::File(path.clone()),
+        AuditTarget::Stdout => sink::Target::Stdout,
+    };
+    let denials = &config.audit.denials;
+    sink::AuditConfig {
+        rotate_bytes: config.audit.rotate_bytes,
+        rotate_every: Some(config.audit.rotate_every),
+        queue_lines: u32::try_from(config.audit.queue_lines).unwrap_or(u32::MAX),
+        denials: sink::DenialBudget { per_second: denials.lines_per_second, burst: denials.burst },
+        ..sink::AuditConfig::new(proxy, target)
+    }
+}
+
+fn observe_certificates(metrics: &Metrics, change: &Change) {
+    match change {
+        Change::InUse(ends) => {
+            for (name, not_after) in ends {
+                metrics.certificate_not_after(name).set(not_after.as_micros() / 1_000_000);
+            }
+        }
+        Change::Kept(_) => metrics.reload_failures.inc(),
+    }
+}

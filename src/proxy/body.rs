@@ -1,0 +1,345 @@
+//! The two bodies of an exchange, each frame checked just before it is handed on (law 5).
+//!
+//! An [`Exchange`] is shared by both directions and is gone when both are. A cut body ends in an error, never cleanly: over
+//! HTTP/1.1 the connection breaks off, over HTTP/2 the stream is reset.
+
+use crate::access::entry::{CutCause, Direction, Turn};
+use crate::audit::record::{End, Record};
+use crate::proxy::headers;
+use crate::proxy::router::Route;
+use crate::proxy::upstream::Reusable;
+use crate::runtime::clock::Mono;
+use crate::session::Live;
+use bytes::Bytes;
+use hyper::body::{Body, Frame, Incoming, SizeHint};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+/// Why a body ended early.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Broken {
+    /// It was cut.
+    #[error("cut: {}", .0.as_str())]
+    Cut(CutCause),
+    /// The other side broke it off.
+    #[error("the other side broke off")]
+    Peer(#[source] hyper::Error),
+}
+
+/// How long each turn may take.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Patience {
+    pub(crate) caller_sends: Duration,
+    pub(crate) caller_takes: Duration,
+    pub(crate) first_byte: Duration,
+    pub(crate) service_idle: Duration,
+}
+
+/// What both directions share.
+pub(crate) struct Exchange {
+    pub(crate) live: Live,
+    pub(crate) patience: Patience,
+    pub(crate) bytes_in: Arc<AtomicU64>,
+    sent_whole: AtomicBool,
+}
+
+impl Exchange {
+    pub(crate) fn new(live: Live, patience: Patience) -> Arc<Self> {
+        let bytes_in = Arc::default();
+        Arc::new(Self { live, patience, bytes_in, sent_whole: AtomicBool::new(false) })
+    }
+
+    /// The request has been handed on to its end: from now on the service is to answer.
+    pub(crate) fn request_sent(&self, now: Mono) {
+        self.sent_whole.store(true, Ordering::Release);
+        let stream = self.live.stream();
+        stream.set_deadline(Turn::CallerSends, None);
+        stream.set_deadline(Turn::ServiceSends, Some(now.plus(self.patience.first_byte)));
+    }
+
+    fn is_request_sent(&self) -> bool {
+        self.sent_whole.load(Ordering::Acquire)
+    }
+}
+
+/// The body of a request on its way to the service.
+pub(crate) enum Upload {
+    /// There is none.
+    Empty,
+    /// It streams.
+    Streaming(Box<Uploading>),
+}
+
+pub(crate) struct Uploading {
+    inner: Incoming,
+    exchange: Arc<Exchange>,
+    over: bool,
+}
+
+impl Upload {
+    /// The body of a request that runs as `exchange`.
+    pub(crate) fn of(inner: Incoming, exchange: &Arc<Exchange>) -> Self {
+        if inner.is_end_stream() {
+            exchange.request_sent(Mono::now());
+            return Self::Empty;
+        }
+        Self::Streaming(Box::new(Uploading { inner, exchange: Arc::clone(exchange), over: false }))
+    }
+}
+
+impl Uploading {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
+        if self.over {
+            return Poll::Ready(None);
+        }
+        let exchange = &self.exchange;
+        let (live, stream) = (&exchange.live, exchange.live.stream());
+        let polled = Pin::new(&mut self.inner).poll_frame(cx);
+        let now = Mono::now();
+        match polled {
+            Poll::Pending => {
+                stream.set_deadline(Turn::ServiceSends, None);
+                match live.wait(Turn::CallerSends, cx.waker(), exchange.patience.caller_sends, now) {
+                    Ok(()) => Poll::Pending,
+                    Err(cause) => self.broken(Broken::Cut(cause)),
+                }
+            }
+            Poll::Ready(Some(Ok(mut frame))) => {
+                stream.set_deadline(Turn::CallerSends, None);
+                let bytes = frame.data_ref().map_or(0, Bytes::len);
+                if let Err(cause) = live.check_frame(bytes, now) {
+                    return self.broken(Broken::Cut(cause));
+                }
+                if let Some(trailers) = frame.trailers_mut() {
+                    headers::clean_trailers(trailers);
+                }
+                exchange.bytes_in.fetch_add(bytes as u64, Ordering::Relaxed);
+                // Now the service is to take it.
+                stream.set_deadline(Turn::ServiceSends, Some(now.plus(exchange.patience.service_idle)));
+                if self.inner.is_end_stream() {
+                    exchange.request_sent(now);
+                }
+                Poll::Ready(Some(Ok(frame)))
+            }
+            Poll::Ready(Some(Err(error))) => self.broken(Broken::Peer(error)),
+            Poll::Ready(None) => {
+                if let Err(cause) = live.check(now) {
+                    return self.broken(Broken::Cut(cause));
+                }
+                exchange.request_sent(now);
+                self.over = true;
+                Poll::Ready(None)
+            }
+        }
+    }
+
+    fn broken(&mut self, broken: Broken) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
+        self.over = true;
+        Poll::Ready(Some(Err(broken)))
+    }
+}
+
+impl Body for Upload {
+    type Data = Bytes;
+    type Error = Broken;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
+        match self.get_mut() {
+            Self::Empty => Poll::Ready(None),
+            Self::Streaming(uploading) => uploading.poll(cx),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Empty => true,
+            Self::Streaming(uploading) => uploading.over || uploading.inner.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Empty => SizeHint::with_exact(0),
+            Self::Streaming(uploading) => uploading.inner.size_hint(),
+        }
+    }
+}
+
+/// The body of a response on its way to the caller.
+pub(crate) enum Download {
+    /// Our own words.
+    Ours(Option<Bytes>),
+    /// It streams from the service.
+    Streaming(Box<Downloading>),
+}
+
+pub(crate) struct Downloading {
+    inner: Incoming,
+    exchange: Arc<Exchange>,
+    record: Option<Record>,
+    channel: Option<Reusable>,
+    route: Arc<Route>,
+    admit_written: bool,
+}
+
+impl Download {
+    /// Our own words.
+    pub(crate) fn ours(bytes: Bytes) -> Self {
+        Self::Ours((!bytes.is_empty()).then_some(bytes))
+    }
+
+    /// The body of the service's response.
+    pub(crate) fn of(
+        inner: Incoming,
+        exchange: Arc<Exchange>,
+        record: Record,
+        channel: Option<Reusable>,
+        route: Arc<Route>,
+    ) -> Self {
+        exchange.live.stream().set_deadline(Turn::ServiceSends, None);
+        let (record, admit_written) = (Some(record), false);
+        Self::Streaming(Box::new(Downloading { inner, exchange, record, channel, route, admit_written }))
+    }
+}
+
+impl Downloading {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
+        if self.record.is_none() {
+            return Poll::Ready(None);
+        }
+        let polled = Pin::new(&mut self.inner).poll_frame(cx);
+        let now = Mono::now();
+        let exchange = &self.exchange;
+        let (live, stream) = (&exchange.live, exchange.live.stream());
+        match polled {
+            Poll::Pending => {
+                stream.set_deadline(Turn::CallerTakes, None);
+                match live.wait(Turn::ServiceSends, cx.waker(), exchange.patience.service_idle, now) {
+                    Ok(()) => self.note_long_life(),
+                    Err(cause) => self.cut(cause),
+                }
+            }
+            Poll::Ready(Some(Ok(frame))) => {
+                let bytes = frame.data_ref().map_or(0, Bytes::len);
+                if let Err(cause) = live.check_frame(bytes, now) {
+                    return self.cut(cause);
+                }
+                stream.set_deadline(Turn::ServiceSends, None);
+                stream.set_deadline(Turn::CallerTakes, Some(now.plus(exchange.patience.caller_takes)));
+                if let Some(record) = &mut self.record {
+                    record.add_bytes_out(bytes as u64);
+                }
+                Poll::Ready(Some(Ok(frame)))
+            }
+            Poll::Ready(Some(Err(error))) => {
+                match live.stream().cut_cause() {
+                    Some(cause) => self.finish_cut(cause),
+                    None => self.finish(End::UpstreamError("broken")),
+                }
+                Poll::Ready(Some(Err(Broken::Peer(error))))
+            }
+            Poll::Ready(None) => match live.check(now) {
+                Ok(()) => {
+                    self.complete();
+                    Poll::Ready(None)
+                }
+                Err(cause) => self.cut(cause),
+            },
+        }
+    }
+
+    /// A stream that lives for long gets its `admit` line; without one it does not go on (law 7).
+    fn note_long_life(&mut self) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
+        if !self.admit_written && self.exchange.live.stream().is_long_lived() {
+            self.admit_written = true;
+            if self.record.as_ref().is_some_and(|record| record.write_admit().is_err()) {
+                return self.cut(CutCause::Audit);
+            }
+        }
+        Poll::Pending
+    }
+
+    fn cut(&mut self, cause: CutCause) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
+        self.finish_cut(cause);
+        Poll::Ready(Some(Err(Broken::Cut(cause))))
+    }
+
+    fn finish_cut(&mut self, cause: CutCause) {
+        self.exchange.live.count_cut(cause);
+        self.finish(End::Cut(cause.as_str()));
+    }
+
+    fn complete(&mut self) {
+        if let Some(channel) = self.channel.take()
+            && self.exchange.is_request_sent()
+        {
+            channel.give_back();
+        }
+        self.finish(End::Complete);
+    }
+
+    fn finish(&mut self, end: End) {
+        if let Some(record) = self.record.take() {
+            record.finish(end);
+            let took = Mono::now().since(self.exchange.live.stream().admitted());
+            self.route.metrics.request_seconds.observe(took.as_secs_f64());
+        }
+        // What is left of the request has nowhere to go.
+        self.channel = None;
+        if !self.exchange.is_request_sent() {
+            self.exchange.live.cut(CutCause::Finished);
+        }
+    }
+}
+
+impl Drop for Downloading {
+    fn drop(&mut self) {
+        if self.record.is_none() {
+            return;
+        }
+        // hyper does not ask for the end of a body whose length it knows.
+        match self.exchange.live.stream().cut_cause() {
+            Some(cause) => self.finish_cut(cause),
+            None if self.inner.is_end_stream() => self.complete(),
+            None => self.finish(End::ClientGone),
+        }
+    }
+}
+
+impl Body for Download {
+    type Data = Bytes;
+    type Error = Broken;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
+        match self.get_mut() {
+            Self::Ours(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
+            Self::Streaming(downloading) => downloading.poll(cx),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Ours(bytes) => bytes.is_none(),
+            Self::Streaming(downloading) => downloading.record.is_none() || downloading.inner.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Ours(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64)),
+            Self::Streaming(downloading) => downloading.inner.size_hint(),
+        }
+    }
+}
+
+/// Waits for a cut of one direction; resolves with its cause. For what is not a body: tunnels, the wait for a response.
+pub(crate) fn poll_cut(live: &Live, direction: Direction, cx: &mut Context<'_>) -> Poll<CutCause> {
+    live.stream().register(direction, cx.waker());
+    match live.check(Mono::now()) {
+        Ok(()) => Poll::Pending,
+        Err(cause) => Poll::Ready(cause),
+    }
+}

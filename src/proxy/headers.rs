@@ -1,0 +1,197 @@
+//! What happens to header fields on the way: which never reach a service, and which we set.
+//!
+//! Removed from requests (and request trailers): hop-by-hop fields (RFC 9110 section 7.6.1) and what `Connection` names; every
+//! `x-jitgate-*` and `jitgate-*`; every field by which applications learn an identity, an original address or another method.
+//! Removed from responses: hop-by-hop fields.
+
+use http::HeaderMap;
+use http::header::{self, HeaderName, HeaderValue};
+
+/// Fields of one connection, not of the message (RFC 9110 section 7.6.1, RFC 9113 section 8.2.2).
+fn is_hop_by_hop(name: &str) -> bool {
+    matches!(
+        name,
+        "connection"
+            | "keep-alive"
+            | "proxy-connection"
+            | "proxy-authenticate"
+            | "proxy-authorization"
+            | "te"
+            | "trailer"
+            | "transfer-encoding"
+            | "upgrade"
+            | "http2-settings"
+    )
+}
+
+/// Fields that would name an identity, an address, a host, a path or a method in place of what was checked.
+fn is_claim(name: &str) -> bool {
+    match name.as_bytes().first() {
+        Some(b'x') => {
+            name.starts_with("x-jitgate-")
+                || name.starts_with("x-forwarded-")
+                || name.starts_with("x-original-")
+                || name.starts_with("x-auth-request-")
+                || name.starts_with("x-ssl-")
+                || name.starts_with("x-envoy-")
+                || matches!(
+                    name,
+                    "x-real-ip"
+                        | "x-client-ip"
+                        | "x-cluster-client-ip"
+                        | "x-client-cert"
+                        | "x-client-dn"
+                        | "x-remote-addr"
+                        | "x-remote-user"
+                        | "x-user"
+                        | "x-rewrite-url"
+                        | "x-host"
+                        | "x-http-method"
+                        | "x-http-method-override"
+                        | "x-method-override"
+                        | "x-request-id"
+                        | "x-spiffe-id"
+                )
+        }
+        Some(b'j') => name.starts_with("jitgate-"),
+        Some(b'f') => name == "forwarded",
+        Some(b's') => name.starts_with("ssl-client-"),
+        Some(b'r') => matches!(name, "remote-user" | "remote-addr"),
+        Some(b't') => matches!(name, "true-client-ip" | "traceparent"),
+        Some(b'c') => matches!(name, "cf-connecting-ip" | "client-ip" | "client-cert" | "client-cert-chain"),
+        Some(b'e') => name == "expect",
+        Some(_) | None => false,
+    }
+}
+
+/// Whether a request trailer may be forwarded: no hop-by-hop field, no claim, nothing that frames or routes.
+fn is_safe_trailer(name: &str) -> bool {
+    !is_hop_by_hop(name)
+        && !is_claim(name)
+        && !matches!(
+            name,
+            "host" | "content-length" | "content-type" | "content-encoding" | "authorization" | "cookie"
+        )
+}
+
+/// Names listed in `Connection` that are fields of the message for us; these are removed too.
+fn connection_names(headers: &HeaderMap) -> Vec<HeaderName> {
+    headers
+        .get_all(header::CONNECTION)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .filter_map(|name| name.trim().parse().ok())
+        // Whoever lists Host or Content-Length here wants two readings; they stay.
+        .filter(|name| *name != header::HOST && *name != header::CONTENT_LENGTH)
+        .collect()
+}
+
+fn remove_where(headers: &mut HeaderMap, unwanted: impl Fn(&str) -> bool) {
+    // Nearly always empty: the common request has nothing to remove, and then nothing is allocated.
+    let names: Vec<HeaderName> = headers.keys().filter(|name| unwanted(name.as_str())).cloned().collect();
+    for name in names {
+        headers.remove(name);
+    }
+}
+
+/// What `te: trailers` becomes towards an HTTP/2 service; every other `te` ends here.
+pub(crate) fn wants_trailers(headers: &HeaderMap) -> bool {
+    headers.get_all(header::TE).iter().any(|value| {
+        value
+            .to_str()
+            .is_ok_and(|value| value.split(',').any(|part| part.trim().eq_ignore_ascii_case("trailers")))
+    })
+}
+
+/// Removes from a request what must not reach a service.
+pub(crate) fn clean_request(headers: &mut HeaderMap) {
+    if headers.contains_key(header::CONNECTION) {
+        for name in connection_names(headers) {
+            headers.remove(name);
+        }
+    }
+    remove_where(headers, |name| is_hop_by_hop(name) || is_claim(name));
+}
+
+/// Removes from request trailers what must not reach a service.
+pub(crate) fn clean_trailers(trailers: &mut HeaderMap) {
+    remove_where(trailers, |name| !is_safe_trailer(name));
+}
+
+/// Removes from a response what belongs to the connection to the service.
+pub(crate) fn clean_response(headers: &mut HeaderMap) {
+    if headers.contains_key(header::CONNECTION) {
+        for name in connection_names(headers) {
+            headers.remove(name);
+        }
+    }
+    remove_where(headers, |name| is_hop_by_hop(name) && name != "trailer");
+}
+
+/// The fields that we set.
+pub(crate) mod ours {
+    use super::{HeaderName, HeaderValue};
+
+    pub(crate) const PRINCIPAL: HeaderName = HeaderName::from_static("x-jitgate-principal");
+    pub(crate) const GRANT: HeaderName = HeaderName::from_static("x-jitgate-grant");
+    pub(crate) const TASK: HeaderName = HeaderName::from_static("x-jitgate-task");
+    pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+    pub(crate) const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+    pub(crate) const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+    pub(crate) const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+    pub(crate) const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+    pub(crate) const HTTPS: HeaderValue = HeaderValue::from_static("https");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn map(fields: &[(&'static str, &'static str)]) -> HeaderMap {
+        fields
+            .iter()
+            .map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)))
+            .collect()
+    }
+
+    #[test]
+    fn claims_and_hop_by_hop_fields_do_not_pass() {
+        let mut headers = map(&[
+            ("connection", "close, x-secret, host, content-length"),
+            ("x-secret", "1"),
+            ("host", "a"),
+            ("content-length", "5"),
+            ("te", "trailers"),
+            ("upgrade", "h2c"),
+            ("http2-settings", "x"),
+            ("x-jitgate-principal", "spiffe://d/root"),
+            ("jitgate-task", "t"),
+            ("x-forwarded-for", "1.2.3.4"),
+            ("x-forwarded-client-cert", "x"),
+            ("forwarded", "for=x"),
+            ("x-http-method-override", "DELETE"),
+            ("x-original-url", "/admin"),
+            ("x-rewrite-url", "/admin"),
+            ("expect", "100-continue"),
+            ("accept", "*/*"),
+            ("authorization", "Bearer x"),
+        ]);
+        clean_request(&mut headers);
+        let mut left: Vec<_> = headers.keys().map(HeaderName::as_str).collect();
+        left.sort_unstable();
+        assert_eq!(left, ["accept", "authorization", "content-length", "host"]);
+    }
+
+    #[test]
+    fn trailers_cannot_bring_back_what_headers_may_not() {
+        let mut trailers = map(&[
+            ("x-jitgate-grant", "gr"),
+            ("grpc-status", "0"),
+            ("content-length", "1"),
+            ("x-checksum", "1"),
+        ]);
+        clean_trailers(&mut trailers);
+        assert_eq!(trailers, map(&[("grpc-status", "0"), ("x-checksum", "1")]));
+    }
+}

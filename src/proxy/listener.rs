@@ -1,0 +1,112 @@
+//! A worker thread: its listeners, its callers, its sweep.
+
+use crate::proxy::connection::{self, Counted};
+use crate::proxy::router::Route;
+use crate::proxy::worker::Worker;
+use crate::runtime::clock::{Mono, wall};
+use crate::session::{Caller, sweep};
+use socket2::{Domain, Protocol, Socket, Type};
+use std::io;
+use std::net::{SocketAddr, TcpListener as StdListener};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+const BACKLOG: i32 = 4_096;
+
+/// Binds an address once for each worker. The kernel spreads connections over them (SO_REUSEPORT), and so would share the port
+/// with another program that asks for it: so it is first asked for alone.
+pub(crate) fn bind(address: SocketAddr, workers: usize) -> io::Result<Vec<StdListener>> {
+    let alone = socket(address, false)?;
+    let address = alone.local_addr()?;
+    if workers <= 1 {
+        return Ok(vec![alone]);
+    }
+    drop(alone);
+    (0..workers).map(|_| socket(address, true)).collect()
+}
+
+fn socket(address: SocketAddr, shared: bool) -> io::Result<StdListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    if shared {
+        socket.set_reuse_port(true)?;
+    }
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(socket.into())
+}
+
+/// A listener, and the service that it belongs to if it belongs to one.
+pub(crate) type Bound = (StdListener, Option<Arc<Route>>);
+
+/// Runs a worker until `closing`; on `draining` it takes no new connection.
+pub(crate) async fn run(
+    worker: Arc<Worker>,
+    listeners: Vec<Bound>,
+    closing: CancellationToken,
+) -> io::Result<()> {
+    let draining = worker.shared.draining.clone();
+    for (listener, route) in listeners {
+        let listener = TcpListener::from_std(listener)?;
+        let (worker, draining) = (Arc::clone(&worker), draining.clone());
+        tokio::spawn(async move {
+            tokio::select! {
+                () = draining.cancelled() => {}
+                () = accept(&worker, &listener, route) => {}
+            }
+        });
+    }
+    tokio::select! {
+        () = closing.cancelled() => {}
+        () = sweep_forever(&worker) => {}
+    }
+    Ok(())
+}
+
+async fn accept(worker: &Arc<Worker>, listener: &TcpListener, route: Option<Arc<Route>>) {
+    loop {
+        let (tcp, source) = match listener.accept().await {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                // Out of file descriptors, or the caller was gone already: the listener itself goes on.
+                tracing::warn!(%error, "cannot accept a connection");
+                tokio::time::sleep(Duration::from_millis(20)).await;
+                continue;
+            }
+        };
+        let _ = tcp.set_nodelay(true);
+        let Some(counted) = Counted::take(&worker.shared) else {
+            tracing::warn!(%source, "refused: as many connections as there may be");
+            continue;
+        };
+        tokio::spawn(connection::serve(Arc::clone(worker), tcp, source, route.clone(), counted));
+    }
+}
+
+async fn sweep_forever(worker: &Arc<Worker>) {
+    let shared = &worker.shared;
+    let mut trust = shared.trust.changes();
+    let mut retired = false;
+    loop {
+        tokio::time::sleep(sweep::EVERY).await;
+        let (now, wall) = (Mono::now(), wall());
+        let changed = trust.has_changed().unwrap_or(true);
+        if changed {
+            trust.mark_unchanged();
+        }
+        let distrusted = |caller: &Caller| changed && shared.trust.recheck(caller.peer(), wall).is_err();
+        sweep::sweep(&worker.callers, &shared.gate, &shared.limits, now, wall, distrusted);
+        worker.upstreams.iter().for_each(|upstream| upstream.sweep(now));
+        // Connections that were shaking hands when the drain began come in later: so again each time.
+        if shared.draining.is_cancelled() {
+            if !retired {
+                tracing::debug!(callers = worker.callers.len(), "draining");
+                retired = true;
+            }
+            worker.callers.for_each(|caller| caller.killer().retire());
+        }
+    }
+}

@@ -1,0 +1,123 @@
+//! What a refused caller gets to read: one exhaustive match over the reasons, in the form that the request's content type asks
+//! for (RFC 9457 problem document, or gRPC status).
+//!
+//! Nothing here looks at the configuration or at a grant: for a caller without a grant, the answer depends on the bytes of the
+//! request alone (law 11).
+
+use crate::model::scope::Permission;
+use crate::model::{DenyReason, RequestId};
+use crate::proxy::body::Download;
+use bytes::Bytes;
+use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderName, RETRY_AFTER};
+use http::{HeaderValue, Response, StatusCode};
+use serde::Serialize;
+
+const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
+const GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
+
+/// What to say.
+pub(crate) struct Refusal<'a> {
+    pub(crate) reason: DenyReason,
+    /// The status, where the reason leaves a choice.
+    pub(crate) status: u16,
+    pub(crate) detail: &'a str,
+    pub(crate) request_id: RequestId,
+    /// What would have been enough; derived from the request alone.
+    pub(crate) required: Option<&'a Permission>,
+    pub(crate) grpc: bool,
+}
+
+#[derive(Serialize)]
+struct Problem<'a> {
+    r#type: String,
+    title: &'static str,
+    status: u16,
+    detail: &'a str,
+    request_id: RequestId,
+    reason: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    required: Option<[&'a Permission; 1]>,
+}
+
+/// Title for people, and the gRPC status code (grpc.io, "Status codes").
+fn words(reason: DenyReason) -> (&'static str, u16) {
+    match reason {
+        DenyReason::NoGrant => ("No grant for this service", 7),
+        DenyReason::OutOfScope => ("Not in the scope of a live grant", 7),
+        DenyReason::Revoked => ("The grant was revoked", 7),
+        DenyReason::Expired => ("The grant has expired", 7),
+        DenyReason::NotYetValid => ("The grant is not valid yet", 7),
+        DenyReason::Condition => ("A condition of the grant does not hold", 7),
+        DenyReason::LockedDown => ("Locked down", 7),
+        DenyReason::Limit => ("A limit of the grant is used up", 8),
+        DenyReason::TokenRequired => ("A token is required", 16),
+        DenyReason::TokenInvalid => ("The token does not hold", 16),
+        DenyReason::Ambiguous => ("The request has more than one reading", 3),
+        DenyReason::Malformed => ("The request is malformed", 3),
+        DenyReason::TooLarge => ("The request is too large", 8),
+        DenyReason::Stale => ("Grants may be out of date", 14),
+        DenyReason::AuditUnavailable => ("The audit trail cannot be written", 14),
+        DenyReason::UpstreamUnavailable => ("The service cannot be reached", 14),
+    }
+}
+
+/// The response, and the length of its body.
+pub(crate) fn refuse(refusal: &Refusal<'_>) -> (Response<Download>, u64) {
+    if refusal.grpc { grpc(refusal) } else { problem(refusal) }
+}
+
+fn problem(refusal: &Refusal<'_>) -> (Response<Download>, u64) {
+    let document = Problem {
+        r#type: format!("urn:jitgate:problem:{}", refusal.reason.as_str()),
+        title: words(refusal.reason).0,
+        status: refusal.status,
+        detail: refusal.detail,
+        request_id: refusal.request_id,
+        reason: refusal.reason.as_str(),
+        required: refusal.required.map(|permission| [permission]),
+    };
+    let body = serde_json::to_vec(&document).unwrap_or_default();
+    let length = body.len() as u64;
+    let mut response = Response::new(Download::ours(Bytes::from(body)));
+    *response.status_mut() = StatusCode::from_u16(refusal.status).unwrap_or(StatusCode::FORBIDDEN);
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    if refusal.status == 405 {
+        headers.insert(ALLOW, HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"));
+    }
+    if matches!(refusal.reason, DenyReason::Stale | DenyReason::AuditUnavailable | DenyReason::Limit) {
+        headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
+    }
+    (response, length)
+}
+
+/// A Trailers-Only response (gRPC over HTTP/2, "Responses"): HTTP 200, the status in the header block.
+fn grpc(refusal: &Refusal<'_>) -> (Response<Download>, u64) {
+    let mut message = format!("{}: {}", refusal.reason.as_str(), refusal.detail);
+    if let Some(permission) = refusal.required {
+        message.push_str("; required: ");
+        message.push_str(&permission.to_string());
+    }
+    message.push_str(&format!("; request {}", refusal.request_id));
+    let mut response = Response::new(Download::ours(Bytes::new()));
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+    headers.insert(GRPC_STATUS, HeaderValue::from(words(refusal.reason).1));
+    if let Ok(message) = HeaderValue::from_str(&percent_encoded(&message)) {
+        headers.insert(GRPC_MESSAGE, message);
+    }
+    (response, 0)
+}
+
+/// `Percent-Encoded` of the gRPC wire format: visible ASCII without `%` stands for itself.
+fn percent_encoded(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        match byte {
+            0x20..=0x7e if byte != b'%' => out.push(char::from(byte)),
+            _ => out.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    out
+}

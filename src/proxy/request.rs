@@ -1,0 +1,288 @@
+//! THE page: what happens to every request, in order.
+//!
+//! view -> decide -> admit -> forward -> audit. Every path that does not reach `forward` ends in [`Incoming::refuse`].
+
+use crate::access::view::{Form, HostBuffer};
+use crate::access::{Denial, Request as Asked, Unclear, Verdict, View, decide, decide_after};
+use crate::audit::record::{Draft, Protocol, TraceId};
+use crate::model::scope::Permission;
+use crate::model::{DenyReason, RequestId, ServiceName};
+use crate::proxy::body::Download;
+use crate::proxy::connection::Connected;
+use crate::proxy::forward::{Admitted, forward};
+use crate::proxy::reply::{Refusal, refuse};
+use crate::proxy::router::{Route, Selected};
+use crate::proxy::{ids, tunnel};
+use crate::runtime::clock::{Mono, wall};
+use crate::session::{Live, NotAdmitted};
+use http::request::Parts;
+use http::{Request, Response, Version};
+use hyper::body::Incoming as Body;
+use std::sync::Arc;
+
+/// How many grants may be tried when their limits are used up, and how often a decision is made anew when a grant ends under it.
+const TRIES: usize = 16;
+
+/// Serves one request.
+pub(crate) async fn serve(connected: &Connected, request: Request<Body>) -> Response<Download> {
+    let (parts, body) = request.into_parts();
+    let mut incoming = Incoming::begin(connected, &parts);
+    let (admitted, form) = {
+        let view = match View::of(&parts) {
+            Ok(view) => view,
+            Err(unclear) => return incoming.refuse_unclear(unclear, &parts),
+        };
+        incoming.form = view.form();
+        let mut buffer: HostBuffer = [0; 253];
+        let selected =
+            connected.worker.shared.router.select(connected.route.as_ref(), view.authority(), &mut buffer);
+        match incoming.admit(&view, &selected).await {
+            Ok(live) => {
+                let Some(route) = selected.route else { return incoming.refuse_unserved() };
+                (Ok((live, Arc::clone(route))), view.form())
+            }
+            Err(denial) => (Err(incoming.required(&view, &selected, denial)), view.form()),
+        }
+    };
+    let (live, route) = match admitted {
+        Ok(admitted) => admitted,
+        Err((denial, required)) => return incoming.refuse_denied(denial, required.as_ref()),
+    };
+    let admitted = match incoming.keep(live, route) {
+        Ok(admitted) => admitted,
+        Err(response) => return response,
+    };
+    match form {
+        Form::Http | Form::Grpc => forward(connected, admitted, parts, body).await,
+        Form::Upgrade => tunnel::open(connected, admitted, parts, body).await,
+    }
+}
+
+/// A request that was not decided yet, with its line in the audit trail begun.
+struct Incoming<'a> {
+    connected: &'a Connected,
+    draft: Draft,
+    id: RequestId,
+    trace: TraceId,
+    started: Mono,
+    form: Form,
+    route: Option<Arc<Route>>,
+}
+
+impl<'a> Incoming<'a> {
+    fn begin(connected: &'a Connected, parts: &Parts) -> Self {
+        let started = Mono::now();
+        connected.caller.reading_head(false, || started);
+        let id = ids::request(wall());
+        let trace = ids::trace(&parts.headers);
+        let mut draft = Draft::begin(&connected.worker.shared.audit, &connected.audited, id, started);
+        draft.trace(trace);
+        let form = if is_grpc(parts) { Form::Grpc } else { Form::Http };
+        draft.head(&parts.method, parts.uri.path(), protocol(parts.version, form));
+        Self { connected, draft, id, trace, started, form, route: None }
+    }
+
+    /// Decides and admits; a use that has to be reserved first is the only thing waited for.
+    async fn admit(&mut self, view: &View<'_>, selected: &Selected<'_>) -> Result<Live, Denial> {
+        let mut reserved = false;
+        if let Some(route) = selected.route {
+            self.draft.service(route.name());
+            self.route = Some(Arc::clone(route));
+        }
+        loop {
+            let gate = &self.connected.worker.shared.gate;
+            let cell = match self.try_admit(view, selected.service) {
+                Ok(live) => return self.permitted_by_ceiling(view).map(|()| live),
+                Err(Hindrance::Denied(denial)) => return Err(denial),
+                Err(Hindrance::NeedsUse(cell)) => cell,
+            };
+            if reserved || gate.reserve_use(&cell).await.is_err() {
+                return Err(Denial { reason: DenyReason::Limit, nearest: Some(cell.id()) });
+            }
+            reserved = true;
+        }
+    }
+
+    fn try_admit(&mut self, view: &View<'_>, service: &str) -> Result<Live, Hindrance> {
+        let Self { connected, draft, started, .. } = self;
+        let gate = &connected.worker.shared.gate;
+        let asked = Asked { service, view, source: connected.caller.source().ip() };
+        let mut limited: Option<Denial> = None;
+        let mut refused: Option<Arc<crate::access::Cell>> = None;
+        for _ in 0..TRIES {
+            let before = Mono::now();
+            let now = gate.lease().now(before).map_err(|_| Denial::of(DenyReason::Stale))?;
+            let set = connected.caller.slot().load();
+            let verdict = match &refused {
+                None => decide(&set, &asked, now),
+                Some(cell) => decide_after(&set, &asked, now, cell),
+            };
+            let took = Mono::now().since(before);
+            draft.decided(gate.table().revision(), took);
+            connected.worker.shared.metrics.decision_seconds.observe(took.as_secs_f64());
+            let permit = match verdict {
+                Verdict::Permit(permit) => permit,
+                Verdict::Deny(denial) => {
+                    return Err(limited.map_or(denial, |limited| limited.best(denial)).into());
+                }
+            };
+            draft.grant(permit.cell().id(), permit.cell().task());
+            match gate.admit(permit, &connected.caller, *started) {
+                Ok(live) => return Ok(live),
+                Err(NotAdmitted::NeedsUse(cell)) => return Err(Hindrance::NeedsUse(cell)),
+                Err(NotAdmitted::Ended) => {}
+                Err(NotAdmitted::Limit(cell)) => {
+                    limited = Some(Denial { reason: DenyReason::Limit, nearest: Some(cell.id()) });
+                    refused = Some(cell);
+                }
+            }
+        }
+        Err(limited.unwrap_or(Denial::of(DenyReason::Revoked)).into())
+    }
+
+    /// The proxy's own ceiling on methods, which no grant passes.
+    fn permitted_by_ceiling(&self, view: &View<'_>) -> Result<(), Denial> {
+        match &self.connected.worker.shared.methods {
+            Some(methods) if !methods.iter().any(|method| **method == *view.action()) => {
+                Err(Denial::of(DenyReason::OutOfScope))
+            }
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    /// What would have been enough, from the request alone: a caller without a grant is shown the name that it used itself.
+    fn required(
+        &self,
+        view: &View<'_>,
+        selected: &Selected<'_>,
+        denial: Denial,
+    ) -> (Denial, Option<Permission>) {
+        let shown = if denial.reason == DenyReason::NoGrant { selected.shown } else { selected.service };
+        let required = match denial.reason {
+            DenyReason::NoGrant
+            | DenyReason::OutOfScope
+            | DenyReason::Revoked
+            | DenyReason::Expired
+            | DenyReason::NotYetValid
+            | DenyReason::Condition
+            | DenyReason::Limit => shown.parse::<ServiceName>().ok().and_then(|service| match view.form() {
+                Form::Grpc => Permission::for_grpc(&service, view.path()),
+                Form::Http | Form::Upgrade => Permission::for_http(&service, view.action(), view.path()),
+            }),
+            DenyReason::LockedDown
+            | DenyReason::TokenRequired
+            | DenyReason::TokenInvalid
+            | DenyReason::Ambiguous
+            | DenyReason::Malformed
+            | DenyReason::TooLarge
+            | DenyReason::Stale
+            | DenyReason::AuditUnavailable
+            | DenyReason::UpstreamUnavailable => None,
+        };
+        (denial, required)
+    }
+
+    /// Sets the audit line's place aside; from here on the request is forwarded.
+    fn keep(self, live: Live, route: Arc<Route>) -> Result<Admitted, Response<Download>> {
+        let (request_id, trace, grpc) = (self.id, self.trace, self.form == Form::Grpc);
+        match self.draft.admit() {
+            Ok(record) => {
+                route.metrics.permit.inc();
+                Ok(Admitted { live, record, route, request_id, trace, grpc })
+            }
+            Err(_) => {
+                let reason = DenyReason::AuditUnavailable;
+                route.metrics.deny(reason).inc();
+                let detail = "the audit trail cannot be written; try again later";
+                let refusal =
+                    Refusal { reason, status: reason.status(), detail, request_id, required: None, grpc };
+                Err(refuse(&refusal).0)
+            }
+        }
+    }
+
+    fn refuse_unclear(self, unclear: Unclear, parts: &Parts) -> Response<Download> {
+        // An answer to a method that no service gets (CONNECT, TRACE) says so.
+        let status = if parts.method == http::Method::CONNECT { 405 } else { unclear.reason.status() };
+        self.refuse(unclear.reason, status, unclear.detail, None)
+    }
+
+    fn refuse_denied(self, denial: Denial, required: Option<&Permission>) -> Response<Download> {
+        self.refuse(denial.reason, denial.reason.status(), detail(denial.reason), required)
+    }
+
+    /// A live grant names a service that this proxy does not have.
+    fn refuse_unserved(self) -> Response<Download> {
+        let reason = DenyReason::UpstreamUnavailable;
+        self.refuse(reason, 502, "this proxy does not serve the service; ask its operator", None)
+    }
+
+    fn refuse(
+        self,
+        reason: DenyReason,
+        status: u16,
+        detail: &str,
+        required: Option<&Permission>,
+    ) -> Response<Download> {
+        let shared = &self.connected.worker.shared;
+        let metrics = self.route.as_ref().map_or(&shared.unknown_service, |route| &route.metrics);
+        metrics.deny(reason).inc();
+        let grpc = self.form == Form::Grpc;
+        let refusal = Refusal { reason, status, detail, request_id: self.id, required, grpc };
+        let (response, length) = refuse(&refusal);
+        self.draft.deny(reason, response.status().as_u16(), length);
+        response
+    }
+}
+
+/// Why a request is not admitted right now.
+enum Hindrance {
+    Denied(Denial),
+    NeedsUse(Arc<crate::access::Cell>),
+}
+
+impl From<Denial> for Hindrance {
+    fn from(denial: Denial) -> Self {
+        Self::Denied(denial)
+    }
+}
+
+fn protocol(version: Version, form: Form) -> Protocol {
+    match (form, version) {
+        (Form::Grpc, _) => Protocol::Grpc,
+        (Form::Http | Form::Upgrade, Version::HTTP_2) => Protocol::Http2,
+        (Form::Http | Form::Upgrade, Version::HTTP_10) => Protocol::Http10,
+        (Form::Http | Form::Upgrade, _) => Protocol::Http11,
+    }
+}
+
+fn is_grpc(parts: &Parts) -> bool {
+    let value = parts.headers.get(http::header::CONTENT_TYPE).map(http::HeaderValue::as_bytes);
+    value.is_some_and(|value| value.starts_with(b"application/grpc"))
+}
+
+/// What a refused caller is told beside the reason.
+fn detail(reason: DenyReason) -> &'static str {
+    match reason {
+        DenyReason::NoGrant => "no live grant of yours names this service; ask for what is in `required`",
+        DenyReason::OutOfScope => {
+            "your live grants for this service do not cover this request; ask for what is in `required`"
+        }
+        DenyReason::Revoked => "the grant that covered this request has ended before its time",
+        DenyReason::Expired => {
+            "the grant that covered this request has expired; ask again if the task still needs it"
+        }
+        DenyReason::NotYetValid => "the grant that covers this request begins later",
+        DenyReason::Condition => "the grant that covers this request does not hold from here or at this time",
+        DenyReason::Limit => "a limit of the grant that covers this request is used up",
+        DenyReason::LockedDown => "access is locked down for now",
+        DenyReason::TokenRequired => "this service demands a token beside the certificate",
+        DenyReason::TokenInvalid => "the token does not hold for this certificate",
+        DenyReason::Ambiguous => "the request has more than one reading",
+        DenyReason::Malformed => "the request is not well-formed",
+        DenyReason::TooLarge => "the request is too large",
+        DenyReason::Stale => "the grants in memory may be out of date; try again soon",
+        DenyReason::AuditUnavailable => "the audit trail cannot be written; try again later",
+        DenyReason::UpstreamUnavailable => "the service cannot be reached now",
+    }
+}

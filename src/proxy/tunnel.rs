@@ -1,0 +1,221 @@
+//! WebSockets: the only upgrade there is. A tunnel opens when the service has answered 101, and each chunk is checked like a frame
+//! of a body.
+
+use crate::access::entry::{CutCause, Direction, Turn, Wanted};
+use crate::audit::record::{End, Protocol, Record};
+use crate::proxy::body::{Download, Exchange, Upload, poll_cut};
+use crate::proxy::connection::Connected;
+use crate::proxy::forward::{
+    Admitted, Failure, address, await_first_byte, failed, patience, set_headers, wait,
+};
+use crate::proxy::headers;
+use crate::proxy::router::Route;
+use crate::proxy::upstream::UpstreamError;
+use crate::runtime::clock::Mono;
+use bytes::Bytes;
+use http::header::{CONNECTION, UPGRADE};
+use http::request::Parts;
+use http::{HeaderValue, Request, Response, StatusCode};
+use hyper::body::Incoming;
+use hyper::upgrade::{OnUpgrade, Upgraded};
+use hyper_util::rt::TokioIo;
+use std::future::{Future, poll_fn};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::task::Poll;
+use std::time::Duration;
+use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf, split};
+
+const CHUNK: usize = 16 * 1024;
+/// From the service's 101 to both sides having switched.
+const SWITCH: Duration = Duration::from_secs(10);
+
+/// Opens a tunnel, or passes on the service's refusal to do so.
+pub(crate) async fn open(
+    connected: &Connected,
+    admitted: Admitted,
+    mut parts: Parts,
+    body: Incoming,
+) -> Response<Download> {
+    let Admitted { live, mut record, route, request_id, trace, grpc } = admitted;
+    let ours = parts.extensions.remove::<OnUpgrade>();
+    set_headers(&mut parts, connected, &live, &route, request_id, trace);
+    parts.headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
+    parts.headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
+    let exchange = Exchange::new(live, patience(connected, &route));
+    record.count_bytes_in(Arc::clone(&exchange.bytes_in));
+    // A WebSocket handshake has no body (RFC 6455 section 4.1); the view refused one.
+    drop(body);
+    let mut request = Request::from_parts(parts, Upload::Empty);
+    let (Some(ours), true, Some(upstream)) =
+        (ours, address(&mut request, &route), connected.worker.upstreams.get(route.index))
+    else {
+        return failed(&exchange, record, grpc, request_id, &Failure::Unaddressable);
+    };
+    exchange.request_sent(Mono::now());
+    await_first_byte(&exchange);
+    match wait(&exchange, &record, upstream.send_upgrade(request)).await {
+        Ok(response) if is_websocket(&response) => {
+            record.status(101);
+            record.protocol(Protocol::WebSocket);
+            switch(connected, exchange, record, route, ours, response)
+        }
+        // Another protocol than the one that was asked for and checked.
+        Ok(response) if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
+            failed(&exchange, record, grpc, request_id, &Failure::Upstream(UpstreamError::Protocol))
+        }
+        Ok(response) => {
+            let (mut parts, body) = response.into_parts();
+            headers::clean_response(&mut parts.headers);
+            record.status(parts.status.as_u16());
+            parts.extensions.clear();
+            Response::from_parts(parts, Download::of(body, exchange, record, None, route))
+        }
+        Err(failure) => failed(&exchange, record, grpc, request_id, &failure),
+    }
+}
+
+fn is_websocket(response: &Response<Incoming>) -> bool {
+    response.status() == StatusCode::SWITCHING_PROTOCOLS
+        && response
+            .headers()
+            .get(UPGRADE)
+            .is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"websocket"))
+}
+
+/// Answers 101 and runs the tunnel in a task of its own, on this worker.
+fn switch(
+    connected: &Connected,
+    exchange: Arc<Exchange>,
+    record: Record,
+    route: Arc<Route>,
+    ours: OnUpgrade,
+    mut response: Response<Incoming>,
+) -> Response<Download> {
+    let theirs = hyper::upgrade::on(&mut response);
+    let (mut parts, _) = response.into_parts();
+    headers::clean_response(&mut parts.headers);
+    parts.headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
+    parts.headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
+    parts.extensions.clear();
+    // hyper gives the connection back to us after the switch; the sweep has to see it still.
+    let joined = connected.worker.callers.join(Arc::clone(&connected.caller));
+    let held = connected.held.clone();
+    tokio::spawn(async move {
+        let switched = tokio::time::timeout(SWITCH, async { tokio::try_join!(ours, theirs) }).await;
+        match switched {
+            Ok(Ok((caller, service))) => run(exchange, record, &route, caller, service).await,
+            Ok(Err(_)) | Err(_) => record.finish(End::UpstreamError("upgrade")),
+        }
+        drop((joined, held));
+    });
+    Response::from_parts(parts, Download::ours(Bytes::new()))
+}
+
+async fn run(
+    exchange: Arc<Exchange>,
+    mut record: Record,
+    route: &Route,
+    caller: Upgraded,
+    service: Upgraded,
+) {
+    exchange.live.stream().set_deadline(Turn::ServiceSends, None);
+    let (caller_read, caller_write) = split(TokioIo::new(caller));
+    let (service_read, service_write) = split(TokioIo::new(service));
+    let mut out = 0;
+    let end = {
+        let up = copy(&exchange, Direction::Up, caller_read, service_write, |bytes| {
+            exchange.bytes_in.fetch_add(bytes, Ordering::Relaxed);
+        });
+        let down = copy(&exchange, Direction::Down, service_read, caller_write, |bytes| out += bytes);
+        tokio::select! {
+            biased;
+            () = killed(&exchange) => Stopped::Cut(exchange.live.cut(CutCause::Identity)),
+            end = both(up, down) => end,
+        }
+    };
+    record.add_bytes_out(out);
+    match end {
+        Stopped::Cut(cause) => {
+            exchange.live.count_cut(cause);
+            record.finish(End::Cut(cause.as_str()));
+        }
+        Stopped::Closed => record.finish(End::Complete),
+        Stopped::Broken(Direction::Up) => record.finish(End::ClientGone),
+        Stopped::Broken(Direction::Down) => record.finish(End::UpstreamError("broken")),
+    }
+    let took = Mono::now().since(exchange.live.stream().admitted());
+    route.metrics.request_seconds.observe(took.as_secs_f64());
+}
+
+/// Why a direction stopped.
+enum Stopped {
+    Cut(CutCause),
+    Closed,
+    Broken(Direction),
+}
+
+/// Both directions; what is cut or broken ends the other at once, a clean close waits for it.
+async fn both(up: impl Future<Output = Stopped>, down: impl Future<Output = Stopped>) -> Stopped {
+    let (mut up, mut down) = (std::pin::pin!(up), std::pin::pin!(down));
+    tokio::select! {
+        biased;
+        stopped = &mut up => match stopped {
+            Stopped::Closed => down.await,
+            Stopped::Cut(_) | Stopped::Broken(_) => stopped,
+        },
+        stopped = &mut down => match stopped {
+            // The service has said its last; what the caller still sends has nobody to read it.
+            Stopped::Closed | Stopped::Cut(_) | Stopped::Broken(_) => stopped,
+        },
+    }
+}
+
+async fn killed(exchange: &Exchange) {
+    poll_fn(|cx| match exchange.live.caller().killer().poll_wanted(cx.waker()) {
+        Wanted::Die => Poll::Ready(()),
+        Wanted::Run | Wanted::Retire => Poll::Pending,
+    })
+    .await;
+}
+
+async fn copy(
+    exchange: &Exchange,
+    direction: Direction,
+    mut from: ReadHalf<TokioIo<Upgraded>>,
+    mut to: WriteHalf<TokioIo<Upgraded>>,
+    mut count: impl FnMut(u64),
+) -> Stopped {
+    let other = match direction {
+        Direction::Up => Direction::Down,
+        Direction::Down => Direction::Up,
+    };
+    let mut chunk = vec![0; CHUNK];
+    loop {
+        let read = tokio::select! {
+            biased;
+            cause = poll_fn(|cx| poll_cut(&exchange.live, direction, cx)) => return Stopped::Cut(cause),
+            read = from.read(&mut chunk) => read,
+        };
+        let bytes = match read {
+            Ok(0) => {
+                let _ = to.shutdown().await;
+                return Stopped::Closed;
+            }
+            Ok(read) => chunk.get(..read).unwrap_or_default(),
+            Err(_) => return Stopped::Broken(direction),
+        };
+        if let Err(cause) = exchange.live.check_frame(bytes.len(), Mono::now()) {
+            return Stopped::Cut(cause);
+        }
+        let written = tokio::select! {
+            biased;
+            cause = poll_fn(|cx| poll_cut(&exchange.live, direction, cx)) => return Stopped::Cut(cause),
+            written = async { to.write_all(bytes).await?; to.flush().await } => written,
+        };
+        if written.is_err() {
+            return Stopped::Broken(other);
+        }
+        count(bytes.len() as u64);
+    }
+}

@@ -1,0 +1,184 @@
+//! A service's addresses and the connections to them, one set for each worker thread.
+//!
+//! Owns: which address is next, which is failing, which connection is reused. Refuses to know grants and callers. Invariants:
+//! a connection is reused only after a response was read to its end and the request was sent to its end; a request is sent
+//! again only if not one byte of it was sent; the number of connections to an address is bounded.
+
+mod connect;
+mod pool;
+mod tls;
+
+pub(crate) use connect::Connector;
+pub(crate) use tls::TlsSetupError;
+
+use crate::config::{ServiceConfig, Transport};
+use crate::proxy::body::Upload;
+use crate::runtime::clock::Mono;
+use hyper::body::Incoming;
+use hyper::{Request, Response};
+use parking_lot::Mutex;
+use pool::{Channel, Target};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+/// An address that failed is passed over for this long, unless all of them failed.
+const COOL_OFF: Duration = Duration::from_secs(5);
+/// How often a request may find that a pooled connection had died before anything was sent on it.
+const STALE_TRIES: usize = 8;
+
+/// Why a service did not answer. The name is the cause in the audit line.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum UpstreamError {
+    /// No address could be connected to.
+    #[error("cannot connect to the service")]
+    Connect(#[source] std::io::Error),
+    /// The addresses' connections are all in use.
+    #[error("all connections to the service are in use")]
+    Exhausted,
+    /// The connection failed before the head of the response.
+    #[error("the service broke the connection off")]
+    Broken(#[source] hyper::Error),
+    /// The service answered with something that was not asked for.
+    #[error("the service switched to a protocol that was not asked for")]
+    Protocol,
+}
+
+impl UpstreamError {
+    /// The cause in the audit line, and the status towards the caller.
+    pub(crate) fn cause(&self) -> (&'static str, u16) {
+        match self {
+            Self::Connect(_) => ("connect", 503),
+            Self::Exhausted => ("connections_exhausted", 503),
+            Self::Broken(_) => ("broken", 502),
+            Self::Protocol => ("protocol", 502),
+        }
+    }
+}
+
+/// The addresses of one service, as one worker sees them.
+pub(crate) struct Upstream {
+    targets: Box<[Arc<Target>]>,
+    next: AtomicUsize,
+    connect_timeout: Duration,
+}
+
+/// A response, and what is to be given back when its body has ended cleanly.
+pub(crate) struct Answered {
+    pub(crate) response: Response<Incoming>,
+    pub(crate) channel: Option<Reusable>,
+}
+
+/// An HTTP/1.1 connection that may be used again once its response has been read to the end.
+pub(crate) struct Reusable {
+    target: Arc<Target>,
+    channel: pool::Http1,
+}
+
+impl Reusable {
+    /// Gives the connection back. Only after the whole request was sent and the whole response was read.
+    pub(crate) fn give_back(self) {
+        self.target.put(self.channel, Mono::now());
+    }
+}
+
+impl Upstream {
+    /// The addresses of `service`, with at most this worker's share of its connections.
+    pub(crate) fn new(service: &ServiceConfig, connector: &Connector, workers: usize) -> Self {
+        let share = service.max_connections.div_ceil(workers.max(1));
+        let targets = service
+            .upstreams
+            .iter()
+            .map(|address| Arc::new(Target::new(address, connector.clone(), share)))
+            .collect();
+        Self { targets, next: AtomicUsize::new(0), connect_timeout: service.connect_timeout }
+    }
+
+    /// Sends a request to the next address that works and waits for the head of the response.
+    ///
+    /// # Errors
+    /// [`UpstreamError`]; the request may have reached the service unless it is `Connect` or `Exhausted`.
+    pub(crate) async fn send(&self, mut request: Request<Upload>) -> Result<Answered, UpstreamError> {
+        for _ in 0..STALE_TRIES {
+            let (target, channel) = self.channel().await?;
+            match channel {
+                Channel::Http1(mut channel) => match channel.sender.try_send_request(request).await {
+                    Ok(response) => {
+                        return Ok(Answered { response, channel: Some(Reusable { target, channel }) });
+                    }
+                    Err(mut error) => match error.take_message() {
+                        Some(unsent) => request = unsent,
+                        None => return Err(UpstreamError::Broken(error.into_error())),
+                    },
+                },
+                Channel::Http2(mut sender) => match sender.try_send_request(request).await {
+                    Ok(response) => return Ok(Answered { response, channel: None }),
+                    Err(mut error) => match error.take_message() {
+                        Some(unsent) => {
+                            target.forget_http2();
+                            request = unsent;
+                        }
+                        None => return Err(UpstreamError::Broken(error.into_error())),
+                    },
+                },
+            }
+        }
+        Err(UpstreamError::Connect(std::io::Error::from(std::io::ErrorKind::ConnectionReset)))
+    }
+
+    /// Sends an upgrade request on a connection of its own, which is never reused.
+    ///
+    /// # Errors
+    /// [`UpstreamError`]; HTTP/2 addresses cannot be upgraded.
+    pub(crate) async fn send_upgrade(
+        &self,
+        request: Request<Upload>,
+    ) -> Result<Response<Incoming>, UpstreamError> {
+        let target = self.candidates().next().ok_or(UpstreamError::Exhausted)?;
+        if target.transport() == Transport::H2c {
+            return Err(UpstreamError::Protocol);
+        }
+        let mut sender = target.open_for_upgrade(self.connect_timeout).await?;
+        sender.send_request(request).await.map_err(UpstreamError::Broken)
+    }
+
+    /// A connection to the next address that works.
+    async fn channel(&self) -> Result<(Arc<Target>, Channel), UpstreamError> {
+        let mut last = UpstreamError::Exhausted;
+        for target in self.candidates() {
+            if let Some(channel) = target.take(Mono::now()) {
+                return Ok((Arc::clone(target), channel));
+            }
+            match target.open(self.connect_timeout).await {
+                Ok(channel) => {
+                    target.works();
+                    return Ok((Arc::clone(target), channel));
+                }
+                Err(error) => {
+                    target.failed(Mono::now().plus(COOL_OFF));
+                    last = error;
+                }
+            }
+        }
+        Err(last)
+    }
+
+    /// The addresses in the order in which they are to be tried: in turn, failing ones last.
+    fn candidates(&self) -> impl Iterator<Item = &Arc<Target>> {
+        let start = if self.targets.len() > 1 { self.next.fetch_add(1, Ordering::Relaxed) } else { 0 };
+        let now = Mono::now();
+        let turn = move |index: usize| self.targets.get((start.wrapping_add(index)) % self.targets.len());
+        let all = self.targets.len();
+        let working = (0..all).filter_map(turn).filter(move |target| !target.is_failing(now));
+        let failing = (0..all).filter_map(turn).filter(move |target| target.is_failing(now));
+        working.chain(failing)
+    }
+
+    /// Drops pooled connections that have been idle for too long.
+    pub(crate) fn sweep(&self, now: Mono) {
+        self.targets.iter().for_each(|target| target.sweep(now));
+    }
+}
+
+/// Something that is looked up or made under a lock held for a moment only.
+type Guarded<T> = Mutex<T>;

@@ -1,0 +1,40 @@
+//! What the requests of one worker thread share.
+//!
+//! A worker is one thread with one current-thread runtime, its own listener (SO_REUSEPORT) and its own connections to the
+//! services: a request never leaves its thread. Why: `ARCHITECTURE.md`, "Threads".
+
+use crate::audit::sink::AuditSink;
+use crate::config::Limits;
+use crate::identity::{Acceptor, Trust};
+use crate::proxy::router::Router;
+use crate::proxy::upstream::Upstream;
+use crate::runtime::metrics::{Metrics, ServiceMetrics};
+use crate::session::{Callers, Gate};
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+use tokio_util::sync::CancellationToken;
+
+/// What all workers share.
+pub(crate) struct Shared {
+    pub(crate) gate: Arc<Gate>,
+    pub(crate) audit: Arc<AuditSink>,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) unknown_service: Arc<ServiceMetrics>,
+    pub(crate) router: Router,
+    pub(crate) limits: Limits,
+    pub(crate) methods: Option<Box<[Box<str>]>>,
+    pub(crate) acceptor: Acceptor,
+    pub(crate) trust: Arc<Trust>,
+    pub(crate) connections: Arc<AtomicUsize>,
+    pub(crate) by_principal: dashmap::DashMap<crate::model::SpiffeId, usize>,
+    /// No new connection, no new request on old ones.
+    pub(crate) draining: CancellationToken,
+}
+
+/// One worker's share.
+pub(crate) struct Worker {
+    pub(crate) shared: Arc<Shared>,
+    /// By [`crate::proxy::router::Route::index`].
+    pub(crate) upstreams: Box<[Upstream]>,
+    pub(crate) callers: Arc<Callers>,
+}
