@@ -165,8 +165,43 @@ impl Drop for Temporary {
     }
 }
 
-/// Sets a file's mode; for tests of what is refused.
 #[cfg(test)]
-pub(crate) fn set_mode(path: &Path, mode: u32) {
-    std::fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(mode)).unwrap();
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_appears_whole_with_its_mode() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.pem");
+        write(&path, b"one", Secrecy::Private, Existing::Keep).unwrap();
+        assert_eq!(read(&path, Secrecy::Private).unwrap(), b"one");
+        assert_eq!(path.metadata().unwrap().mode() & 0o777, 0o600);
+        let again = write(&path, b"two", Secrecy::Private, Existing::Keep);
+        assert!(matches!(again, Err(FileError::Exists { .. })));
+        assert_eq!(read(&path, Secrecy::Private).unwrap(), b"one");
+        write(&path, b"two", Secrecy::Private, Existing::Replace).unwrap();
+        assert_eq!(read(&path, Secrecy::Private).unwrap(), b"two");
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1, "no temporary file is left");
+        assert!(write(&folder.path().join("no/where"), b"", Secrecy::Public, Existing::Keep).is_err());
+    }
+
+    #[test]
+    fn a_key_is_read_only_where_nobody_else_can() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("key.pem");
+        write(&path, b"key", Secrecy::Private, Existing::Keep).unwrap();
+        for mode in [0o604, 0o640, 0o644, 0o660, 0o601, 0o777] {
+            std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(mode)).unwrap();
+            assert!(matches!(read(&path, Secrecy::Private), Err(FileError::LooseMode { .. })), "{mode:o}");
+            assert!(read(&path, Secrecy::Public).is_ok());
+        }
+    }
+
+    #[test]
+    fn only_regular_files_are_read() {
+        let folder = tempfile::tempdir().unwrap();
+        assert!(matches!(read(folder.path(), Secrecy::Public), Err(FileError::NotAFile { .. })));
+        assert!(matches!(read(Path::new("/dev/zero"), Secrecy::Public), Err(FileError::NotAFile { .. })));
+        assert!(matches!(read(&folder.path().join("none"), Secrecy::Public), Err(FileError::Io { .. })));
+    }
 }

@@ -3,7 +3,9 @@
 #[path = "../e2e/pki.rs"]
 mod pki;
 mod client;
+mod devca;
 mod handshake;
+mod openssl;
 mod reload;
 mod revocation;
 mod support;

@@ -4,23 +4,24 @@
 //! overwritten, save a certificate that [`DevCa::ensure`] renews for the *same* key, in one step; keys have mode 0600 from the
 //! first moment; whatever moment the program is killed at, the next start goes on from there.
 
+mod leaf;
+
+pub use leaf::Leaf;
+
 use super::keyfile::{self, Existing, FileError, Secrecy, make_folder};
 use super::refusal::Refusal;
 use super::svid::{self, Usage};
 use super::trust::{TrustError, TrustSet};
 use crate::config::IdentityFiles;
+use crate::model::Time;
 use crate::model::principal::SpiffeIdError;
-use crate::model::{SpiffeId, Time};
 use rcgen::{
-    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer,
-    KeyPair, KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, PublicKeyData, SanType, SerialNumber,
+    BasicConstraints, CertificateParams, DistinguishedName, DnType, IsCa, Issuer, KeyPair, KeyUsagePurpose,
+    PKCS_ECDSA_P256_SHA256, PublicKeyData, SerialNumber,
 };
 use rustls::pki_types::{CertificateDer, pem::PemObject};
-use std::collections::BTreeSet;
-use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
-use x509_parser::extensions::GeneralName;
 
 /// The trust domain of everything issued here.
 pub const TRUST_DOMAIN: &str = "jitgate.local";
@@ -85,91 +86,6 @@ pub enum DevCaError {
     /// No randomness.
     #[error("the system has no randomness: {0}")]
     Random(getrandom::Error),
-}
-
-/// What is to be certified.
-#[derive(Debug, Clone)]
-pub struct Leaf {
-    id: SpiffeId,
-    names: BTreeSet<String>,
-    usages: &'static [Usage],
-}
-
-impl Leaf {
-    /// `spiffe://jitgate.local/agent/NAME`: only calls.
-    ///
-    /// # Errors
-    /// [`DevCaError::Name`].
-    pub fn agent(name: &str) -> Result<Self, DevCaError> {
-        Self::new("agent", name, &[], &[Usage::Client])
-    }
-
-    /// `spiffe://jitgate.local/operator/NAME`: only calls.
-    ///
-    /// # Errors
-    /// [`DevCaError::Name`].
-    pub fn operator(name: &str) -> Result<Self, DevCaError> {
-        Self::new("operator", name, &[], &[Usage::Client])
-    }
-
-    /// `spiffe://jitgate.local/proxy/NAME`, reachable as `names` (host names and IP addresses).
-    ///
-    /// # Errors
-    /// [`DevCaError::Name`], [`DevCaError::Host`].
-    pub fn proxy(name: &str, names: &[&str]) -> Result<Self, DevCaError> {
-        Self::new("proxy", name, names, &[Usage::Server, Usage::Client])
-    }
-
-    /// `spiffe://jitgate.local/control/NAME`, reachable as `localhost`, `127.0.0.1` and `::1`.
-    ///
-    /// # Errors
-    /// [`DevCaError::Name`].
-    pub fn control(name: &str) -> Result<Self, DevCaError> {
-        Self::new("control", name, &["localhost", "127.0.0.1", "::1"], &[Usage::Server, Usage::Client])
-    }
-
-    /// Whom the certificate will name.
-    #[must_use]
-    pub fn id(&self) -> &SpiffeId {
-        &self.id
-    }
-
-    fn new(kind: &str, name: &str, names: &[&str], usages: &'static [Usage]) -> Result<Self, DevCaError> {
-        let id = format!("spiffe://{TRUST_DOMAIN}/{kind}/{name}")
-            .parse()
-            .map_err(|source| DevCaError::Name { name: name.to_owned(), source })?;
-        let mut canonical = BTreeSet::new();
-        for name in names {
-            canonical.insert(match name.parse::<IpAddr>() {
-                Ok(address) => address.to_string(),
-                Err(_) if is_host(name) => name.to_ascii_lowercase(),
-                Err(_) => return Err(DevCaError::Host((*name).to_owned())),
-            });
-        }
-        Ok(Self { id, names: canonical, usages })
-    }
-
-    fn params(&self, not_before: Time, not_after: Time) -> Result<CertificateParams, DevCaError> {
-        let mut params = CertificateParams::default();
-        params.distinguished_name = common_name(self.id.path());
-        params.subject_alt_names.push(SanType::URI(self.id.as_str().try_into()?));
-        for name in &self.names {
-            params.subject_alt_names.push(match name.parse::<IpAddr>() {
-                Ok(address) => SanType::IpAddress(address),
-                Err(_) => SanType::DnsName(name.as_str().try_into()?),
-            });
-        }
-        params.is_ca = IsCa::ExplicitNoCa;
-        params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
-        let purpose = |usage: &Usage| match usage {
-            Usage::Client => ExtendedKeyUsagePurpose::ClientAuth,
-            Usage::Server => ExtendedKeyUsagePurpose::ServerAuth,
-        };
-        params.extended_key_usages = self.usages.iter().map(purpose).collect();
-        params.use_authority_key_identifier_extension = true;
-        set_terms(&mut params, not_before, not_after)?;
-        Ok(params)
-    }
 }
 
 /// A development CA that is ready to issue.
@@ -307,7 +223,7 @@ impl DevCa {
         let (not_before, not_after) = svid::validity(&certificate);
         // Whose it is does not depend on whether it has expired: ask for a moment at which it had not.
         let then = now.min(not_after).max(not_before).max(self.not_before);
-        let usage = leaf.usages.first().copied().unwrap_or(Usage::Client);
+        let usage = leaf.usages().first().copied().unwrap_or(Usage::Client);
         let svid = self.trust.verify(std::slice::from_ref(&der), usage, then).map_err(not_ours)?;
         if svid.principal() != leaf.id() {
             return Err(not_ours(Refusal::WrongIdentity));
@@ -316,9 +232,7 @@ impl DevCa {
             return Err(not_ours(Refusal::BadProof));
         }
         let left = not_after.since(now);
-        Ok(left < not_after.since(not_before) / 3
-            || now < not_before
-            || host_names(&certificate) != leaf.names)
+        Ok(left < not_after.since(not_before) / 3 || now < not_before || !leaf.has_names_of(&certificate))
     }
 
     fn write(
@@ -348,34 +262,6 @@ impl std::fmt::Debug for DevCa {
 #[must_use]
 pub fn files_in(folder: &Path) -> IdentityFiles {
     IdentityFiles { certificate: folder.join("cert.pem"), key: folder.join("key.pem") }
-}
-
-fn host_names(certificate: &x509_parser::certificate::X509Certificate<'_>) -> BTreeSet<String> {
-    let names = certificate.subject_alternative_name().ok().flatten();
-    let names = names.iter().flat_map(|names| &names.value.general_names);
-    names
-        .filter_map(|name| {
-            if let GeneralName::DNSName(name) = name {
-                Some((*name).to_owned())
-            } else if let GeneralName::IPAddress(bytes) = name {
-                let v4 = <[u8; 4]>::try_from(*bytes).map(IpAddr::from);
-                v4.or_else(|_| <[u8; 16]>::try_from(*bytes).map(IpAddr::from)).ok().map(|ip| ip.to_string())
-            } else {
-                None
-            }
-        })
-        .collect()
-}
-
-/// RFC 1123 labels.
-fn is_host(name: &str) -> bool {
-    let label = |label: &str| {
-        (1..=63).contains(&label.len())
-            && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
-            && !label.starts_with('-')
-            && !label.ends_with('-')
-    };
-    name.len() <= 253 && name.split('.').all(label)
 }
 
 /// The key in `path`, or a new one that is written there.
