@@ -24,5 +24,5 @@ pub use own::OwnIdentity;
 pub use peer::Peer;
 pub use refusal::Refusal;
 pub use svid::{Svid, Usage};
-pub use tls::{Accepted, Acceptor, ServerRule, TlsOptions};
+pub use tls::{Accepted, Acceptor, Refused, ServerRule, TlsOptions};
 pub use trust::{Trust, TrustSet};

@@ -28,9 +28,7 @@ pub struct Peer {
 impl Peer {
     /// From what was verified; see the module's invariant.
     pub(super) fn new(svid: &Svid, chain: Arc<[CertificateDer<'static>]>) -> Self {
-        let leaf = chain.first().map_or(&[][..], |leaf| leaf.as_ref());
-        let mut certificate_sha256 = [0; 32];
-        certificate_sha256.copy_from_slice(digest::digest(&digest::SHA256, leaf).as_ref());
+        let certificate_sha256 = fingerprint(chain.first().map_or(&[][..], |leaf| leaf.as_ref()));
         let mut hex = String::with_capacity(64);
         for byte in certificate_sha256 {
             // Writing to a String cannot fail.
@@ -81,6 +79,13 @@ impl Peer {
         let svid = Svid::for_tests(principal.parse().unwrap(), not_after);
         Self::new(&svid, Arc::new([CertificateDer::from(principal.as_bytes().to_vec())]))
     }
+}
+
+/// SHA-256 of a certificate's DER.
+pub(super) fn fingerprint(der: &[u8]) -> [u8; 32] {
+    let mut fingerprint = [0; 32];
+    fingerprint.copy_from_slice(digest::digest(&digest::SHA256, der).as_ref());
+    fingerprint
 }
 
 #[cfg(test)]

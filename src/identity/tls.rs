@@ -69,6 +69,16 @@ pub struct Accepted<Io> {
     pub changes: watch::Receiver<u64>,
 }
 
+/// A handshake that was refused; the peer has been sent an alert.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Refused {
+    /// Why.
+    pub reason: Refusal,
+    /// Digest of the certificate that was shown, if one was. It names nobody: anyone can show any certificate.
+    pub certificate_sha256: Option<[u8; 32]>,
+}
+
 impl Acceptor {
     /// Shows `own`, believes `trust`. Both may change while this lives.
     ///
@@ -88,22 +98,24 @@ impl Acceptor {
     /// The handshake. Has no time limit of its own: wrap it, and count [`Refusal::Timeout`].
     ///
     /// # Errors
-    /// Why the peer is refused; it has been sent an alert.
-    pub async fn accept<Io>(&self, io: Io) -> Result<Accepted<Io>, Refusal>
+    /// Why the peer is refused.
+    pub async fn accept<Io>(&self, io: Io) -> Result<Accepted<Io>, Refused>
     where
         Io: AsyncRead + AsyncWrite + Unpin,
     {
         let changes = self.trust.changes();
         let verifier = Arc::new(OneClient::new(self.trust.clone()));
-        let config = self.config(verifier.clone()).map_err(|error| Refusal::from_tls(&error))?;
-        let stream =
-            TlsAcceptor::from(Arc::new(config)).accept(io).await.map_err(|error| Refusal::from_io(&error))?;
-        let verified = match (verifier.verified(), stream.get_ref().1.handshake_kind()) {
-            (Some(verified), _) => verified.clone(),
-            (None, Some(HandshakeKind::Resumed)) => self.verify_resumed(stream.get_ref().1)?,
-            (None, _) => return Err(Refusal::NoCertificate),
+        let handshake = async {
+            let config = self.config(verifier.clone()).map_err(|error| Refusal::from_tls(&error))?;
+            let acceptor = TlsAcceptor::from(Arc::new(config));
+            let stream = acceptor.accept(io).await.map_err(|error| Refusal::from_io(&error))?;
+            let verified = self.verified(&verifier, stream.get_ref().1)?;
+            Ok((stream, Peer::new(&verified.svid, verified.chain)))
         };
-        Ok(Accepted { stream, peer: Peer::new(&verified.svid, verified.chain), changes })
+        match handshake.await {
+            Ok((stream, peer)) => Ok(Accepted { stream, peer, changes }),
+            Err(reason) => Err(Refused { reason, certificate_sha256: verifier.shown() }),
+        }
     }
 
     /// One configuration for one connection, so that the verifier's findings belong to that connection and to no other.
@@ -121,8 +133,15 @@ impl Acceptor {
         Ok(config)
     }
 
-    /// rustls restores the certificate of the first handshake and asks nobody: it may have expired or been revoked since.
-    fn verify_resumed(&self, connection: &ServerConnection) -> Result<Verified, Refusal> {
+    /// What the verifier accepted. It is not asked when a session is resumed: rustls restores the certificate of the first
+    /// handshake, which may have expired or been revoked since, and so is verified here.
+    fn verified(&self, verifier: &OneClient, connection: &ServerConnection) -> Result<Verified, Refusal> {
+        if let Some(verified) = verifier.verified() {
+            return Ok(verified.clone());
+        }
+        if connection.handshake_kind() != Some(HandshakeKind::Resumed) {
+            return Err(Refusal::NoCertificate);
+        }
         let presented = connection.peer_certificates().ok_or(Refusal::NoCertificate)?;
         let chain: Arc<[CertificateDer<'static>]> =
             presented.iter().map(|der| der.clone().into_owned()).collect();

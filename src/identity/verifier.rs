@@ -3,6 +3,7 @@
 //!
 //! Invariant: no verifier skips the proof of possession (CertificateVerify), and none accepts raw public keys.
 
+use super::peer::fingerprint;
 use super::refusal::Refusal;
 use super::svid::{Svid, Usage};
 use super::trust::Trust;
@@ -32,12 +33,18 @@ pub(super) struct Verified {
 #[derive(Debug)]
 pub(super) struct OneClient {
     trust: Arc<Trust>,
+    shown: OnceLock<[u8; 32]>,
     verified: OnceLock<Verified>,
 }
 
 impl OneClient {
     pub(super) fn new(trust: Arc<Trust>) -> Self {
-        Self { trust, verified: OnceLock::new() }
+        Self { trust, shown: OnceLock::new(), verified: OnceLock::new() }
+    }
+
+    /// Digest of the certificate that the client showed, accepted or not.
+    pub(super) fn shown(&self) -> Option<[u8; 32]> {
+        self.shown.get().copied()
     }
 
     /// What was accepted; nothing on a resumed session.
@@ -62,11 +69,11 @@ impl ClientCertVerifier for OneClient {
         intermediates: &[CertificateDer<'_>],
         _now: UnixTime,
     ) -> Result<ClientCertVerified, rustls::Error> {
+        let twice = || rustls::Error::General("a verifier serves one handshake".to_owned());
+        self.shown.set(fingerprint(leaf)).map_err(|_| twice())?;
         let chain = whole(leaf, intermediates);
         let svid = self.trust.verify(&chain, Usage::Client, self.trust.now())?;
-        self.verified
-            .set(Verified { svid, chain })
-            .map_err(|_| rustls::Error::General("a verifier serves one handshake".to_owned()))?;
+        self.verified.set(Verified { svid, chain }).map_err(|_| twice())?;
         Ok(ClientCertVerified::assertion())
     }
 

@@ -21,7 +21,7 @@ async fn call(ca: &Ca, rule: &ServerRule, fault: impl FnOnce(&mut CertificatePar
             Ok(())
         }
         (_, Err(error)) => Err(Refusal::from_io(&error)),
-        (Err(refusal), Ok(_)) => Err(refusal),
+        (Err(refused), Ok(_)) => Err(refused.reason),
     }
 }
 

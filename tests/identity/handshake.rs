@@ -289,11 +289,11 @@ async fn what_is_not_tls_is_told_apart() {
         theirs
     };
     let (refused, _theirs) = tokio::join!(listener.accept(ours), garbage);
-    assert_eq!(refused.unwrap_err(), Refusal::Protocol);
+    assert_eq!(refused.unwrap_err().reason, Refusal::Protocol);
 
     let (ours, theirs) = tokio::io::duplex(1024);
     drop(theirs);
-    assert_eq!(listener.accept(ours).await.unwrap_err(), Refusal::Reset);
+    assert_eq!(listener.accept(ours).await.unwrap_err().reason, Refusal::Reset);
 
     let mut other = caller(&ca.issue(AGENT));
     other.alpn_protocols = vec![b"smtp".to_vec()];
@@ -306,4 +306,14 @@ async fn a_caller_that_refuses_us_is_an_alert() {
     let trust = Trust::new(trusted(&[&ca], &[]), at(now()));
     let suspicious = client_config(own(&ca.issue(AGENT)), trust, ServerRule::Name, &[b"h2"]).unwrap();
     assert_eq!(refusal(&plain(&ca), suspicious).await, Refusal::Alert);
+}
+
+#[tokio::test]
+async fn a_refusal_tells_which_certificate_was_shown() {
+    let ca = Ca::root("ca");
+    let expired = ca.issue_with(AGENT, |p| p.not_after = date_time_ymd(2026, 1, 1));
+    let refused = meet(&plain(&ca), caller(&expired)).await.0.unwrap_err();
+    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &expired.chain[0]);
+    assert_eq!(refused.certificate_sha256.as_ref().map(|shown| &shown[..]), Some(digest.as_ref()));
+    assert_eq!(meet(&plain(&ca), anonymous()).await.0.unwrap_err().certificate_sha256, None);
 }

@@ -137,7 +137,7 @@ async fn serve_one(folder: &Path, listener: Acceptor, command: &str) -> (Result<
             accepted.stream.shutdown().await.unwrap();
             Ok(accepted.peer)
         }
-        Err(refusal) => Err(refusal),
+        Err(refused) => Err(refused.reason),
     };
     (outcome, caller.await.unwrap())
 }

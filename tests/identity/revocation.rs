@@ -10,7 +10,7 @@ use rcgen::{KeyUsagePurpose, date_time_ymd};
 /// How a listener with these lists receives `agent`.
 async fn outcome(root: &Ca, crls: &[&str], agent: &crate::pki::Identity) -> Result<(), Refusal> {
     let listener = listener(Trust::new(trusted(&[root], crls), at(now())), TlsOptions::default());
-    meet(&listener, caller(agent)).await.0.map(|_| ())
+    meet(&listener, caller(agent)).await.0.map(|_| ()).map_err(|refused| refused.reason)
 }
 
 #[tokio::test]

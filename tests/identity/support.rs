@@ -4,7 +4,7 @@ use crate::pki::{Ca, Identity};
 use jitgate::config::IdentityFiles;
 use jitgate::identity::own::OwnPair;
 use jitgate::identity::trust::TimeSource;
-use jitgate::identity::{Accepted, Acceptor, OwnIdentity, Refusal, TlsOptions, Trust, TrustSet};
+use jitgate::identity::{Accepted, Acceptor, OwnIdentity, Refusal, Refused, TlsOptions, Trust, TrustSet};
 use jitgate::model::Time;
 use rustls::client::WantsClientCert;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
@@ -86,7 +86,7 @@ fn trusting(version: &'static SupportedProtocolVersion) -> ConfigBuilder<ClientC
         .with_custom_certificate_verifier(Arc::new(AnyServer))
 }
 
-pub(crate) type Both = (Result<Accepted<DuplexStream>, Refusal>, std::io::Result<TlsStream<DuplexStream>>);
+pub(crate) type Both = (Result<Accepted<DuplexStream>, Refused>, std::io::Result<TlsStream<DuplexStream>>);
 
 /// One handshake; both ends' view of it.
 pub(crate) async fn meet(listener: &Acceptor, caller: impl Into<Arc<ClientConfig>>) -> Both {
@@ -98,7 +98,7 @@ pub(crate) async fn meet(listener: &Acceptor, caller: impl Into<Arc<ClientConfig
 
 /// How the listener refuses.
 pub(crate) async fn refusal(listener: &Acceptor, caller: impl Into<Arc<ClientConfig>>) -> Refusal {
-    meet(listener, caller).await.0.expect_err("the handshake must be refused")
+    meet(listener, caller).await.0.expect_err("the handshake must be refused").reason
 }
 
 #[derive(Debug)]

@@ -1,5 +1,4 @@
 //! Certificates for tests: good ones by default, each bad one by a single change. Nothing is ever committed.
-#![allow(dead_code, reason = "each test binary uses a part of it")]
 
 use rcgen::{
     BasicConstraints, CertificateParams, CertificateRevocationListParams, CertifiedIssuer, CustomExtension,
