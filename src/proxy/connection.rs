@@ -110,8 +110,8 @@ pub(crate) async fn serve(
     let accepted =
         match tokio::time::timeout(shared.limits.handshake_timeout, shared.acceptor.accept(tcp)).await {
             Ok(Ok(accepted)) => accepted,
-            Ok(Err(refusal)) => return refused(&shared, source, refusal),
-            Err(_) => return refused(&shared, source, Refusal::Timeout),
+            Ok(Err(refused)) => return refuse(&shared, source, refused.reason, refused.certificate_sha256),
+            Err(_) => return refuse(&shared, source, Refusal::Timeout, None),
         };
     let Accepted { stream, peer, mut changes, .. } = accepted;
     shared.metrics.tls_handshakes("ok").inc();
@@ -140,10 +140,11 @@ pub(crate) async fn serve(
     serve_http(&shared, stream, connected).await;
 }
 
-fn refused(shared: &Shared, source: SocketAddr, refusal: Refusal) {
-    shared.metrics.tls_handshakes(refusal.as_str()).inc();
-    tracing::debug!(%source, reason = refusal.as_str(), "handshake refused");
-    shared.audit.handshake(&Handshake { source, reason: refusal.as_str(), certificate_sha256: None });
+fn refuse(shared: &Shared, source: SocketAddr, reason: Refusal, certificate_sha256: Option<[u8; 32]>) {
+    let reason = reason.as_str();
+    shared.metrics.tls_handshakes(reason).inc();
+    tracing::debug!(%source, reason, "handshake refused");
+    shared.audit.handshake(&Handshake { source, reason, certificate_sha256 });
 }
 
 async fn serve_http(shared: &Arc<Shared>, stream: TlsStream<TcpStream>, connected: Arc<Connected>) {
