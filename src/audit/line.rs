@@ -4,7 +4,7 @@
 //! so that a reader never has to tell "absent" from "unknown". A line is written without its opening `{"seq":N,`, which the sink
 //! puts in front when it knows the line's place.
 
-use super::record::{Caller, Decision, End, Facts, Handshake, Kind};
+use super::record::{Decision, End, Facts, Handshake, Kind};
 use super::text::{hex, number, string, time};
 use crate::model::Time;
 use std::sync::atomic::Ordering;
@@ -17,6 +17,8 @@ pub(super) const TRUNCATED: &str = "…[truncated]";
 
 /// More than all names, fixed-size values and punctuation of a line; `fixed_parts_fit` measures it.
 const FIXED_LEN: usize = 1024;
+/// More than any `handshake` line, whose only variable parts are a proxy's name, an address and our own words.
+pub(super) const HANDSHAKE_LEN: usize = 1280;
 
 /// `"proxy":"NAME",`, written once for each sink.
 pub(super) fn proxy(name: &str) -> Vec<u8> {

@@ -7,5 +7,11 @@
 pub mod record;
 pub mod sink;
 
+mod budget;
 mod line;
+mod queue;
+mod resume;
+mod room;
 mod text;
+mod trail;
+mod writer;

@@ -7,7 +7,7 @@
 //! above the budget of refusals.
 
 use super::line::{self, Ending};
-use super::sink::{AuditSink, Slot, Unavailable};
+use super::sink::{AuditSink, Claim, Unavailable};
 use super::text::escaped_within;
 use crate::model::{DenyReason, GrantId, RequestId, Revision, ServiceName, SpiffeId, TaskId};
 use crate::runtime::clock::{Mono, wall};
@@ -190,7 +190,7 @@ enum Fate {
     /// Not admitted: the line goes through the budget of refusals.
     Drafted,
     /// Admitted: its place is set aside.
-    Admitted(Slot),
+    Admitted(Claim),
     /// Nothing is left to do: the line is written, or the refusal was counted.
     Settled,
 }
@@ -210,7 +210,7 @@ impl Unfinished {
         let (sink, facts) = (&self.sink, &self.facts);
         let write = |out: &mut Vec<u8>| line::request(out, sink.proxy(), facts, Some(&ending), now);
         match fate {
-            Fate::Admitted(slot) => slot.write(Kind::End, write),
+            Fate::Admitted(claim) => sink.write(claim, Kind::End, write),
             Fate::Drafted => {
                 let reason = facts.decision.and_then(Decision::reason).unwrap_or(end.as_str());
                 let bound = line::bound(sink.proxy(), facts);
@@ -304,10 +304,10 @@ impl Draft {
     /// [`Unavailable`]: it must be refused with `audit_unavailable`, and has been counted for the summary line.
     pub fn admit(mut self) -> Result<Record, Unavailable> {
         let bound = line::bound(self.0.sink.proxy(), &self.0.facts);
-        match AuditSink::reserve(&self.0.sink, bound) {
-            Ok(slot) => {
+        match self.0.sink.claim(bound) {
+            Ok(claim) => {
                 self.0.facts.decision = Some(Decision::Permit);
-                self.0.fate = Fate::Admitted(slot);
+                self.0.fate = Fate::Admitted(claim);
                 Ok(Record(self.0))
             }
             Err(unavailable) => {
@@ -329,8 +329,8 @@ impl Record {
     /// [`Unavailable`] when there is none for it; the `end` line keeps its place.
     pub fn write_admit(&self) -> Result<(), Unavailable> {
         let Unfinished { sink, facts, .. } = &self.0;
-        let slot = AuditSink::reserve(sink, line::bound(sink.proxy(), facts))?;
-        slot.write(Kind::Admit, |out| line::request(out, sink.proxy(), facts, None, wall()));
+        let claim = sink.claim(line::bound(sink.proxy(), facts))?;
+        sink.write(claim, Kind::Admit, |out| line::request(out, sink.proxy(), facts, None, wall()));
         Ok(())
     }
 

@@ -1,13 +1,30 @@
 //! Where lines go: one writer, a bounded queue, and room set aside before a request is admitted.
+//!
+//! A [`Claim`] is the promise of product law 7: a place in the queue *and* space on the disk. It is two atomic operations;
+//! no caller ever waits for the disk. A request that gets no promise is refused, counted, and told of in one `summary` line when the
+//! trail can be written again. Lines about refused requests and handshakes come out of a budget of their own.
 
+use super::budget::Budget;
 use super::line;
+use super::queue::{Queue, Shared, Stage};
 use super::record::{Handshake, Kind};
+use super::room::Room;
+use super::trail::Trail;
+use super::writer::{LOW_ROOM, Output, Writer};
 use crate::model::{ProxyName, Time};
+use crate::runtime::clock::{Mono, wall};
 use crate::runtime::metrics::Metrics;
+use parking_lot::{Condvar, Mutex};
+use std::io;
 use std::net::IpAddr;
-use std::path::PathBuf;
-use std::sync::Arc;
+use std::os::fd::AsFd;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
+
+/// A sink that nobody closed gets this long to write what is left.
+const DROP_DEADLINE: Duration = Duration::from_secs(2);
 
 /// Where the trail is written.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -69,14 +86,47 @@ impl AuditConfig {
 #[derive(Debug, thiserror::Error)]
 pub enum AuditError {
     /// The file system refused.
-    #[error("cannot open the audit trail `{path}`")]
+    #[error("cannot write the audit trail at `{path}`")]
     Io {
         /// Which file or folder.
         path: PathBuf,
         /// Why.
         #[source]
-        source: std::io::Error,
+        source: io::Error,
     },
+    /// Another process writes this trail.
+    #[error("the audit trail is in use by another process (it holds `{path}`): give each process its own")]
+    Locked {
+        /// The lock file.
+        path: PathBuf,
+    },
+    /// A folder, a device or a pipe.
+    #[error("`{path}` is not a regular file: name one that can be created there")]
+    NotAFile {
+        /// What was named.
+        path: PathBuf,
+    },
+    /// It holds something that we did not write.
+    #[error("`{path}` does not end in audit lines, it is left untouched: move it away or name another file")]
+    NotATrail {
+        /// What was named.
+        path: PathBuf,
+    },
+}
+
+impl AuditError {
+    pub(super) fn io(path: &Path, source: io::Error) -> Self {
+        Self::Io { path: path.to_owned(), source }
+    }
+
+    pub(super) fn into_io(self) -> io::Error {
+        match self {
+            Self::Io { source, .. } => source,
+            other @ (Self::Locked { .. } | Self::NotAFile { .. } | Self::NotATrail { .. }) => {
+                io::Error::other(other)
+            }
+        }
+    }
 }
 
 /// The trail cannot take another line: refuse the request with `audit_unavailable`.
@@ -86,68 +136,182 @@ pub struct Unavailable;
 
 /// Lines were left unwritten at shutdown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the audit trail could not be written to the end before the deadline")]
-pub struct CloseError;
+#[error(
+    "the audit trail could not be written to its end before the deadline; `{lines}` lines or more are lost"
+)]
+pub struct CloseError {
+    /// How many lines had been queued.
+    pub lines: u64,
+}
 
 /// The trail of one process.
 pub struct AuditSink {
-    proxy: Vec<u8>,
+    shared: Arc<Shared>,
 }
 
 impl AuditSink {
-    /// Opens the trail and starts its writer.
+    /// Opens or continues the trail and starts its writer.
     ///
     /// # Errors
-    /// [`AuditError`] when it cannot be opened, locked or continued.
-    pub fn open(config: AuditConfig, _metrics: Arc<Metrics>) -> Result<Arc<Self>, AuditError> {
-        Ok(Arc::new(Self { proxy: line::proxy(config.proxy.as_str()) }))
+    /// [`AuditError`] when it cannot be opened, locked or continued, or the disk is full.
+    pub fn open(config: AuditConfig, metrics: Arc<Metrics>) -> Result<Arc<Self>, AuditError> {
+        let path = match &config.target {
+            Target::File(path) => path.clone(),
+            Target::Stdout => "standard output".into(),
+        };
+        let (sink, writer) = Self::with_writer(config, metrics, wall(), Mono::now())?;
+        let thread = std::thread::Builder::new()
+            .name("audit".into())
+            .spawn(move || writer.run())
+            .map_err(|source| AuditError::io(&path, source))?;
+        // Set once, here; a wake-up before that would only have been early.
+        let _ = sink.shared.writer.set(thread.thread().clone());
+        Ok(Arc::new(sink))
     }
 
-    /// Sets aside room for one line of at most `bytes`.
-    ///
-    /// # Errors
-    /// [`Unavailable`] when there is no room; it has been counted.
-    pub fn reserve(_sink: &Arc<Self>, _bytes: usize) -> Result<Slot, Unavailable> {
-        Ok(Slot {})
+    /// The sink and its writer, which the caller drives.
+    pub(super) fn with_writer(
+        config: AuditConfig,
+        metrics: Arc<Metrics>,
+        wall: Time,
+        now: Mono,
+    ) -> Result<(Self, Writer), AuditError> {
+        let (output, seq) = match &config.target {
+            Target::File(path) => {
+                let (trail, last) = Trail::open(path, wall)?;
+                let AuditConfig { rotate_bytes, rotate_every, .. } = config;
+                (Output::Files { trail, rotate_bytes, rotate_every }, last)
+            }
+            Target::Stdout => {
+                let stdout = io::stdout().as_fd().try_clone_to_owned();
+                (
+                    Output::Stream(
+                        stdout.map_err(|source| AuditError::io("standard output".as_ref(), source))?,
+                    ),
+                    0,
+                )
+            }
+        };
+        Self::with_output(&config, output, seq, metrics, now)
+    }
+
+    pub(super) fn with_output(
+        config: &AuditConfig,
+        output: Output,
+        seq: u64,
+        metrics: Arc<Metrics>,
+        now: Mono,
+    ) -> Result<(Self, Writer), AuditError> {
+        let shared = Arc::new(Shared {
+            proxy: line::proxy(config.proxy.as_str()),
+            room: Room::new(config.queue_lines),
+            queue: Mutex::new(Queue { seq, ..Queue::default() }),
+            budget: Mutex::new(Budget::new(config.denials)),
+            stage: Mutex::new(Stage::Running),
+            stage_changed: Condvar::new(),
+            metrics,
+            writer: OnceLock::new(),
+            woken: AtomicBool::new(false),
+        });
+        let writer = Writer::new(Arc::clone(&shared), output, now)?;
+        Ok((Self { shared }, writer))
+    }
+
+    /// Sets aside a place and space for one line of at most `bytes` bytes. A refusal has been counted.
+    pub(super) fn claim(&self, bytes: usize) -> Result<Claim, Unavailable> {
+        let Some(left) = self.shared.room.claim(bytes) else {
+            self.shared.metrics.audit_failures.inc();
+            self.shared.budget.lock().count_outage(wall());
+            self.shared.wake();
+            return Err(Unavailable);
+        };
+        if left.0 < LOW_ROOM / 2 {
+            self.shared.wake();
+        }
+        Ok(Claim { bytes })
+    }
+
+    /// Queues the line that the claim was for.
+    pub(super) fn write(&self, claim: Claim, kind: Kind, line: impl FnOnce(&mut Vec<u8>)) {
+        self.shared.push(kind, claim.bytes, line);
     }
 
     /// A handshake was refused: one line, or one more of a summary.
-    pub fn handshake(&self, _refused: &Handshake) {}
+    pub fn handshake(&self, refused: &Handshake) {
+        let now = wall();
+        let write = |out: &mut Vec<u8>| line::handshake(out, self.proxy(), refused, now);
+        self.refusal(Kind::Handshake, refused.source.ip(), refused.reason, now, line::HANDSHAKE_LEN, write);
+    }
+
+    /// A refusal: one line of at most `bytes` if the budget and the room allow it, or one more of a summary.
+    pub(super) fn refusal(
+        &self,
+        kind: Kind,
+        source: IpAddr,
+        reason: &'static str,
+        now: Time,
+        bytes: usize,
+        line: impl FnOnce(&mut Vec<u8>),
+    ) {
+        let mut budget = self.shared.budget.lock();
+        if budget.spend(source, Mono::now()) && self.shared.room.claim_spare(bytes).is_some() {
+            drop(budget);
+            self.shared.push(kind, bytes, line);
+        } else {
+            budget.count(kind, source, reason, now);
+        }
+    }
 
     /// Whether requests can be admitted, for readiness.
     #[must_use]
     pub fn is_available(&self) -> bool {
-        true
+        self.shared.room.is_open()
     }
 
-    /// Writes what is left and stops the writer.
+    /// Admits nobody any more, waits for the lines of those who were, writes what is left and stops the writer. Blocks; call it
+    /// when all requests have ended.
     ///
     /// # Errors
     /// [`CloseError`] when lines are left at the deadline.
-    pub fn close(&self, _deadline: Duration) -> Result<(), CloseError> {
-        Ok(())
+    pub fn close(&self, deadline: Duration) -> Result<(), CloseError> {
+        let mut stage = self.shared.stage.lock();
+        if *stage == Stage::Running {
+            self.shared.room.shut();
+            *stage = Stage::Closing;
+            self.shared.wake();
+        }
+        let stopped = |stage: &mut Stage| !matches!(stage, Stage::Stopped(_));
+        let late = self.shared.stage_changed.wait_while_for(&mut stage, stopped, deadline).timed_out();
+        match *stage {
+            Stage::Stopped(0) => Ok(()),
+            Stage::Stopped(lines) => Err(CloseError { lines }),
+            Stage::Running | Stage::Closing | Stage::Abandoned => {
+                debug_assert!(late, "only a deadline ends the wait before the writer has stopped");
+                *stage = Stage::Abandoned;
+                drop(stage);
+                Err(CloseError { lines: self.shared.queue.lock().lines.total() })
+            }
+        }
     }
 
     pub(super) fn proxy(&self) -> &[u8] {
-        &self.proxy
-    }
-
-    pub(super) fn refusal(
-        &self,
-        _kind: Kind,
-        _source: IpAddr,
-        _reason: &'static str,
-        _now: Time,
-        _bytes: usize,
-        _line: impl FnOnce(&mut Vec<u8>),
-    ) {
+        &self.shared.proxy
     }
 }
 
-/// Room for one line.
-pub struct Slot {}
+impl Drop for AuditSink {
+    fn drop(&mut self) {
+        // Without a thread (in tests that drive the writer) there is nobody to wait for.
+        if self.shared.writer.get().is_some()
+            && let Err(error) = self.close(DROP_DEADLINE)
+        {
+            tracing::error!(%error, "the audit trail was closed in a hurry");
+        }
+    }
+}
 
-impl Slot {
-    /// Queues the line. Never waits for the disk.
-    pub fn write(self, _kind: Kind, _line: impl FnOnce(&mut Vec<u8>)) {}
+/// Room for one line. It is owed: only [`AuditSink::write`] gives it back, when the line is on its way.
+#[derive(Debug)]
+pub(super) struct Claim {
+    bytes: usize,
 }

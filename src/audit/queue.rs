@@ -1,0 +1,136 @@
+//! The lines that wait for the writer, and what requests and the writer share.
+//!
+//! Owns the order of lines: a line gets its number when it is queued, under the same lock, so that numbers have no gaps and follow
+//! the order of the file. Refuses to know the disk: nothing here waits for it.
+
+use super::budget::Budget;
+use super::record::Kind;
+use super::room::Room;
+use super::text::number;
+use crate::runtime::metrics::Metrics;
+use parking_lot::{Condvar, Mutex};
+use std::cell::Cell;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::thread::Thread;
+
+/// So many queued bytes wake the writer before its time.
+const WAKE_BYTES: usize = 256 << 10;
+
+/// Complete lines in order, and how many of each kind.
+#[derive(Debug, Default)]
+pub(super) struct Queue {
+    pub(super) bytes: Vec<u8>,
+    pub(super) lines: Lines,
+    /// The number of the last line that was queued.
+    pub(super) seq: u64,
+}
+
+/// How many lines of each kind.
+#[derive(Debug, Default, Clone, Copy)]
+pub(super) struct Lines {
+    admit: u32,
+    end: u32,
+    handshake: u32,
+    summary: u32,
+}
+
+impl Lines {
+    fn add(&mut self, kind: Kind) {
+        let counter = match kind {
+            Kind::Admit => &mut self.admit,
+            Kind::End => &mut self.end,
+            Kind::Handshake => &mut self.handshake,
+            Kind::Summary => &mut self.summary,
+        };
+        *counter = counter.saturating_add(1);
+    }
+
+    pub(super) fn total(self) -> u64 {
+        [self.admit, self.end, self.handshake, self.summary].into_iter().map(u64::from).sum()
+    }
+
+    pub(super) fn count(self, metrics: &Metrics) {
+        let lines = &metrics.audit_lines;
+        lines.admit.inc_by(self.admit.into());
+        lines.end.inc_by(self.end.into());
+        lines.handshake.inc_by(self.handshake.into());
+        lines.summary.inc_by(self.summary.into());
+    }
+}
+
+/// How far the end of the sink has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Stage {
+    /// Lines are taken.
+    Running,
+    /// No request is admitted; the writer stops when nothing is owed any more.
+    Closing,
+    /// The writer stops now.
+    Abandoned,
+    /// The writer has stopped; what was left unwritten, in lines.
+    Stopped(u64),
+}
+
+/// What requests and the writer share.
+pub(super) struct Shared {
+    pub(super) proxy: Vec<u8>,
+    pub(super) room: Room,
+    pub(super) queue: Mutex<Queue>,
+    pub(super) budget: Mutex<Budget>,
+    pub(super) stage: Mutex<Stage>,
+    pub(super) stage_changed: Condvar,
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) writer: OnceLock<Thread>,
+    pub(super) woken: AtomicBool,
+}
+
+thread_local! {
+    /// Lines are made outside the lock, in a buffer that each thread keeps.
+    static SCRATCH: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+}
+
+impl Shared {
+    /// Queues a line for which `claimed` bytes were claimed.
+    pub(super) fn push(&self, kind: Kind, claimed: usize, line: impl FnOnce(&mut Vec<u8>)) {
+        // Not there any more while the thread ends; such a line makes its own buffer.
+        let mut scratch = SCRATCH.try_with(Cell::take).unwrap_or_default();
+        scratch.clear();
+        line(&mut scratch);
+        let (used, queued) = {
+            let mut queue = self.queue.lock();
+            let Queue { bytes, lines, seq } = &mut *queue;
+            let before = bytes.len();
+            *seq += 1;
+            bytes.extend_from_slice(b"{\"seq\":");
+            number(bytes, *seq);
+            bytes.push(b',');
+            bytes.extend_from_slice(&scratch);
+            bytes.push(b'\n');
+            lines.add(kind);
+            (bytes.len() - before, bytes.len())
+        };
+        debug_assert!(used <= claimed, "a line of {used} bytes had only {claimed}");
+        self.room.settle(claimed, used);
+        // At thread exit there is nowhere to keep it.
+        let _ = SCRATCH.try_with(|kept| kept.set(scratch));
+        if queued >= WAKE_BYTES {
+            self.wake();
+        }
+    }
+
+    /// Lets the writer look now.
+    pub(super) fn wake(&self) {
+        if !self.woken.load(Ordering::Relaxed)
+            && !self.woken.swap(true, Ordering::AcqRel)
+            && let Some(writer) = self.writer.get()
+        {
+            writer.unpark();
+        }
+    }
+
+    pub(super) fn enter(&self, stage: Stage) {
+        *self.stage.lock() = stage;
+        self.stage_changed.notify_all();
+    }
+}

@@ -1,0 +1,264 @@
+//! The files of a trail: writing at the end of the active one, securing space ahead of it, and rotation.
+//!
+//! Owns the active file, its lock and what is secured. Refuses to know queues and time-outs; every operation is tried once and either
+//! done or has changed nothing that matters.
+//! Invariants: bytes are written at an offset that is known here, so that a retry overwrites what a failed attempt left; space is
+//! allocated beyond the end (FALLOC_FL_KEEP_SIZE), so that a disk filled by somebody else cannot take what was promised.
+
+use super::resume::{self, Lock, Resumed};
+use super::sink::AuditError;
+use crate::model::Time;
+use rustix::fs::{FallocateFlags, fallocate, fstatvfs};
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+/// Space is secured in pieces of this size, in smaller ones when the disk is nearly full.
+pub(super) const CHUNK: u64 = 16 << 20;
+/// Smaller pieces are not worth a system call.
+const LEAST_CHUNK: u64 = 64 << 10;
+
+/// See the module's comment.
+#[derive(Debug)]
+pub(super) struct Trail {
+    path: PathBuf,
+    lock: Lock,
+    file: File,
+    end: u64,
+    /// Space is secured up to this offset; never less than `end`.
+    secured: u64,
+    /// File systems without fallocate get no more than a look at what is free.
+    can_allocate: bool,
+    born: Option<Time>,
+}
+
+impl Trail {
+    /// Opens or continues the trail at `path`. Also returns the number of its last line.
+    pub(super) fn open(path: &Path, now: Time) -> Result<(Self, u64), AuditError> {
+        if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+            std::fs::create_dir_all(folder).map_err(|source| AuditError::io(folder, source))?;
+        }
+        let lock = Lock::take(path)?;
+        let file = resume::open(path)?;
+        let Resumed { end, last, born } = resume::resume(path, &file, now)?;
+        let last = last.unwrap_or(0).max(lock.base());
+        let trail = Self { path: path.to_owned(), lock, file, end, secured: end, can_allocate: true, born };
+        Ok((trail, last))
+    }
+
+    /// Where it is, for messages.
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Whether the active file is still at its path.
+    pub(super) fn is_in_place(&self) -> io::Result<bool> {
+        resume::is_at(&self.file, &self.path)
+    }
+
+    /// Takes a new file after the active one was deleted or moved away. The old one is cut behind its last whole line, of which
+    /// `partial` bytes are taken back. `last` is the number of the last line that went into it.
+    pub(super) fn replace(&mut self, partial: u64, last: u64, now: Time) -> Result<(), AuditError> {
+        self.lock.keep(&self.path)?;
+        let file = resume::open(&self.path)?;
+        let Resumed { end, last: found, born } = resume::resume(&self.path, &file, now)?;
+        if found.is_none() {
+            self.lock.set_base(last).map_err(|source| AuditError::io(&self.path, source))?;
+        }
+        // The old file is no longer ours to promise anything about; it may be on a disk that is gone.
+        if let Err(error) = self.file.set_len(self.end.saturating_sub(partial)) {
+            tracing::warn!(path = %self.path.display(), %error, "the end of the audit file that was moved away may be torn");
+        }
+        (self.file, self.end, self.secured, self.born) = (file, end, end, born);
+        Ok(())
+    }
+
+    /// Writes some of `bytes` at the end; returns how many.
+    pub(super) fn write(&mut self, bytes: &[u8], now: Time) -> io::Result<usize> {
+        let written = self.file.write_at(bytes, self.end)?;
+        if written == 0 {
+            return Err(io::ErrorKind::WriteZero.into());
+        }
+        self.end += u64::try_from(written).unwrap_or(0);
+        self.secured = self.secured.max(self.end);
+        self.born = self.born.or(Some(now));
+        Ok(written)
+    }
+
+    /// Bytes that are secured and not written.
+    pub(super) fn room(&self) -> u64 {
+        self.secured - self.end
+    }
+
+    /// Secures more space: up to `wanted` bytes, at least `least`. Returns how much it was.
+    pub(super) fn secure(&mut self, wanted: u64, least: u64) -> io::Result<u64> {
+        let (more, can_allocate) = secure(&self.file, self.secured, wanted, least, self.can_allocate)?;
+        if self.can_allocate && !can_allocate {
+            tracing::warn!(path = %self.path.display(),
+                "this file system cannot allocate ahead: lines are only sure while nobody else fills the disk");
+        }
+        self.can_allocate = can_allocate;
+        self.secured += more;
+        Ok(more)
+    }
+
+    /// Whether the active file has reached its size or age.
+    pub(super) fn is_due(&self, bytes: u64, age: Option<std::time::Duration>, now: Time) -> bool {
+        let old = |born: Time| age.is_some_and(|age| now.since(born) >= age);
+        self.end > 0 && (self.end >= bytes || self.born.is_some_and(old))
+    }
+
+    /// Begins a new active file that has at least `least` bytes secured. On an error the old one stays as it was.
+    pub(super) fn rotate(&mut self, last: u64, least: u64, now: Time) -> io::Result<()> {
+        let next = resume::beside(&self.path, "next");
+        // Left over if we were killed between the two renames below; nothing was ever written to it.
+        if let Err(error) = std::fs::remove_file(&next).or_else(absent_is_fine) {
+            return Err(error);
+        }
+        let file = resume::open(&next).map_err(AuditError::into_io)?;
+        let (secured, _) = secure(&file, 0, least.max(CHUNK), least, self.can_allocate)?;
+        self.lock.set_base(last)?;
+        std::fs::rename(&self.path, rotated(&self.path, last, now))?;
+        if let Err(error) = std::fs::rename(&next, &self.path) {
+            tracing::warn!(path = %self.path.display(), %error, "the new audit file could not be put in place");
+            return Err(error);
+        }
+        self.trim();
+        (self.file, self.end, self.secured, self.born) = (file, 0, secured, None);
+        Ok(())
+    }
+
+    /// Gives back what was secured and not written.
+    pub(super) fn trim(&mut self) {
+        if let Err(error) = self.file.set_len(self.end) {
+            tracing::warn!(path = %self.path.display(), %error, "space set aside for the audit trail was not given back");
+        }
+        self.secured = self.end;
+    }
+
+    /// Makes what was written survive a loss of power.
+    pub(super) fn sync(&self) -> io::Result<()> {
+        self.file.sync_data()
+    }
+}
+
+fn absent_is_fine(error: io::Error) -> io::Result<()> {
+    if error.kind() == io::ErrorKind::NotFound { Ok(()) } else { Err(error) }
+}
+
+/// `audit-20261122T100000Z-000000001234.jsonl` for `audit.jsonl` whose last line is number 1,234: sorted by time.
+fn rotated(path: &Path, last: u64, now: Time) -> PathBuf {
+    let stamp: String =
+        now.to_string().chars().take(19).filter(|c| c.is_ascii_digit() || *c == 'T').collect();
+    let mut name = path.file_stem().unwrap_or_default().to_owned();
+    name.push(format!("-{stamp}Z-{last:012}"));
+    if let Some(extension) = path.extension() {
+        name.push(".");
+        name.push(extension);
+    }
+    path.with_file_name(name)
+}
+
+/// Secures bytes from `from` on; returns how many, and whether the file system can allocate.
+fn secure(file: &File, from: u64, wanted: u64, least: u64, can_allocate: bool) -> io::Result<(u64, bool)> {
+    let least = least.max(LEAST_CHUNK);
+    let mut piece = wanted.max(least);
+    while can_allocate {
+        match fallocate(file, FallocateFlags::KEEP_SIZE, from, piece) {
+            Ok(()) => return Ok((piece, true)),
+            Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NOSYS) => break,
+            Err(rustix::io::Errno::INTR) => {}
+            Err(rustix::io::Errno::NOSPC | rustix::io::Errno::DQUOT) if piece > least => {
+                piece = (piece / 2).max(least);
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+    let disk = fstatvfs(file)?;
+    let free = disk.f_bavail.saturating_mul(disk.f_frsize);
+    // Twice: others write here too.
+    let piece = wanted.max(least).min(free / 2);
+    if piece < least { Err(io::ErrorKind::StorageFull.into()) } else { Ok((piece, false)) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::MetadataExt;
+    use std::time::Duration;
+
+    const T: Time = Time::from_micros(1_795_341_600_000_000);
+
+    fn line(seq: u64) -> Vec<u8> {
+        format!("{{\"seq\":{seq},\"time\":\"{T}\"}}\n").into_bytes()
+    }
+
+    #[test]
+    fn space_is_allocated_beyond_the_end_and_given_back() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("audit.jsonl");
+        let (mut trail, last) = Trail::open(&path, T).unwrap();
+        assert_eq!((last, trail.room()), (0, 0));
+        trail.secure(CHUNK, 1).unwrap();
+        trail.write(&line(1), T).unwrap();
+        assert_eq!(trail.room(), CHUNK - line(1).len() as u64);
+        let there = std::fs::metadata(&path).unwrap();
+        assert_eq!((there.len(), there.mode() & 0o777), (line(1).len() as u64, 0o600));
+        assert!(there.blocks() * 512 >= CHUNK || !trail.can_allocate);
+        trail.trim();
+        assert!(std::fs::metadata(&path).unwrap().blocks() * 512 < CHUNK);
+    }
+
+    #[test]
+    fn rotation_keeps_numbers_going_through_a_restart() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("audit.jsonl");
+        let (mut trail, _) = Trail::open(&path, T).unwrap();
+        trail.write(&line(1), T).unwrap();
+        trail.write(&line(2), T).unwrap();
+        assert!(trail.is_due(10, None, T) && !trail.is_due(10_000, None, T));
+        assert!(trail.is_due(10_000, Some(Duration::from_secs(60)), T.plus(Duration::from_secs(60))));
+        trail.rotate(2, 100_000, T).unwrap();
+        assert!(trail.room() >= 100_000 && !trail.is_due(1, Some(Duration::ZERO), T));
+        let old = folder.path().join("audit-20261122T100000Z-000000000002.jsonl");
+        assert_eq!(std::fs::read(&old).unwrap(), [line(1), line(2)].concat());
+        drop(trail);
+        let (_, last) = Trail::open(&path, T).unwrap();
+        assert_eq!(last, 2, "although the active file is empty");
+    }
+
+    #[test]
+    fn a_rotation_that_was_interrupted_between_its_renames_is_completed_by_opening() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("audit.jsonl");
+        let (mut trail, _) = Trail::open(&path, T).unwrap();
+        trail.write(&line(5), T).unwrap();
+        trail.lock.set_base(5).unwrap();
+        std::fs::rename(&path, rotated(&path, 5, T)).unwrap();
+        std::fs::write(resume::beside(&path, "next"), b"").unwrap();
+        drop(trail);
+        let (mut trail, last) = Trail::open(&path, T).unwrap();
+        assert_eq!(last, 5);
+        trail.write(&line(6), T).unwrap();
+        trail.rotate(6, 1, T).unwrap();
+    }
+
+    #[test]
+    fn a_file_that_was_moved_away_is_left_with_whole_lines() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("audit.jsonl");
+        let (mut trail, _) = Trail::open(&path, T).unwrap();
+        let text = [line(1), line(2)].concat();
+        trail.write(&text[..text.len() - 4], T).unwrap();
+        let away = folder.path().join("away");
+        std::fs::rename(&path, &away).unwrap();
+        assert!(!trail.is_in_place().unwrap());
+        trail.replace(line(2).len() as u64 - 4, 1, T).unwrap();
+        assert!(trail.is_in_place().unwrap());
+        assert_eq!(std::fs::read(&away).unwrap(), line(1));
+        trail.write(&line(2), T).unwrap();
+        assert_eq!(std::fs::read(&path).unwrap(), line(2));
+        assert_eq!(trail.lock.base(), 1);
+    }
+}

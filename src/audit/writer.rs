@@ -1,0 +1,365 @@
+//! The one writer of a trail. Takes queued lines, writes them, keeps space secured ahead of them, and rotates.
+//!
+//! [`Writer::tick`] does all that is due and is told the time; the thread around it only waits. A line leaves memory when the kernel
+//! has all of it. While the trail cannot be written, room is withdrawn, so that requests are refused, and everything that was
+//! promised a place is kept and tried again; the promises bound the memory.
+
+use super::line::{self, Summary};
+use super::queue::{Lines, Queue, Shared, Stage};
+use super::record::Kind;
+use super::room::signed;
+use super::sink::AuditError;
+use super::trail::{CHUNK, Trail};
+use crate::model::Time;
+use crate::runtime::clock::{Mono, wall};
+use std::io;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+/// Lines wait at most this long for their batch; the contract says 100 ms.
+const FLUSH_EVERY: Duration = Duration::from_millis(50);
+/// What failed is tried again after this.
+const RETRY_AFTER: Duration = Duration::from_millis(250);
+/// A rotation that failed does not stop writing, so it can wait.
+const RETRY_ROTATION_AFTER: Duration = Duration::from_secs(10);
+/// Refusals without lines of their own are summarised this often.
+const SUMMARY_EVERY: Duration = Duration::from_secs(5);
+/// An outage that flickers makes no more than one summary line in this time.
+const OUTAGE_EVERY: Duration = Duration::from_secs(1);
+/// A stream has no disk to secure; this bounds what waits for its reader.
+const STREAM_ROOM: u64 = 64 << 20;
+/// A buffer that grew in an outage is not kept above this.
+const KEEP_BUFFER: usize = 4 << 20;
+
+/// Below this much room more is secured.
+pub(super) const LOW_ROOM: i64 = CHUNK as i64 / 2;
+/// Below this, small pieces of a nearly full disk are taken as well; above it the disk is left to others.
+const LEAST_ROOM: i64 = 512 << 10;
+
+/// Where lines go.
+#[derive(Debug)]
+pub(super) enum Output {
+    /// To files.
+    Files {
+        /// The active one.
+        trail: Trail,
+        /// Rotated at this size.
+        rotate_bytes: u64,
+        /// Rotated at this age.
+        rotate_every: Option<Duration>,
+    },
+    /// To whoever reads our standard output.
+    Stream(OwnedFd),
+}
+
+/// Lines taken from the queue, of which some bytes are written.
+#[derive(Debug, Default)]
+struct Batch {
+    bytes: Vec<u8>,
+    done: usize,
+    lines: Lines,
+    /// The number of the last line before it.
+    before: u64,
+    /// The number of its last line.
+    last: u64,
+}
+
+impl Batch {
+    fn rest(&self) -> &[u8] {
+        self.bytes.get(self.done..).unwrap_or_default()
+    }
+
+    /// The bytes written of a line that is not written whole, and the number of the last that is.
+    fn partial(&self) -> (usize, u64) {
+        let written = self.bytes.get(..self.done).unwrap_or_default();
+        let whole = written.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
+        let lines = written.iter().filter(|byte| **byte == b'\n').count();
+        (self.done - whole, self.before + u64::try_from(lines).unwrap_or(0))
+    }
+}
+
+/// See the module's comment.
+pub(super) struct Writer {
+    shared: Arc<Shared>,
+    output: Output,
+    batch: Batch,
+    /// Whether room is published. See `room`.
+    published: bool,
+    /// Since when the trail cannot be written, and when to try again.
+    failing: Option<(Mono, Mono)>,
+    /// The last attempt to secure space failed; what was secured before is still good.
+    short: bool,
+    next_secure: Mono,
+    next_rotation: Mono,
+    next_summary: Mono,
+    next_outage: Mono,
+}
+
+impl Writer {
+    /// Secures the first room.
+    pub(super) fn new(shared: Arc<Shared>, output: Output, now: Mono) -> Result<Self, AuditError> {
+        let last = shared.queue.lock().seq;
+        let mut writer = Self {
+            shared,
+            output,
+            batch: Batch { before: last, last, ..Batch::default() },
+            published: false,
+            failing: None,
+            short: false,
+            next_secure: now,
+            next_rotation: now,
+            next_summary: now.plus(SUMMARY_EVERY),
+            next_outage: now,
+        };
+        writer.publish()?;
+        Ok(writer)
+    }
+
+    /// The thread: ticks until the sink is closed and nothing is owed.
+    pub(super) fn run(mut self) {
+        loop {
+            std::thread::park_timeout(FLUSH_EVERY);
+            self.shared.woken.store(false, Ordering::Release);
+            let stage = *self.shared.stage.lock();
+            self.tick(wall(), Mono::now());
+            match stage {
+                Stage::Running => {}
+                Stage::Closing if !self.is_done() => {}
+                Stage::Closing | Stage::Abandoned | Stage::Stopped(_) => break,
+            }
+        }
+        let left = self.unwritten();
+        if let Output::Files { trail, .. } = &mut self.output {
+            trail.trim();
+            if let Err(error) = trail.sync() {
+                tracing::error!(path = %trail.path().display(), %error, "the audit trail could not be synced");
+            }
+        }
+        self.shared.enter(Stage::Stopped(left));
+    }
+
+    /// Does what is due.
+    pub(super) fn tick(&mut self, wall: Time, now: Mono) {
+        if self.failing.is_none_or(|(_, next_try)| now >= next_try) {
+            match self.advance(wall, now) {
+                Ok(()) => self.works(now),
+                Err(error) => self.fails(&error, now),
+            }
+        }
+        self.shared.metrics.audit_queue_length.set(signed(self.unwritten()));
+    }
+
+    /// Whether nothing is owed: after the sink was closed, no request holds a place and every line is written.
+    pub(super) fn is_done(&self) -> bool {
+        self.shared.room.is_empty_after_shut()
+            && self.unwritten() == 0
+            && self.shared.budget.lock().is_empty()
+    }
+
+    fn unwritten(&self) -> u64 {
+        self.batch.lines.total() + self.shared.queue.lock().lines.total()
+    }
+
+    fn advance(&mut self, wall: Time, now: Mono) -> Result<(), AuditError> {
+        self.find_file(wall)?;
+        if self.published {
+            self.summarise(wall, now);
+        }
+        self.write(wall).map_err(|source| self.error(source))?;
+        if self.published {
+            self.secure(now);
+            self.rotate(wall, now);
+            Ok(())
+        } else {
+            self.publish()
+        }
+    }
+
+    /// Begins a new file if the active one was deleted or moved away.
+    fn find_file(&mut self, wall: Time) -> Result<(), AuditError> {
+        let Output::Files { trail, .. } = &mut self.output else { return Ok(()) };
+        if trail.is_in_place().map_err(|source| AuditError::io(trail.path(), source))? {
+            return Ok(());
+        }
+        self.withdraw();
+        let (partial, last) = self.batch.partial();
+        let Output::Files { trail, .. } = &mut self.output else { return Ok(()) };
+        trail.replace(u64::try_from(partial).unwrap_or(0), last, wall)?;
+        tracing::warn!(path = %trail.path().display(), "the audit file was moved or deleted; a new one was begun");
+        // The new file gets that line from its start.
+        self.batch.done -= partial;
+        self.shared.room.change(-signed(partial));
+        Ok(())
+    }
+
+    fn write(&mut self, wall: Time) -> io::Result<()> {
+        loop {
+            if self.batch.rest().is_empty() && !self.next_batch() {
+                return Ok(());
+            }
+            let written = match &mut self.output {
+                Output::Files { trail, .. } => trail.write(self.batch.rest(), wall),
+                Output::Stream(fd) => rustix::io::write(fd, self.batch.rest()).map_err(io::Error::from),
+            };
+            match written {
+                Ok(written) => {
+                    self.batch.done += written;
+                    // Claims shrink by it; published room in a file shrinks as well, so there nothing changes.
+                    if !self.published || matches!(self.output, Output::Stream(_)) {
+                        self.shared.room.change(signed(written));
+                    }
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Settles the batch that is written and takes the next; `false` if there is none.
+    fn next_batch(&mut self) -> bool {
+        self.batch.lines.count(&self.shared.metrics);
+        self.shared.room.free_places(usize::try_from(self.batch.lines.total()).unwrap_or(usize::MAX));
+        let mut buffer = std::mem::take(&mut self.batch.bytes);
+        buffer.clear();
+        buffer.shrink_to(KEEP_BUFFER);
+        let mut queue = self.shared.queue.lock();
+        let Queue { bytes, lines, seq } = &mut *queue;
+        self.batch = Batch {
+            bytes: std::mem::replace(bytes, buffer),
+            done: 0,
+            lines: std::mem::take(lines),
+            before: self.batch.last,
+            last: *seq,
+        };
+        !self.batch.bytes.is_empty()
+    }
+
+    /// Offers room to requests again, once there is enough for all that they were promised and more.
+    fn publish(&mut self) -> Result<(), AuditError> {
+        let secured = match &mut self.output {
+            Output::Files { trail, .. } => {
+                let owed = u64::try_from(-self.shared.room.bytes()).unwrap_or(0).saturating_sub(trail.room());
+                trail
+                    .secure(owed.saturating_add(CHUNK), owed.saturating_add(1))
+                    .map_err(|source| AuditError::io(trail.path(), source))?;
+                trail.room()
+            }
+            Output::Stream(_) => STREAM_ROOM,
+        };
+        self.shared.room.change(signed(secured));
+        self.published = true;
+        Ok(())
+    }
+
+    fn withdraw(&mut self) {
+        if self.published {
+            let room = match &self.output {
+                Output::Files { trail, .. } => trail.room(),
+                Output::Stream(_) => STREAM_ROOM,
+            };
+            self.shared.room.change(-signed(room));
+            self.published = false;
+        }
+    }
+
+    fn secure(&mut self, now: Mono) {
+        let Output::Files { trail, .. } = &mut self.output else { return };
+        if self.shared.room.bytes() >= LOW_ROOM {
+            self.short = false;
+            return;
+        }
+        if now < self.next_secure {
+            return;
+        }
+        let urgent = self.shared.room.bytes() < LEAST_ROOM;
+        match trail.secure(CHUNK, if urgent { 1 } else { CHUNK }) {
+            Ok(more) => {
+                self.shared.room.change(signed(more));
+                self.short = false;
+            }
+            Err(_) if !urgent => self.next_secure = now.plus(RETRY_AFTER),
+            Err(error) => {
+                if !self.short {
+                    tracing::error!(path = %trail.path().display(), %error,
+                        "no more space can be set aside for the audit trail; requests are refused when the rest is promised: free some");
+                }
+                self.short = true;
+                self.next_secure = now.plus(RETRY_AFTER);
+            }
+        }
+    }
+
+    fn rotate(&mut self, wall: Time, now: Mono) {
+        let Output::Files { trail, rotate_bytes, rotate_every } = &mut self.output else { return };
+        if now < self.next_rotation || !trail.is_due(*rotate_bytes, *rotate_every, wall) {
+            return;
+        }
+        let before = trail.room();
+        // At least as much as before: whatever is claimed meanwhile is claimed of that.
+        match trail.rotate(self.batch.last, before, wall) {
+            Ok(()) => self.shared.room.change(signed(trail.room()) - signed(before)),
+            Err(error) => {
+                tracing::warn!(path = %trail.path().display(), %error, "the audit file could not be rotated; it grows on");
+                self.next_rotation = now.plus(RETRY_ROTATION_AFTER);
+            }
+        }
+    }
+
+    /// Queues summary lines: of refusals every few seconds, of an outage when it is over.
+    fn summarise(&mut self, wall: Time, now: Mono) {
+        let closing = *self.shared.stage.lock() != Stage::Running;
+        let shared = Arc::clone(&self.shared);
+        let mut budget = shared.budget.lock();
+        let over = !self.short && shared.room.is_calm() && now >= self.next_outage;
+        if (over || closing)
+            && let Some(outage) = budget.take_outage()
+        {
+            self.next_outage = now.plus(OUTAGE_EVERY);
+            if !queue_summary(&shared, &outage, wall) {
+                budget.put_back_outage(&outage);
+            }
+        }
+        if closing || now >= self.next_summary {
+            self.next_summary = now.plus(SUMMARY_EVERY);
+            budget.take_summaries(|summary| queue_summary(&shared, summary, wall));
+        }
+    }
+
+    fn works(&mut self, now: Mono) {
+        if let Some((since, _)) = self.failing.take() {
+            let seconds = now.since(since).as_secs_f64();
+            tracing::info!(seconds, "the audit trail is written again");
+        }
+    }
+
+    fn fails(&mut self, error: &AuditError, now: Mono) {
+        self.withdraw();
+        let since = self.failing.map(|(since, _)| since);
+        if since.is_none() {
+            let cause = std::error::Error::source(error).map(ToString::to_string).unwrap_or_default();
+            tracing::error!(%error, cause, "the audit trail cannot be written: requests are refused until it can");
+        }
+        self.failing = Some((since.unwrap_or(now), now.plus(RETRY_AFTER)));
+    }
+
+    fn error(&self, source: io::Error) -> AuditError {
+        match &self.output {
+            Output::Files { trail, .. } => AuditError::io(trail.path(), source),
+            Output::Stream(_) => AuditError::io("standard output".as_ref(), source),
+        }
+    }
+}
+
+fn queue_summary(shared: &Shared, summary: &Summary, wall: Time) -> bool {
+    let mut text = Vec::with_capacity(512);
+    line::summary(&mut text, &shared.proxy, summary, wall);
+    // Its number and newline are not in `text` yet.
+    let claimed = text.len() + 32;
+    if shared.room.claim_summary(claimed).is_none() {
+        return false;
+    }
+    shared.push(Kind::Summary, claimed, |out| out.extend_from_slice(&text));
+    true
+}
