@@ -50,7 +50,7 @@ pub(crate) async fn serve(connected: &Connected, request: Request<Body>) -> Resp
     };
     let admitted = match incoming.keep(live, route) {
         Ok(admitted) => admitted,
-        Err(response) => return response,
+        Err(response) => return *response,
     };
     match form {
         Form::Http | Form::Grpc => forward(connected, admitted, parts, body).await,
@@ -183,7 +183,7 @@ impl<'a> Incoming<'a> {
     }
 
     /// Sets the audit line's place aside; from here on the request is forwarded.
-    fn keep(self, live: Live, route: Arc<Route>) -> Result<Admitted, Response<Download>> {
+    fn keep(self, live: Live, route: Arc<Route>) -> Result<Admitted, Box<Response<Download>>> {
         let (request_id, trace, grpc) = (self.id, self.trace, self.form == Form::Grpc);
         match self.draft.admit() {
             Ok(record) => {
@@ -196,7 +196,7 @@ impl<'a> Incoming<'a> {
                 let detail = "the audit trail cannot be written; try again later";
                 let refusal =
                     Refusal { reason, status: reason.status(), detail, request_id, required: None, grpc };
-                Err(refuse(&refusal).0)
+                Err(Box::new(refuse(&refusal).0))
             }
         }
     }
