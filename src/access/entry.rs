@@ -18,6 +18,7 @@ use crate::model::{EndCause, Limits};
 use crate::runtime::clock::Mono;
 use futures_util::task::AtomicWaker;
 use slab::Slab;
+use std::sync::OnceLock;
 use std::task::Waker;
 
 /// Why a stream that was admitted must stop. Closed: each is a value of `jitgate_streams_cut_total{cause}`.
@@ -189,6 +190,7 @@ pub struct Stream {
     deadlines: [AtomicU64; 3],
     admitted: Mono,
     killer: Arc<Killer>,
+    service_killer: OnceLock<Arc<Killer>>,
 }
 
 impl Stream {
@@ -203,6 +205,7 @@ impl Stream {
             deadlines: [const { AtomicU64::new(u64::MAX) }; 3],
             admitted,
             killer,
+            service_killer: OnceLock::new(),
         }
     }
 
@@ -275,9 +278,18 @@ impl Stream {
         self.condemned.swap(true, Ordering::AcqRel)
     }
 
-    /// Ends its connection by force.
-    pub fn kill_connection(&self) {
+    /// Names the connection to the service that it runs on, to be ended by force as well.
+    pub fn runs_on(&self, service_connection: &Arc<Killer>) {
+        // One exchange runs on one connection; a second try comes only after the first connection was dead.
+        let _ = self.service_killer.set(Arc::clone(service_connection));
+    }
+
+    /// Ends its connections by force.
+    pub fn kill_connections(&self) {
         self.killer.kill();
+        if let Some(service) = self.service_killer.get() {
+            service.kill();
+        }
     }
 
     fn wake(&self) {

@@ -53,7 +53,7 @@ pub(crate) async fn forward(
     let Some(upstream) = connected.worker.upstreams.get(route.index) else {
         return failed(&exchange, record, grpc, request_id, &Failure::Unaddressable);
     };
-    let answered = wait(&exchange, &record, upstream.send(request)).await;
+    let answered = wait(&exchange, &record, upstream.send(request, exchange.live.stream())).await;
     route.metrics.upstream_seconds.observe(Mono::now().since(started).as_secs_f64());
     match answered {
         Ok(Answered { response, channel }) if response.status() != http::StatusCode::SWITCHING_PROTOCOLS => {

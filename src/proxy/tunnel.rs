@@ -10,7 +10,7 @@ use crate::proxy::forward::{
 };
 use crate::proxy::headers;
 use crate::proxy::router::Route;
-use crate::proxy::upstream::UpstreamError;
+use crate::proxy::upstream::{Answered, UpstreamError};
 use crate::runtime::clock::Mono;
 use bytes::Bytes;
 use http::header::{CONNECTION, UPGRADE};
@@ -55,21 +55,21 @@ pub(crate) async fn open(
     exchange.request_sent(Mono::now());
     await_first_byte(&exchange);
     match wait(&exchange, &record, upstream.send_upgrade(request)).await {
-        Ok(response) if is_websocket(&response) => {
+        Ok(answered) if is_websocket(&answered.response) => {
             record.status(101);
             record.protocol(Protocol::WebSocket);
-            switch(connected, exchange, record, route, ours, response)
+            switch(connected, exchange, record, route, ours, answered)
         }
         // Another protocol than the one that was asked for and checked.
-        Ok(response) if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
+        Ok(Answered { response, .. }) if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
             failed(&exchange, record, grpc, request_id, &Failure::Upstream(UpstreamError::Protocol))
         }
-        Ok(response) => {
+        Ok(Answered { response, channel }) => {
             let (mut parts, body) = response.into_parts();
             headers::clean_response(&mut parts.headers);
             record.status(parts.status.as_u16());
             parts.extensions.clear();
-            Response::from_parts(parts, Download::of(body, exchange, record, None, route))
+            Response::from_parts(parts, Download::of(body, exchange, record, channel, route))
         }
         Err(failure) => failed(&exchange, record, grpc, request_id, &failure),
     }
@@ -90,8 +90,9 @@ fn switch(
     record: Record,
     route: Arc<Route>,
     ours: OnUpgrade,
-    mut response: Response<Incoming>,
+    answered: Answered,
 ) -> Response<Download> {
+    let Answered { mut response, channel } = answered;
     let theirs = hyper::upgrade::on(&mut response);
     let (mut parts, _) = response.into_parts();
     headers::clean_response(&mut parts.headers);
@@ -107,7 +108,7 @@ fn switch(
             Ok(Ok((caller, service))) => run(exchange, record, &route, caller, service).await,
             Ok(Err(_)) | Err(_) => record.finish(End::UpstreamError("upgrade")),
         }
-        drop((joined, held));
+        drop((joined, held, channel));
     });
     Response::from_parts(parts, Download::ours(Bytes::new()))
 }

@@ -18,6 +18,9 @@ pub const EVERY: Duration = Duration::from_millis(100);
 /// A stream that lives longer than this gets an `admit` line.
 pub const LONG_LIVED: Duration = Duration::from_secs(10);
 
+/// A connection that was told to retire and has nothing to finish is given this long.
+const GRACE: Duration = Duration::from_secs(10);
+
 /// Cuts what is overdue, stale, or on a connection whose certificate no longer holds. `distrusted` says whether a peer that is
 /// not expired must go too (after the trust changed).
 pub fn sweep(
@@ -37,9 +40,10 @@ pub fn sweep(
         caller.for_each_stream(|stream| sweep_stream(stream, stale, now));
         let waited = caller.idle_for(now);
         let head_limit = Mono::from_nanos(now.as_nanos().saturating_sub(nanos(limits.header_timeout)));
-        if caller.head_since_before(head_limit) {
+        let idle = |longest| waited.is_some_and(|waited| waited >= longest);
+        if caller.head_since_before(head_limit) || idle(limits.idle_timeout + GRACE) {
             caller.killer().kill();
-        } else if waited.is_some_and(|waited| waited >= limits.idle_timeout) {
+        } else if idle(limits.idle_timeout) {
             caller.killer().retire();
         }
     });
@@ -48,7 +52,7 @@ pub fn sweep(
 fn sweep_stream(stream: &Arc<Stream>, stale: bool, now: Mono) {
     if stream.cut_cause().is_some() {
         if stream.condemn() {
-            stream.kill_connection();
+            stream.kill_connections();
         }
         return;
     }

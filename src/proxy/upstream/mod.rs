@@ -11,6 +11,7 @@ mod tls;
 pub(crate) use connect::Connector;
 pub(crate) use tls::TlsSetupError;
 
+use crate::access::entry::Stream;
 use crate::config::{ServiceConfig, Transport};
 use crate::proxy::body::Upload;
 use crate::runtime::clock::Mono;
@@ -98,7 +99,11 @@ impl Upstream {
     ///
     /// # Errors
     /// [`UpstreamError`]; the request may have reached the service unless it is `Connect` or `Exhausted`.
-    pub(crate) async fn send(&self, mut request: Request<Upload>) -> Result<Answered, UpstreamError> {
+    pub(crate) async fn send(
+        &self,
+        mut request: Request<Upload>,
+        stream: &Stream,
+    ) -> Result<Answered, UpstreamError> {
         for _ in 0..STALE_TRIES {
             let (target, channel) = self.channel().await?;
             match channel {
@@ -111,35 +116,36 @@ impl Upstream {
                         None => return Err(UpstreamError::Broken(error.into_error())),
                     },
                 },
-                Channel::Http2(mut sender) => match sender.try_send_request(request).await {
-                    Ok(response) => return Ok(Answered { response, channel: None }),
-                    Err(mut error) => match error.take_message() {
-                        Some(unsent) => {
-                            target.forget_http2();
-                            request = unsent;
-                        }
-                        None => return Err(UpstreamError::Broken(error.into_error())),
-                    },
-                },
+                Channel::Http2(mut http2) => {
+                    stream.runs_on(&http2.killer);
+                    match http2.sender.try_send_request(request).await {
+                        Ok(response) => return Ok(Answered { response, channel: None }),
+                        Err(mut error) => match error.take_message() {
+                            Some(unsent) => {
+                                target.forget_http2();
+                                request = unsent;
+                            }
+                            None => return Err(UpstreamError::Broken(error.into_error())),
+                        },
+                    }
+                }
             }
         }
         Err(UpstreamError::Connect(std::io::Error::from(std::io::ErrorKind::ConnectionReset)))
     }
 
-    /// Sends an upgrade request on a connection of its own, which is never reused.
+    /// Sends an upgrade request on a connection of its own; it lives as long as the channel in the answer.
     ///
     /// # Errors
     /// [`UpstreamError`]; HTTP/2 addresses cannot be upgraded.
-    pub(crate) async fn send_upgrade(
-        &self,
-        request: Request<Upload>,
-    ) -> Result<Response<Incoming>, UpstreamError> {
+    pub(crate) async fn send_upgrade(&self, request: Request<Upload>) -> Result<Answered, UpstreamError> {
         let target = self.candidates().next().ok_or(UpstreamError::Exhausted)?;
         if target.transport() == Transport::H2c {
             return Err(UpstreamError::Protocol);
         }
-        let mut sender = target.open_for_upgrade(self.connect_timeout).await?;
-        sender.send_request(request).await.map_err(UpstreamError::Broken)
+        let mut channel = target.open_for_upgrade(self.connect_timeout).await?;
+        let response = channel.sender.send_request(request).await.map_err(UpstreamError::Broken)?;
+        Ok(Answered { response, channel: Some(Reusable { target: Arc::clone(target), channel }) })
     }
 
     /// A connection to the next address that works.

@@ -1,15 +1,20 @@
 //! The connections to one address.
 
 use super::{Connector, Guarded, UpstreamError};
+use crate::access::entry::{Killer, Wanted};
 use crate::config::{Transport, Upstream as Address};
 use crate::proxy::body::Upload;
 use crate::proxy::upstream::connect::Io;
 use crate::runtime::clock::Mono;
 use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use std::future::poll_fn;
+use std::pin::pin;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::task::AbortHandle;
 use tokio::time::timeout;
 
 /// An idle HTTP/1.1 connection is not used after this: common servers close theirs after 5 s.
@@ -21,12 +26,30 @@ const WINDOW: u32 = 1024 * 1024;
 /// A connection to send one request on.
 pub(super) enum Channel {
     Http1(Http1),
-    Http2(http2::SendRequest<Upload>),
+    Http2(Http2),
 }
 
-/// An HTTP/1.1 connection: one request at a time.
+/// An HTTP/1.1 connection: one request at a time. Dropping it ends the connection at once, with whatever is on it: a request
+/// that was cut must not linger in a buffer.
 pub(super) struct Http1 {
     pub(super) sender: http1::SendRequest<Upload>,
+    _connection: AbortOnDrop,
+}
+
+/// Ends a task when dropped.
+pub(super) struct AbortOnDrop(AbortHandle);
+
+impl Drop for AbortOnDrop {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+/// An HTTP/2 connection that requests share, and what ends it by force.
+#[derive(Clone)]
+pub(super) struct Http2 {
+    pub(super) sender: http2::SendRequest<Upload>,
+    pub(super) killer: Arc<Killer>,
 }
 
 struct Idle {
@@ -40,7 +63,7 @@ pub(super) struct Target {
     connector: Connector,
     room: Arc<Semaphore>,
     idle: Guarded<Vec<Idle>>,
-    http2: Guarded<Option<http2::SendRequest<Upload>>>,
+    http2: Guarded<Option<Http2>>,
     /// Only one connection is opened for HTTP/2 at a time; the others wait for it.
     opening: tokio::sync::Mutex<()>,
     failing_until: Guarded<Option<Mono>>,
@@ -67,19 +90,16 @@ impl Target {
     pub(super) fn take(&self, now: Mono) -> Option<Channel> {
         if self.connector.speaks_http2(self.address.transport) {
             let mut http2 = self.http2.lock();
-            if http2.as_ref().is_some_and(http2::SendRequest::is_closed) {
+            if http2.as_ref().is_some_and(|http2| http2.sender.is_closed()) {
                 *http2 = None;
             }
             return http2.clone().map(Channel::Http2);
         }
         let mut idle = self.idle.lock();
-        while let Some(Idle { channel, since }) = idle.pop() {
-            if channel.sender.is_ready() && now.since(since) < IDLE {
-                return Some(Channel::Http1(channel));
-            }
-            // The most recent one is gone or too old for use; the ones below it are older still, but may be ready.
-        }
-        None
+        // The most recent one first: it is the least likely to be closed by the service.
+        let usable = |idle: &Idle| idle.channel.sender.is_ready() && now.since(idle.since) < IDLE;
+        let found = idle.iter().rposition(usable)?;
+        Some(Channel::Http1(idle.remove(found).channel))
     }
 
     pub(super) fn put(&self, channel: Http1, now: Mono) {
@@ -116,23 +136,20 @@ impl Target {
     async fn open_untimed(&self) -> Result<Channel, UpstreamError> {
         if !self.connector.speaks_http2(self.address.transport) {
             let (io, room) = self.connect().await?;
-            return Ok(Channel::Http1(Http1 { sender: handshake_http1(io, room).await? }));
+            return Ok(Channel::Http1(handshake_http1(io, room).await?));
         }
         let _one_at_a_time = self.opening.lock().await;
         if let Some(channel) = self.take(Mono::now()) {
             return Ok(channel);
         }
         let (io, room) = self.connect().await?;
-        let sender = handshake_http2(io, room).await?;
-        *self.http2.lock() = Some(sender.clone());
-        Ok(Channel::Http2(sender))
+        let http2 = handshake_http2(io, room).await?;
+        *self.http2.lock() = Some(http2.clone());
+        Ok(Channel::Http2(http2))
     }
 
     /// A connection for one upgrade.
-    pub(super) async fn open_for_upgrade(
-        &self,
-        patience: Duration,
-    ) -> Result<http1::SendRequest<Upload>, UpstreamError> {
+    pub(super) async fn open_for_upgrade(&self, patience: Duration) -> Result<Http1, UpstreamError> {
         let open = async {
             let (io, room) = self.connect().await?;
             handshake_http1(io, room).await
@@ -151,28 +168,22 @@ fn timed_out() -> UpstreamError {
     UpstreamError::Connect(std::io::Error::from(std::io::ErrorKind::TimedOut))
 }
 
-async fn handshake_http1(
-    io: Io,
-    room: OwnedSemaphorePermit,
-) -> Result<http1::SendRequest<Upload>, UpstreamError> {
+async fn handshake_http1(io: Io, room: OwnedSemaphorePermit) -> Result<Http1, UpstreamError> {
     let (sender, connection) = http1::Builder::new()
-        .max_buf_size(256 * 1024)
+        .max_buf_size(RESPONSE_HEAD)
         .max_header_size(RESPONSE_HEAD)
         .handshake(TokioIo::new(io))
         .await
         .map_err(UpstreamError::Broken)?;
-    tokio::spawn(async move {
+    let task = tokio::spawn(async move {
         // An error here is told to whoever waits for the response.
         let _ = connection.with_upgrades().await;
         drop(room);
     });
-    Ok(sender)
+    Ok(Http1 { sender, _connection: AbortOnDrop(task.abort_handle()) })
 }
 
-async fn handshake_http2(
-    io: Io,
-    room: OwnedSemaphorePermit,
-) -> Result<http2::SendRequest<Upload>, UpstreamError> {
+async fn handshake_http2(io: Io, room: OwnedSemaphorePermit) -> Result<Http2, UpstreamError> {
     let (sender, connection) = http2::Builder::new(TokioExecutor::new())
         .timer(TokioTimer::new())
         .initial_stream_window_size(WINDOW)
@@ -183,9 +194,16 @@ async fn handshake_http2(
         .handshake(TokioIo::new(io))
         .await
         .map_err(UpstreamError::Broken)?;
+    let killer = Arc::<Killer>::default();
+    let killed = Arc::clone(&killer);
     tokio::spawn(async move {
-        let _ = connection.await;
+        let mut connection = pin!(connection);
+        poll_fn(|cx| match killed.poll_wanted(cx.waker()) {
+            Wanted::Die => Poll::Ready(()),
+            Wanted::Run | Wanted::Retire => connection.as_mut().poll(cx).map(|_| ()),
+        })
+        .await;
         drop(room);
     });
-    Ok(sender)
+    Ok(Http2 { sender, killer })
 }
