@@ -128,3 +128,67 @@ async fn an_upstream_that_cannot_be_reached_is_told_apart() {
     let line = &world.ends("/v1/stock").await[0];
     assert_eq!((&line["decision"], &line["end"]), (&"permit".into(), &"upstream_error".into()), "{line}");
 }
+
+/// A tiny file system in memory, gone with the test. `None` where mounting is not permitted, as for a developer who is not root; in
+/// CI it must be.
+struct TinyDisk(std::path::PathBuf);
+
+impl TinyDisk {
+    fn mount(at: std::path::PathBuf) -> Option<Self> {
+        std::fs::create_dir_all(&at).unwrap();
+        let mut command = std::process::Command::new("mount");
+        let output = command.args(["-t", "tmpfs", "-o", "size=256k", "tmpfs"]).arg(&at).output().unwrap();
+        if output.status.success() {
+            return Some(Self(at));
+        }
+        assert!(std::env::var_os("CI").is_none(), "{output:?}");
+        eprintln!("not tested: may not mount a file system here");
+        None
+    }
+}
+
+impl Drop for TinyDisk {
+    fn drop(&mut self) {
+        let _shown_by_the_test = std::process::Command::new("umount").arg("--lazy").arg(&self.0).status();
+    }
+}
+
+#[tokio::test]
+async fn a_full_disk_closes_the_gate_and_loses_no_line() {
+    let mut world = crate::harness::Setup::new().prepare().await;
+    let Some(disk) = TinyDisk::mount(world.path("audit")) else { return };
+    world.start_control().await;
+    world.start_proxy().await;
+    world.grant("orders:GET:/**").await;
+    let mut connection = world.client(Protocol::H2).connect().await;
+    let mut permitted = 0_usize;
+    loop {
+        let answer = connection.get("/v1/orders").await;
+        if answer.status != 200 {
+            assert_eq!((answer.status.as_u16(), answer.reason().as_str()), (503, "audit_unavailable"));
+            break;
+        }
+        permitted += 1;
+        assert!(permitted < 10_000, "256 KiB hold ten thousand lines?");
+    }
+    assert!(permitted > 0);
+    let ends = |world: &World| {
+        let lines =
+            world.audit().into_iter().filter(|line| line["kind"] == "end" && line["decision"] == "permit");
+        lines.count()
+    };
+    eventually("a line for each request that passed", || async { (ends(&world) == permitted).then_some(()) })
+        .await;
+
+    let resize = ["-o", "remount,size=16m"];
+    assert!(std::process::Command::new("mount").args(resize).arg(&disk.0).status().unwrap().success());
+    eventually("recovery without a restart", || async {
+        (status_of_a_call(&world).await == 200).then_some(())
+    })
+    .await;
+    eventually("the line after recovery", || async { (ends(&world) == permitted + 1).then_some(()) }).await;
+}
+
+async fn status_of_a_call(world: &World) -> u16 {
+    world.client(Protocol::H1).get("/v1/orders").await.status.as_u16()
+}

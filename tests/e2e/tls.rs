@@ -183,3 +183,38 @@ async fn a_connection_ends_when_its_certificate_expires() {
     .await;
     assert!(!is_let_in(&world.client_as(Some(&soon), Protocol::H2)).await);
 }
+
+#[tokio::test]
+async fn a_certificate_on_a_revocation_list_loses_its_connection_and_gets_no_other() {
+    let mut world = Setup::new().trust("crls = [\"list.pem\"]\n").prepare().await;
+    let replace = |world: &World, text: String| {
+        fs::write(world.path("list.new"), text).unwrap();
+        fs::rename(world.path("list.new"), world.path("list.pem")).unwrap();
+    };
+    replace(&world, world.ca.crl(1, &[], 2090));
+    world.start_control().await;
+    world.start_proxy().await;
+    world.grant("orders:GET:/**").await;
+    let [mallory, alice] = [4711_u64, 4712].map(|serial| {
+        world.ca.bent("agent/demo", |params| params.serial_number = Some(rcgen::SerialNumber::from(serial)))
+    });
+    let mut connection = world.client_as(Some(&mallory), Protocol::H2).connect().await;
+    let mut events = connection.open("/sse").await.into_body();
+    http_body_util::BodyExt::frame(&mut events).await.unwrap().unwrap();
+
+    replace(&world, world.ca.crl(2, &[4711], 2090));
+    crate::harness::within("the end of the stream", async {
+        while let Some(Ok(_)) = http_body_util::BodyExt::frame(&mut events).await {}
+    })
+    .await;
+    world.upstream.running(0).await;
+    assert!(!is_let_in(&world.client_as(Some(&mallory), Protocol::H1)).await);
+    assert!(is_let_in(&world.client_as(Some(&alice), Protocol::H1)).await);
+
+    // A list that is out of date tells nothing: nobody gets in.
+    replace(&world, world.ca.crl(3, &[], 2021));
+    eventually("refusal for want of a current list", || async {
+        (!is_let_in(&world.client_as(Some(&alice), Protocol::H1)).await).then_some(())
+    })
+    .await;
+}

@@ -26,12 +26,13 @@ pub(crate) const AGENT: &str = "spiffe://jitgate.local/agent/demo";
 pub(crate) struct Setup {
     lease: &'static str,
     proxy: String,
+    trust: String,
     tables: String,
 }
 
 impl Setup {
     pub(crate) fn new() -> Self {
-        Self { lease: "15s", proxy: String::new(), tables: String::new() }
+        Self { lease: "15s", proxy: String::new(), trust: String::new(), tables: String::new() }
     }
 
     /// How long a proxy may go on without its control plane.
@@ -43,6 +44,12 @@ impl Setup {
     /// Lines for `[proxy]` itself.
     pub(crate) fn proxy(mut self, lines: &str) -> Self {
         self.proxy.push_str(lines);
+        self
+    }
+
+    /// Lines for `[proxy.trust]`.
+    pub(crate) fn trust(mut self, lines: &str) -> Self {
+        self.trust.push_str(lines);
         self
     }
 
@@ -85,7 +92,7 @@ impl Setup {
     }
 
     fn configuration(&self, world: &World) -> String {
-        let Self { lease, proxy, tables } = self;
+        let Self { lease, proxy, trust, tables } = self;
         let (address, upstream) = (world.address, world.upstream.address);
         format!(
             r#"
@@ -101,6 +108,7 @@ certificate = "proxy/cert.pem"
 key = "proxy/key.pem"
 [proxy.trust]
 bundles = {{ "jitgate.local" = "ca.pem" }}
+{trust}
 [proxy.control]
 endpoints = ["https://{address}:8444"]
 identity = "spiffe://jitgate.local/control/local"
