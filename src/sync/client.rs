@@ -1,13 +1,45 @@
-//! The loop that performs what [`super::Replica`] decides, over gRPC and mTLS. (Being written: until then a proxy stays stale
-//! and denies everything.)
+//! The loop that performs what [`Replica`] decides, over gRPC and mTLS. It decides nothing itself.
+//!
+//! One task: messages, timers, cuts that are over, and wishes for uses come in one at a time; the effects of each are performed
+//! in order before the next. The control plane must prove the one configured identity.
 
-use crate::config::ControlLink;
+use crate::config::{ControlLink, Endpoint};
+use crate::identity::tls::{ServerRule, client_config};
 use crate::identity::{OwnIdentity, Trust};
-use crate::model::ProxyName;
+use crate::model::{ProxyName, Time};
+use crate::runtime::clock::{Mono, wall};
 use crate::runtime::metrics::Metrics;
-use crate::session::Gate;
+use crate::session::{Cutting, Gate, Snapshot, UsesRequest};
+use crate::sync::outbox::CutTicket;
+use crate::sync::replica::{Effect, Input, Replica, Settings};
+use crate::wire::chunk::MAX_MESSAGE_BYTES;
+use crate::wire::generated as raw;
+use crate::wire::generated::sync_client::SyncClient;
+use crate::wire::message::{Down, GrantUsage};
+use futures_util::stream::{FuturesUnordered, StreamExt, poll_fn};
+use hyper_util::rt::TokioIo;
+use rustls::ClientConfig;
+use rustls::pki_types::ServerName;
+use std::collections::{HashMap, VecDeque};
+use std::future::Future;
+use std::io;
+use std::num::NonZeroUsize;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::TcpStream;
+use tokio::sync::{mpsc, oneshot};
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 use tokio_util::sync::CancellationToken;
+use tonic::Streaming;
+
+/// Messages that may wait to be sent; more than that, and the connection is given up.
+const QUEUE: usize = 1_024;
+/// Grants that one snapshot may bring: about 4 GB of table.
+const MAX_GRANTS: usize = 10_000_000;
+/// CLOCK_MONOTONIC, by which we sleep, stands still while the machine is suspended; so no sleep is long.
+const LONGEST_SLEEP: Duration = Duration::from_millis(500);
 
 /// What the control channel is made of.
 pub struct Link {
@@ -21,8 +53,268 @@ pub struct Link {
     pub trust: Arc<Trust>,
 }
 
+type Connecting =
+    Pin<Box<dyn Future<Output = Result<Open, Box<dyn std::error::Error + Send + Sync>>> + Send>>;
+
+/// A connection to one control plane.
+struct Open {
+    up: mpsc::Sender<raw::Up>,
+    down: Streaming<raw::Down>,
+}
+
 /// Keeps `gate` in step with the control plane until `closing`.
 pub async fn run(link: Link, gate: Arc<Gate>, metrics: Arc<Metrics>, closing: CancellationToken) {
-    let _ = (link.config, link.name, link.identity, link.trust, gate, metrics);
-    closing.cancelled().await;
+    let rule = ServerRule::Identity(link.config.identity.clone());
+    let tls = match client_config(link.identity, link.trust, rule, &[b"h2"]) {
+        Ok(tls) => tls,
+        Err(error) => {
+            tracing::error!(%error, "the control channel cannot be set up");
+            return;
+        }
+    };
+    let Some(uses) = gate.take_uses_requests() else {
+        tracing::error!("a second control channel for one gate");
+        return;
+    };
+    tracing::info!(proxy = %link.name, control = %link.config.identity, "following the control plane");
+    let client = Client::new(link.config.endpoints, tls, gate, metrics);
+    tokio::select! {
+        () = closing.cancelled() => {}
+        () = client.run(uses) => {}
+    }
+}
+
+struct Client {
+    replica: Replica,
+    endpoints: Box<[Endpoint]>,
+    tls: Arc<ClientConfig>,
+    gate: Arc<Gate>,
+    metrics: Arc<Metrics>,
+    connecting: Option<Connecting>,
+    open: Option<Open>,
+    cuts: FuturesUnordered<Pin<Box<dyn Future<Output = (CutTicket, u64)> + Send>>>,
+    wishes: HashMap<u64, oneshot::Sender<u64>>,
+    next_wish: u64,
+}
+
+impl Client {
+    fn new(
+        endpoints: Box<[Endpoint]>,
+        tls: Arc<ClientConfig>,
+        gate: Arc<Gate>,
+        metrics: Arc<Metrics>,
+    ) -> Self {
+        let mut instance = [0; 8];
+        if getrandom::fill(&mut instance).is_err() {
+            instance = Mono::now().as_nanos().to_ne_bytes();
+        }
+        let settings = Settings {
+            endpoints: NonZeroUsize::new(endpoints.len()).unwrap_or(NonZeroUsize::MIN),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            max_grants: MAX_GRANTS,
+            instance: u64::from_ne_bytes(instance),
+        };
+        Self {
+            replica: Replica::new(settings),
+            endpoints,
+            tls,
+            gate,
+            metrics,
+            connecting: None,
+            open: None,
+            cuts: FuturesUnordered::new(),
+            wishes: HashMap::new(),
+            next_wish: 0,
+        }
+    }
+
+    async fn run(mut self, mut uses: mpsc::Receiver<UsesRequest>) {
+        loop {
+            let input = self.next(&mut uses).await;
+            self.take(input);
+            self.metrics.control_connected.set(i64::from(self.replica.is_connected()));
+            let revision = self.gate.table().revision();
+            self.metrics.control_revision.set(i64::try_from(revision.0).unwrap_or(i64::MAX));
+        }
+    }
+
+    /// What happens next.
+    async fn next(&mut self, uses: &mut mpsc::Receiver<UsesRequest>) -> Input {
+        let wait = self.replica.next_wake().since(Mono::now());
+        loop {
+            tokio::select! {
+                biased;
+                Some((ticket, streams_cut)) = self.cuts.next(), if !self.cuts.is_empty() => {
+                    return Input::Cut { ticket, streams_cut };
+                }
+                opened = async { self.connecting.as_mut()?.await.map(Some).transpose() },
+                    if self.connecting.is_some() => return self.opened(opened),
+                message = async { self.open.as_mut()?.down.message().await.transpose() }, if self.open.is_some() => {
+                    return self.received(message);
+                }
+                Some(wish) = uses.recv() => return self.wish(wish),
+                () = tokio::time::sleep(wait.min(LONGEST_SLEEP)) => return Input::Tick,
+            }
+        }
+    }
+
+    fn opened(&mut self, opened: Option<Result<Open, Box<dyn std::error::Error + Send + Sync>>>) -> Input {
+        self.connecting = None;
+        match opened {
+            Some(Ok(open)) => {
+                self.open = Some(open);
+                Input::Connected
+            }
+            Some(Err(error)) => {
+                tracing::warn!(error = &*error as &dyn std::error::Error, "cannot reach the control plane");
+                Input::Disconnected
+            }
+            None => Input::Disconnected,
+        }
+    }
+
+    fn received(&mut self, message: Option<Result<raw::Down, tonic::Status>>) -> Input {
+        match message {
+            Some(Ok(message)) => match Down::try_from(message) {
+                Ok(message) => Input::Received(message, self.gate.table().digest()),
+                Err(error) => Input::Unreadable(error.into()),
+            },
+            Some(Err(status)) => {
+                tracing::warn!(code = %status.code(), message = status.message(), "the control channel broke");
+                self.open = None;
+                Input::Disconnected
+            }
+            None => {
+                tracing::info!("the control plane ended the control channel");
+                self.open = None;
+                Input::Disconnected
+            }
+        }
+    }
+
+    fn wish(&mut self, wish: UsesRequest) -> Input {
+        self.next_wish = self.next_wish.wrapping_add(1);
+        self.wishes.insert(self.next_wish, wish.reply);
+        Input::WantUses { ticket: self.next_wish, grant: wish.grant, want: wish.want }
+    }
+
+    /// Gives an input to the replica and performs its effects, and those of the inputs that come of them.
+    fn take(&mut self, input: Input) {
+        let mut inputs = VecDeque::from([input]);
+        let mut effects = Vec::new();
+        while let Some(input) = inputs.pop_front() {
+            self.replica.handle(input, Mono::now(), &mut effects);
+            for effect in effects.drain(..) {
+                // After a refusal the rest of the effects no longer makes sense.
+                if !self.perform(effect, &mut inputs) {
+                    break;
+                }
+            }
+            effects.clear();
+        }
+    }
+
+    fn perform(&mut self, effect: Effect, inputs: &mut VecDeque<Input>) -> bool {
+        match effect {
+            Effect::Connect { endpoint } => {
+                self.open = None;
+                self.connecting = self.endpoints.get(endpoint).map(|endpoint| connect(endpoint, &self.tls));
+            }
+            Effect::Disconnect(fault) => {
+                tracing::warn!(error = &fault as &dyn std::error::Error, "leaving the control plane");
+                (self.open, self.connecting) = (None, None);
+            }
+            Effect::Send(message) => {
+                let sent = self.open.as_ref().is_some_and(|open| open.up.try_send(message.into()).is_ok());
+                if !sent && self.open.take().is_some() {
+                    inputs.push_back(Input::Disconnected);
+                }
+            }
+            Effect::Apply(delta, ticket) => match self.gate.apply(&delta, self.now()) {
+                Ok(cutting) => self.cutting(ticket, cutting),
+                Err(error) => return self.refused(ticket, &error, inputs),
+            },
+            Effect::Replace(snapshot, ticket) => {
+                let crate::sync::Snapshot { log, epoch, revision, grants } = snapshot;
+                match self.gate.replace(Snapshot { log, epoch, revision, grants }, self.now()) {
+                    Ok(cutting) => self.cutting(ticket, cutting),
+                    Err(error) => return self.refused(ticket, &error, inputs),
+                }
+            }
+            Effect::SetLease { control_time, asked, until } => {
+                self.gate.lease().set(control_time, asked, until)
+            }
+            Effect::CollectUsage => {
+                let usage: Vec<_> = self.gate.usage_report().into_iter().map(grant_usage).collect();
+                if !usage.is_empty() {
+                    inputs.push_back(Input::Used(usage));
+                }
+            }
+            Effect::Uses { ticket, granted } => {
+                if let (Some(reply), Some(granted)) = (self.wishes.remove(&ticket), granted) {
+                    // Whoever asked may be gone; what was set aside counts as spent.
+                    let _ = reply.send(granted);
+                }
+            }
+        }
+        true
+    }
+
+    fn cutting(&self, ticket: CutTicket, cutting: Cutting) {
+        self.cuts.push(Box::pin(async move { (ticket, cutting.done().await) }));
+    }
+
+    fn refused(
+        &self,
+        ticket: CutTicket,
+        error: &(dyn std::error::Error + 'static),
+        inputs: &mut VecDeque<Input>,
+    ) -> bool {
+        tracing::error!(error, "the table refused what the control plane sent");
+        inputs.push_back(Input::TableRefused(ticket));
+        false
+    }
+
+    /// For the memory of ended grants only: how long they are remembered.
+    fn now(&self) -> Time {
+        self.gate.lease().now(Mono::now()).unwrap_or_else(|_| wall())
+    }
+}
+
+fn grant_usage(usage: crate::session::Usage) -> GrantUsage {
+    let crate::session::Usage { grant, used } = usage;
+    GrantUsage { grant, requests: used.requests, bytes: used.bytes, running: used.running }
+}
+
+fn connect(endpoint: &Endpoint, tls: &Arc<ClientConfig>) -> Connecting {
+    let (endpoint, tls) = (endpoint.clone(), Arc::clone(tls));
+    Box::pin(async move {
+        // TLS is made here, where the peer's SPIFFE ID is checked; tonic sees a plain stream.
+        let address = format!("http://{}", endpoint.to_string().trim_start_matches("https://"));
+        let connector = tower::service_fn(move |_: http::Uri| {
+            let (endpoint, tls) = (endpoint.clone(), Arc::clone(&tls));
+            async move { dial(&endpoint, tls).await.map(TokioIo::new) }
+        });
+        let channel = tonic::transport::Endpoint::from_shared(address)?
+            .http2_keep_alive_interval(Duration::from_secs(10))
+            .keep_alive_timeout(Duration::from_secs(10))
+            .initial_stream_window_size(4 << 20)
+            .initial_connection_window_size(8 << 20)
+            .connect_with_connector(connector)
+            .await?;
+        let mut client = SyncClient::new(channel)
+            .max_decoding_message_size(MAX_MESSAGE_BYTES)
+            .max_encoding_message_size(MAX_MESSAGE_BYTES);
+        let (up, mut messages) = mpsc::channel::<raw::Up>(QUEUE);
+        let outgoing = poll_fn(move |context| messages.poll_recv(context));
+        let down = client.follow(outgoing).await?.into_inner();
+        Ok(Open { up, down })
+    })
+}
+
+async fn dial(endpoint: &Endpoint, tls: Arc<ClientConfig>) -> io::Result<TlsStream<TcpStream>> {
+    let tcp = TcpStream::connect((endpoint.host.as_str(), endpoint.port)).await?;
+    tcp.set_nodelay(true)?;
+    let name = ServerName::try_from(endpoint.host.clone()).map_err(io::Error::other)?;
+    TlsConnector::from(tls).connect(name, tcp).await
 }
