@@ -135,7 +135,6 @@ impl State {
         }
         self.by_expiry.insert((grant.expires_at, grant.id));
         self.by_likeness.insert((like, grant.id));
-        self.digest.toggle(grant.id, grant.expires_at);
         if is_limited_by_use(grant) {
             self.limited_by_use.insert(grant.id);
         }
@@ -157,7 +156,6 @@ impl State {
             self.by_expiry.remove(&(grant.expires_at, *id));
             self.by_likeness.remove(&(live.like, *id));
             self.limited_by_use.remove(id);
-            self.digest.toggle(*id, grant.expires_at);
             self.ended.insert(EndedGrant {
                 grant,
                 issue: live.issue,

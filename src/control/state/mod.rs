@@ -18,7 +18,6 @@ pub use decide::{Context, Decision, decide};
 pub use ended::EndedGrant;
 pub use revocation::{Confirmation, Revocation};
 
-use crate::model::digest::Digest;
 use crate::model::event::{Actor, Selector};
 use crate::model::{
     Digest, EndCause, Grant, GrantId, ProxyName, Revision, RevocationId, Scope, ServiceName, SpiffeId,
@@ -50,7 +49,6 @@ pub struct State {
     revocations: Revocations,
     proxies: BTreeMap<ProxyName, KnownProxy>,
     longest_lease: Duration,
-    digest: Digest,
     hasher: foldhash::quality::RandomState,
 }
 
@@ -150,12 +148,6 @@ impl State {
     /// All grants that the log has not ended, by id: what a snapshot holds.
     pub fn live(&self) -> impl ExactSizeIterator<Item = &LiveGrant> {
         self.live.values()
-    }
-
-    /// The digest of [`Self::live`], for comparison with a proxy's table.
-    #[must_use]
-    pub fn digest(&self) -> Digest {
-        self.digest
     }
 
     /// A grant, live or ended not too long ago.
