@@ -2,11 +2,14 @@
 //!
 //! `api | publish -> plane -> state::decide -> log -> state::apply -> head`. Never uses `proxy`, `session` or `sync`.
 
+pub mod api;
 pub mod authz;
 pub mod clock;
+pub mod expire;
 pub mod log;
 pub mod plane;
 pub mod presence;
+pub mod receipt;
 pub mod publish;
 pub mod state;
 pub mod usage;

@@ -1,0 +1,385 @@
+//! `/v1/grants`: issue directly, alone or in bulk; list; look at one.
+
+use crate::control::api::problem::Problem;
+use crate::control::api::read::{Caller, MAX_BODY, Query, bytes, content_type, json};
+use crate::control::api::{Api, MAX_BULK_BODY, respond};
+use crate::control::authz::Need;
+use crate::control::state::{Command, Found, GrantSpec, Issued, Outcome, State};
+use crate::model::event::{Actor, Selector};
+use crate::model::grant::{Conditions, Grant, Limits};
+use crate::model::{
+    EndCause, GrantId, Revision, RevocationId, Scope, ServiceName, SpiffeId, TaskId, Time, Ttl,
+};
+use axum::body::Body;
+use axum::extract::{Path, State as Shared};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::response::Response;
+use serde::{Deserialize, Serialize};
+use std::sync::Arc;
+use utoipa::{IntoParams, ToSchema};
+
+const PAGE: usize = 1_000;
+const MAX_PAGE: usize = 100_000;
+
+/// A grant to be issued.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct NewGrant {
+    /// For whom: a SPIFFE ID.
+    #[schema(value_type = String, example = "spiffe://jitgate.local/agent/demo")]
+    principal: SpiffeId,
+    /// For which task.
+    #[schema(value_type = String, example = "INC-4711")]
+    task: TaskId,
+    /// What it permits: RFC 9396 `authorization_details`.
+    #[schema(value_type = Vec<Object>)]
+    scope: Scope,
+    /// How long.
+    #[schema(value_type = String, example = "15m")]
+    ttl: Ttl,
+    /// Why; at most 4 KiB.
+    #[schema(value_type = String)]
+    reason: Arc<str>,
+    /// From when; absent: from now.
+    #[serde(default)]
+    #[schema(value_type = Option<String>, format = DateTime)]
+    not_before: Option<Time>,
+    /// What must hold at each request.
+    #[serde(default)]
+    #[schema(value_type = Option<Object>)]
+    conditions: Conditions,
+    /// How much it permits.
+    #[serde(default)]
+    #[schema(value_type = Option<Object>)]
+    limits: Limits,
+}
+
+impl From<NewGrant> for GrantSpec {
+    fn from(new: NewGrant) -> Self {
+        Self {
+            principal: new.principal,
+            task: new.task,
+            scope: new.scope,
+            ttl: new.ttl,
+            not_before: new.not_before,
+            conditions: new.conditions,
+            limits: new.limits,
+            reason: new.reason,
+        }
+    }
+}
+
+/// A grant, and where it stands.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct GrantView {
+    /// The grant: `id`, `principal`, `task`, `scope`, `not_before`, `expires_at`, `revision`, and where set `conditions`, `limits`.
+    #[serde(flatten)]
+    #[schema(value_type = Object)]
+    grant: Arc<Grant>,
+    /// `upcoming`, `live`, or how it ended: `expired`, `revoked`, `task_done`, `task_failed`, `idle`, `limit`, `superseded`.
+    state: &'static str,
+    /// Who issued it.
+    #[schema(value_type = Object)]
+    issued_by: Actor,
+    /// When.
+    #[schema(value_type = String, format = DateTime)]
+    issued_at: Time,
+    /// Why.
+    reason: String,
+    /// How it ended.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ended: Option<EndView>,
+}
+
+/// How a grant ended.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct EndView {
+    #[schema(value_type = String)]
+    cause: EndCause,
+    #[schema(value_type = String, format = DateTime)]
+    at: Time,
+    #[schema(value_type = Object)]
+    by: Actor,
+    #[schema(value_type = u64)]
+    revision: Revision,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    revocation: Option<RevocationId>,
+}
+
+impl GrantView {
+    fn new(found: Found<'_>, now: Time) -> Self {
+        let issue = found.issue();
+        Self {
+            grant: Arc::clone(found.grant()),
+            state: state_of(found, now),
+            issued_by: issue.by.clone(),
+            issued_at: issue.at,
+            reason: issue.reason.clone(),
+            ended: match found {
+                Found::Live(_) => None,
+                Found::Ended(ended) => Some(EndView {
+                    cause: ended.cause,
+                    at: ended.at,
+                    by: ended.by.clone(),
+                    revision: ended.revision,
+                    revocation: ended.revocation,
+                }),
+            },
+        }
+    }
+}
+
+fn state_of(found: Found<'_>, now: Time) -> &'static str {
+    match found.end(now) {
+        Some(cause) => cause.as_str(),
+        None if now < found.grant().not_before => "upcoming",
+        None => "live",
+    }
+}
+
+/// Issues grants: one (an object) or up to 100,000 (an array, or JSONL), all or none. A grant that exists already (same principal,
+/// task and scope, overlapping window) is returned as it is.
+#[utoipa::path(post, path = "/v1/grants", tag = "grants",
+    request_body(content = NewGrant, description = "one; an array of them; or one a line as `application/jsonl`"),
+    responses(
+        (status = 201, description = "issued", body = GrantView),
+        (status = 200, description = "existed already, all of them", body = GrantView),
+        (status = "default", description = "refused, nothing was done", body = Problem, content_type = "application/problem+json"),
+    ))]
+pub(super) async fn create(
+    caller: Caller,
+    Shared(api): Shared<Api>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Problem> {
+    caller.needs(&api, Need::Grant)?;
+    let lines = match content_type(&headers).as_deref() {
+        Some("application/json") => false,
+        Some("application/jsonl" | "application/x-ndjson") => true,
+        Some(_) | None => return Err(Problem::content_type("application/json` or `application/jsonl")),
+    };
+    // Large bodies, one or two at a time: what waits is bounded in number and in bytes.
+    let length = headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
+    let is_small = length.is_some_and(|length: usize| length <= MAX_BODY);
+    let _turn = if is_small { None } else { Some(api.bulk.try_acquire().map_err(|_| Problem::busy())?) };
+    let bytes = bytes(body, MAX_BULK_BODY).await?;
+    let parse = move || parse(&bytes, lines);
+    let (specs, one) = tokio::task::spawn_blocking(parse).await.map_err(|_| Problem::internal())??;
+    let issued = match api.plane.submit(caller.actor(), Command::Grant(specs.into())).await? {
+        Outcome::Granted(issued) => issued,
+        Outcome::Revoked { .. }
+        | Outcome::Ended(_)
+        | Outcome::Joined
+        | Outcome::Acknowledged
+        | Outcome::Reserved { .. }
+        | Outcome::LeaseRaised => return Err(Problem::internal()),
+    };
+    let status =
+        if issued.iter().all(|issued| issued.existing) { StatusCode::OK } else { StatusCode::CREATED };
+    let views = views(&api, &issued);
+    let mut response = match (one, views.first()) {
+        (true, Some(view)) => respond(status, view)?,
+        _ => respond(status, &views)?,
+    };
+    if let (true, Some(issued)) = (one, issued.first())
+        && let Ok(location) = HeaderValue::try_from(format!("/v1/grants/{}", issued.grant.id))
+    {
+        response.headers_mut().insert(header::LOCATION, location);
+    }
+    Ok(response)
+}
+
+/// The specifications, and whether it was a single object.
+fn parse(bytes: &[u8], lines: bool) -> Result<(Vec<GrantSpec>, bool), Problem> {
+    if lines {
+        let lines = bytes.split(|byte| *byte == b'\n').enumerate();
+        let filled = lines.filter(|(_, line)| !line.trim_ascii().is_empty());
+        let parsed = filled.map(|(number, line)| {
+            serde_json::from_slice::<NewGrant>(line)
+                .map(GrantSpec::from)
+                .map_err(|error| Problem::malformed(format!("line {}: {error}", number.saturating_add(1))))
+        });
+        return Ok((parsed.collect::<Result<_, _>>()?, false));
+    }
+    if bytes.trim_ascii_start().first() == Some(&b'[') {
+        let parsed: Vec<NewGrant> = json(bytes)?;
+        return Ok((parsed.into_iter().map(GrantSpec::from).collect(), false));
+    }
+    Ok((vec![json::<NewGrant>(bytes)?.into()], true))
+}
+
+fn views(api: &Api, issued: &[Issued]) -> Vec<GrantView> {
+    let now = api.plane.control_time();
+    api.plane.with_state(|state| {
+        issued
+            .iter()
+            .filter_map(|issued| state.find(issued.grant.id))
+            .map(|found| GrantView::new(found, now))
+            .collect()
+    })
+}
+
+/// Which grants to list.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct Filter {
+    #[param(value_type = Option<String>)]
+    principal: Option<SpiffeId>,
+    #[param(value_type = Option<String>)]
+    task: Option<TaskId>,
+    #[param(value_type = Option<String>)]
+    service: Option<ServiceName>,
+    /// `current` (live and upcoming; the default), `live`, `upcoming`, `ended` or `all`.
+    #[serde(default)]
+    #[param(value_type = Option<String>)]
+    state: Wanted,
+    /// Go on after this grant: from the `link` header of the page before.
+    #[param(value_type = Option<String>)]
+    after: Option<GrantId>,
+    /// At most so many: 1,000 unless told, at most 100,000.
+    limit: Option<usize>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Wanted {
+    #[default]
+    Current,
+    Live,
+    Upcoming,
+    Ended,
+    All,
+}
+
+impl Wanted {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Current => "current",
+            Self::Live => "live",
+            Self::Upcoming => "upcoming",
+            Self::Ended => "ended",
+            Self::All => "all",
+        }
+    }
+
+    fn takes(self, found: Found<'_>, now: Time) -> bool {
+        let over = found.end(now).is_some();
+        let upcoming = now < found.grant().not_before;
+        match self {
+            Self::Current => !over,
+            Self::Live => !over && !upcoming,
+            Self::Upcoming => !over && upcoming,
+            Self::Ended => over,
+            Self::All => true,
+        }
+    }
+}
+
+impl Filter {
+    fn takes(&self, found: Found<'_>, now: Time) -> bool {
+        let grant = found.grant();
+        self.principal.as_ref().is_none_or(|principal| grant.principal == *principal)
+            && self.task.as_ref().is_none_or(|task| grant.task == *task)
+            && self.service.as_ref().is_none_or(|service| grant.scope.names(service))
+            && self.state.takes(found, now)
+    }
+
+    /// The narrowest index that has all of what is wanted; only for what is not over.
+    fn selector(&self) -> Option<Selector> {
+        match self.state {
+            Wanted::Ended | Wanted::All => None,
+            Wanted::Current | Wanted::Live | Wanted::Upcoming => {
+                let principal = self.principal.clone().map(Selector::Principal);
+                principal
+                    .or_else(|| self.task.clone().map(Selector::Task))
+                    .or_else(|| self.service.clone().map(Selector::Service))
+            }
+        }
+    }
+
+    fn page(&self, state: &State, now: Time, limit: usize) -> Vec<GrantView> {
+        let view = |found| GrantView::new(found, now);
+        let takes = |found: &Found<'_>| self.takes(*found, now);
+        match self.selector() {
+            Some(selector) => {
+                let ids = state.select(&selector, now).into_iter();
+                let ids = ids.filter(|id| self.after.is_none_or(|after| *id > after));
+                ids.filter_map(|id| state.find(id)).filter(takes).take(limit).map(view).collect()
+            }
+            None => state.grants(self.after).filter(takes).take(limit).map(view).collect(),
+        }
+    }
+
+    fn next(&self, last: GrantId, limit: usize) -> String {
+        let mut link = format!("</v1/grants?after={last}&limit={limit}&state={}", self.state.as_str());
+        let encode = |text: &str| text.replace('%', "%25").replace('#', "%23").replace('+', "%2B");
+        if let Some(principal) = &self.principal {
+            link.push_str(&format!("&principal={principal}"));
+        }
+        if let Some(task) = &self.task {
+            link.push_str(&format!("&task={}", encode(task.as_str())));
+        }
+        if let Some(service) = &self.service {
+            link.push_str(&format!("&service={service}"));
+        }
+        link.push_str(">; rel=\"next\"");
+        link
+    }
+}
+
+/// Lists grants by id. A caller without a role sees its own.
+#[utoipa::path(get, path = "/v1/grants", tag = "grants", params(Filter),
+    responses(
+        (status = 200, description = "a page; `link` names the next", body = Vec<GrantView>),
+        (status = "default", description = "refused", body = Problem, content_type = "application/problem+json"),
+    ))]
+pub(super) async fn list(
+    caller: Caller,
+    Shared(api): Shared<Api>,
+    Query(mut filter): Query<Filter>,
+) -> Result<Response, Problem> {
+    let limit = filter.limit.unwrap_or(PAGE);
+    if limit == 0 || limit > MAX_PAGE {
+        return Err(Problem::malformed(format!("`limit` is from 1 to {MAX_PAGE}")));
+    }
+    if !caller.sees_all(&api) {
+        match &filter.principal {
+            Some(other) if other != caller.id() => {
+                return respond(StatusCode::OK, &Vec::<GrantView>::new());
+            }
+            Some(_) | None => filter.principal = Some(caller.id().clone()),
+        }
+    }
+    let now = api.plane.control_time();
+    let page = api.plane.with_state(|state| filter.page(state, now, limit));
+    let mut response = respond(StatusCode::OK, &page)?;
+    if let (true, Some(last)) = (page.len() == limit, page.last())
+        && let Ok(link) = HeaderValue::try_from(filter.next(last.grant.id, limit))
+    {
+        response.headers_mut().insert(header::LINK, link);
+    }
+    Ok(response)
+}
+
+/// Shows one grant. A caller without a role sees its own; others do not exist for it.
+#[utoipa::path(get, path = "/v1/grants/{id}", tag = "grants", params(("id" = String, Path, description = "`gr_…`")),
+    responses(
+        (status = 200, body = GrantView),
+        (status = 404, description = "no such grant", body = Problem, content_type = "application/problem+json"),
+    ))]
+pub(super) async fn show(
+    caller: Caller,
+    Shared(api): Shared<Api>,
+    Path(id): Path<String>,
+) -> Result<Response, Problem> {
+    let id: GrantId = id.parse().map_err(|_| Problem::not_found())?;
+    let now = api.plane.control_time();
+    let all = caller.sees_all(&api);
+    let view = api.plane.with_state(|state| {
+        let found = state.find(id).filter(|found| all || found.grant().principal == *caller.id());
+        found.map(|found| GrantView::new(found, now))
+    });
+    respond(StatusCode::OK, &view.ok_or_else(Problem::not_found)?)
+}

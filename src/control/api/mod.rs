@@ -1,0 +1,88 @@
+//! The REST API, one file a resource. Knows callers only by the certificate of their connection ([`read::Caller`]).
+//!
+//! Rules: the role is looked at before anything else of a request; bodies are read strictly or not at all; a caller without a role
+//! sees what names it, and everything else looks as if it did not exist (law 11).
+
+mod events;
+mod grants;
+mod openapi;
+mod problem;
+mod proxies;
+mod read;
+mod revocations;
+mod status;
+
+pub use openapi::openapi;
+pub use problem::Problem;
+
+use crate::control::plane::Plane;
+use crate::control::receipt::Signer;
+use axum::Router;
+use axum::extract::State as Shared;
+use axum::http::{HeaderValue, Method, StatusCode, header};
+use axum::response::{IntoResponse as _, Response};
+use axum::routing::{get, post};
+use read::Caller;
+use serde::Serialize;
+use std::sync::Arc;
+use tokio::sync::Semaphore;
+
+/// Largest body of a bulk call.
+const MAX_BULK_BODY: usize = 32 << 20;
+/// Bulk calls at once.
+const BULK_CALLS: usize = 2;
+
+/// What the resources share.
+#[derive(Debug, Clone)]
+pub struct Api {
+    plane: Plane,
+    signer: Arc<Signer>,
+    bulk: Arc<Semaphore>,
+}
+
+impl Api {
+    /// The API of this control plane.
+    #[must_use]
+    pub fn new(plane: Plane, signer: Arc<Signer>) -> Self {
+        Self { plane, signer, bulk: Arc::new(Semaphore::new(BULK_CALLS)) }
+    }
+
+    /// Its routes. To be served with an `Arc<Peer>` in the extensions of each request; without one nothing is answered.
+    #[must_use]
+    pub fn router(self) -> Router {
+        Router::new()
+            .route("/v1/grants", post(grants::create).get(grants::list))
+            .route("/v1/grants/{id}", get(grants::show))
+            .route("/v1/revocations", post(revocations::create))
+            .route("/v1/revocations/{id}", get(revocations::show))
+            .route("/v1/proxies", get(proxies::list))
+            .route("/v1/proxies/{name}", get(proxies::show))
+            .route("/v1/events", get(events::follow))
+            .route("/v1/status", get(status::status))
+            .route("/v1/whoami", get(status::whoami))
+            .route("/.well-known/jwks.json", get(status::jwks))
+            .route("/openapi.json", get(openapi::document))
+            .route("/healthz", get(status::healthz))
+            .fallback(unknown)
+            .method_not_allowed_fallback(wrong_method)
+            .with_state(self)
+    }
+}
+
+/// No such endpoint. A stranger gets the answer that it would get from an existing one.
+async fn unknown(caller: Caller, Shared(api): Shared<Api>, method: Method) -> Problem {
+    if caller.sees_all(&api) { Problem::not_found() } else { Problem::stranger(&method) }
+}
+
+async fn wrong_method(caller: Caller, Shared(api): Shared<Api>, method: Method) -> Problem {
+    if caller.sees_all(&api) { Problem::method() } else { Problem::stranger(&method) }
+}
+
+fn respond(status: StatusCode, body: &impl Serialize) -> Result<Response, Problem> {
+    let bytes = serde_json::to_vec(body).map_err(|error| {
+        tracing::error!(error = &error as &dyn std::error::Error, "an answer cannot be written as JSON");
+        Problem::internal()
+    })?;
+    let kind = [(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))];
+    Ok((status, kind, bytes).into_response())
+}

@@ -1,0 +1,158 @@
+//! Errors of the API as RFC 9457 problem details; one place where refusals become answers.
+
+use crate::control::state::Refusal;
+use axum::http::{HeaderValue, Method, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+/// A problem, as callers see it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+pub struct Problem {
+    /// `urn:jitgate:problem:` and the reason.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// The reason in words.
+    pub title: &'static str,
+    /// The HTTP status.
+    pub status: u16,
+    /// What exactly, and what to do.
+    pub detail: String,
+    /// The reason, from a closed set.
+    pub reason: &'static str,
+}
+
+impl Problem {
+    fn new(status: StatusCode, reason: &'static str, title: &'static str, detail: impl Into<String>) -> Self {
+        let kind = format!("urn:jitgate:problem:{reason}");
+        Self { kind, title, status: status.as_u16(), detail: detail.into(), reason }
+    }
+
+    /// There is no such thing, or the caller may not know of it: the two look the same (law 11).
+    #[must_use]
+    pub fn not_found() -> Self {
+        Self::new(StatusCode::NOT_FOUND, "not_found", "Not found", "there is no such resource")
+    }
+
+    /// The caller has no role for this.
+    #[must_use]
+    pub fn forbidden(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::FORBIDDEN, "forbidden", "Forbidden", detail)
+    }
+
+    /// The answer to a caller without a role that is enough: it depends on the method alone, so that endpoints and things that
+    /// exist look like those that do not.
+    #[must_use]
+    pub fn stranger(method: &Method) -> Self {
+        if matches!(*method, Method::GET | Method::HEAD) {
+            Self::not_found()
+        } else {
+            Self::forbidden("this identity has no role that allows it")
+        }
+    }
+
+    /// The body, the path or the query cannot be read.
+    #[must_use]
+    pub fn malformed(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "malformed", "Malformed request", detail)
+    }
+
+    /// Another content type was expected.
+    #[must_use]
+    pub fn content_type(expected: &str) -> Self {
+        let detail = format!("expected `content-type: {expected}`");
+        Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", "Wrong content type", detail)
+    }
+
+    /// The body is too large.
+    #[must_use]
+    pub fn too_large(max: usize) -> Self {
+        let detail = format!("the body is larger than {max} bytes: split it into several calls");
+        Self::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", "Too large", detail)
+    }
+
+    /// This resource does not know the method.
+    #[must_use]
+    pub fn method() -> Self {
+        let (status, title) = (StatusCode::METHOD_NOT_ALLOWED, "Method not allowed");
+        Self::new(status, "method_not_allowed", title, "this resource does not know this method")
+    }
+
+    /// Our own fault.
+    #[must_use]
+    pub fn internal() -> Self {
+        let (status, title) = (StatusCode::INTERNAL_SERVER_ERROR, "Internal error");
+        Self::new(status, "internal", title, "see the log of the control plane")
+    }
+
+    /// Too much at once.
+    #[must_use]
+    pub fn busy() -> Self {
+        let (status, title) = (StatusCode::SERVICE_UNAVAILABLE, "Busy");
+        Self::new(status, "busy", title, "the control plane is busy: try again")
+    }
+}
+
+impl From<Refusal> for Problem {
+    fn from(refusal: Refusal) -> Self {
+        let invalid = StatusCode::UNPROCESSABLE_ENTITY;
+        let detail = explain(&refusal);
+        match innermost(&refusal) {
+            Refusal::Role { .. } => Self::forbidden(detail),
+            Refusal::SelfGrant { .. } => {
+                Self::new(StatusCode::FORBIDDEN, "self_grant", "Not to oneself", detail)
+            }
+            Refusal::TtlAboveCap { .. } => Self::new(invalid, "ttl_above_cap", "Too long", detail),
+            Refusal::TooMany { .. } => {
+                Self::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", "Too large", detail)
+            }
+            Refusal::Empty | Refusal::Reason | Refusal::Start { .. } | Refusal::Future { .. } => {
+                Self::new(invalid, "invalid", "Not allowed like this", detail)
+            }
+            Refusal::NotFound { .. } => Self::not_found(),
+            Refusal::NameTaken { .. } => Self::new(StatusCode::CONFLICT, "conflict", "Conflict", detail),
+            Refusal::Full { .. } => Self::new(StatusCode::INSUFFICIENT_STORAGE, "full", "Full", detail),
+            Refusal::Busy | Refusal::Stopping => {
+                Self::new(StatusCode::SERVICE_UNAVAILABLE, "busy", "Busy", detail)
+            }
+            Refusal::Unknown => Self::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "store_unavailable",
+                "The event log cannot be written",
+                detail,
+            ),
+            Refusal::Entry { .. } => Self::internal(),
+        }
+    }
+}
+
+fn innermost(refusal: &Refusal) -> &Refusal {
+    match refusal {
+        Refusal::Entry { refusal, .. } => innermost(refusal),
+        other => other,
+    }
+}
+
+fn explain(refusal: &Refusal) -> String {
+    let mut text = refusal.to_string();
+    let mut source = std::error::Error::source(refusal);
+    while let Some(error) = source {
+        text = format!("{text}: {error}");
+        source = error.source();
+    }
+    text
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let body = serde_json::to_vec(&self).unwrap_or_default();
+        let mut response = (status, body).into_response();
+        let kind = HeaderValue::from_static("application/problem+json");
+        response.headers_mut().insert(header::CONTENT_TYPE, kind);
+        if status == StatusCode::SERVICE_UNAVAILABLE {
+            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+        }
+        response
+    }
+}

@@ -1,0 +1,121 @@
+//! Reads what callers send, strictly: who they are, bodies, and queries. Whatever has two readings is refused, and nothing is done.
+
+use crate::control::api::Api;
+use crate::control::api::problem::Problem;
+use crate::control::authz::Need;
+use crate::identity::peer::Peer;
+use crate::model::SpiffeId;
+use crate::model::event::Actor;
+use axum::body::{Body, Bytes, to_bytes};
+use axum::extract::FromRequestParts;
+use axum::http::{HeaderMap, Method, header, request::Parts};
+use serde::de::DeserializeOwned;
+use std::sync::Arc;
+
+/// Largest body of a call about one thing.
+pub(super) const MAX_BODY: usize = 256 << 10;
+
+/// The caller: whoever holds the key of the certificate of this connection, and nobody else.
+#[derive(Debug, Clone)]
+pub(super) struct Caller {
+    peer: Arc<Peer>,
+    method: Method,
+}
+
+impl Caller {
+    pub(super) fn id(&self) -> &SpiffeId {
+        self.peer.principal()
+    }
+
+    pub(super) fn peer(&self) -> &Peer {
+        &self.peer
+    }
+
+    pub(super) fn actor(&self) -> Actor {
+        Actor::Identity(self.id().clone())
+    }
+
+    /// Refuses a caller without a role for this, before anything of its request is looked at.
+    pub(super) fn needs(&self, api: &Api, need: Need) -> Result<(), Problem> {
+        let rules = api.plane.rules();
+        if rules.roles.may(self.id(), need) {
+            return Ok(());
+        }
+        // Operators are told which role they lack; a stranger learns nothing.
+        if rules.roles.may(self.id(), Need::Read) {
+            return Err(crate::control::state::Refusal::Role { need }.into());
+        }
+        Err(Problem::stranger(&self.method))
+    }
+
+    /// Whether the caller may see what does not name it.
+    pub(super) fn sees_all(&self, api: &Api) -> bool {
+        api.plane.rules().roles.may(self.id(), Need::Read)
+    }
+}
+
+impl<S: Sync> FromRequestParts<S> for Caller {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
+        // Only the accept loop puts a peer here, from a completed handshake. Without one nobody is let in.
+        let peer = parts.extensions.get::<Arc<Peer>>().cloned().ok_or_else(Problem::internal)?;
+        Ok(Self { peer, method: parts.method.clone() })
+    }
+}
+
+/// The content type without parameters, lower case.
+pub(super) fn content_type(headers: &HeaderMap) -> Option<String> {
+    let mut values = headers.get_all(header::CONTENT_TYPE).iter();
+    let value = values.next()?.to_str().ok()?;
+    if values.next().is_some() {
+        return None;
+    }
+    let (kind, parameters) = value.split_once(';').unwrap_or((value, ""));
+    let parameters = parameters.trim().to_ascii_lowercase();
+    matches!(parameters.as_str(), "" | "charset=utf-8" | "charset=\"utf-8\"")
+        .then(|| kind.trim().to_ascii_lowercase())
+}
+
+/// A whole body of at most `max` bytes.
+pub(super) async fn bytes(body: Body, max: usize) -> Result<Bytes, Problem> {
+    to_bytes(body, max).await.map_err(|error| {
+        let source = std::error::Error::source(&error);
+        if source.is_some_and(|source| source.is::<http_body_util::LengthLimitError>()) {
+            Problem::too_large(max)
+        } else {
+            Problem::malformed("the body ended early")
+        }
+    })
+}
+
+/// One JSON value; unknown and duplicate members are refused by the types that are read.
+pub(super) fn json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
+    serde_json::from_slice(bytes).map_err(|error| Problem::malformed(error.to_string()))
+}
+
+/// The body of a call about one thing.
+pub(super) async fn json_body<T: DeserializeOwned>(headers: &HeaderMap, body: Body) -> Result<T, Problem> {
+    if content_type(headers).as_deref() != Some("application/json") {
+        return Err(Problem::content_type("application/json"));
+    }
+    json(&bytes(body, MAX_BODY).await?)
+}
+
+/// The query as `T`; unknown and repeated members are refused by `T`.
+#[derive(Debug, Clone)]
+pub(super) struct Query<T>(pub(super) T);
+
+impl<S: Sync, T: DeserializeOwned> FromRequestParts<S> for Query<T> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
+        axum::extract::Query::try_from_uri(&parts.uri)
+            .map(|axum::extract::Query(query)| Self(query))
+            .map_err(|error| Problem::malformed(format!("query: {}", deepest(&error))))
+    }
+}
+
+fn deepest(error: &dyn std::error::Error) -> String {
+    error.source().map_or_else(|| error.to_string(), deepest)
+}
