@@ -53,8 +53,9 @@ pub struct Link {
     pub trust: Arc<Trust>,
 }
 
-type Connecting =
-    Pin<Box<dyn Future<Output = Result<Open, Box<dyn std::error::Error + Send + Sync>>> + Send>>;
+type BoxError = Box<dyn std::error::Error + Send + Sync>;
+type Doing<T> = Pin<Box<dyn Future<Output = T> + Send>>;
+type Connecting = Doing<Result<Open, BoxError>>;
 
 /// A connection to one control plane.
 struct Open {
@@ -92,7 +93,7 @@ struct Client {
     metrics: Arc<Metrics>,
     connecting: Option<Connecting>,
     open: Option<Open>,
-    cuts: FuturesUnordered<Pin<Box<dyn Future<Output = (CutTicket, u64)> + Send>>>,
+    cuts: FuturesUnordered<Doing<(CutTicket, u64)>>,
     wishes: HashMap<u64, oneshot::Sender<u64>>,
     next_wish: u64,
 }
@@ -141,24 +142,23 @@ impl Client {
     /// What happens next.
     async fn next(&mut self, uses: &mut mpsc::Receiver<UsesRequest>) -> Input {
         let wait = self.replica.next_wake().since(Mono::now());
-        loop {
-            tokio::select! {
-                biased;
-                Some((ticket, streams_cut)) = self.cuts.next(), if !self.cuts.is_empty() => {
-                    return Input::Cut { ticket, streams_cut };
-                }
-                opened = async { self.connecting.as_mut()?.await.map(Some).transpose() },
-                    if self.connecting.is_some() => return self.opened(opened),
-                message = async { self.open.as_mut()?.down.message().await.transpose() }, if self.open.is_some() => {
-                    return self.received(message);
-                }
-                Some(wish) = uses.recv() => return self.wish(wish),
-                () = tokio::time::sleep(wait.min(LONGEST_SLEEP)) => return Input::Tick,
+        tokio::select! {
+            biased;
+            Some((ticket, streams_cut)) = self.cuts.next(), if !self.cuts.is_empty() => {
+                Input::Cut { ticket, streams_cut }
             }
+            opened = async { Some(self.connecting.as_mut()?.await) }, if self.connecting.is_some() => {
+                self.opened(opened)
+            }
+            message = async { self.open.as_mut()?.down.message().await.transpose() }, if self.open.is_some() => {
+                self.received(message)
+            }
+            Some(wish) = uses.recv() => self.wish(wish),
+            () = tokio::time::sleep(wait.min(LONGEST_SLEEP)) => Input::Tick,
         }
     }
 
-    fn opened(&mut self, opened: Option<Result<Open, Box<dyn std::error::Error + Send + Sync>>>) -> Input {
+    fn opened(&mut self, opened: Option<Result<Open, BoxError>>) -> Input {
         self.connecting = None;
         match opened {
             Some(Ok(open)) => {
