@@ -4,8 +4,22 @@
 //! [`super::Acceptor::accept`] with what the verifier of that very connection accepted; nothing else in the crate, and nothing
 //! outside it, can make one:
 //!
-//! ```compile_fail
-//! let forged = jitgate::identity::Peer { principal: "spiffe://jitgate.local/agent/demo".parse().unwrap() };
+//! ```compile_fail,E0451
+//! fn forged(peer: jitgate::identity::Peer) -> jitgate::identity::Peer {
+//!     jitgate::identity::Peer { ..peer }
+//! }
+//! ```
+//!
+//! ```compile_fail,E0624
+//! fn forged(svid: &jitgate::identity::Svid) -> jitgate::identity::Peer {
+//!     jitgate::identity::Peer::new(svid, std::sync::Arc::new([]))
+//! }
+//! ```
+//!
+//! ```compile_fail,E0308
+//! fn doubled(peer: &jitgate::identity::Peer) -> jitgate::identity::Peer {
+//!     peer.clone()
+//! }
 //! ```
 
 use super::svid::Svid;
