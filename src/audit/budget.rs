@@ -169,6 +169,11 @@ impl Budget {
         }
     }
 
+    /// How many such requests no summary has told of.
+    pub(super) fn refused(&self) -> u64 {
+        self.outage.map_or(0, |outage| outage.count)
+    }
+
     /// What one summary line says of the outage, now that it is over.
     pub(super) fn take_outage(&mut self) -> Option<Summary> {
         let Count { from, to, count } = self.outage.take()?;

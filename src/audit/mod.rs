@@ -15,3 +15,6 @@ mod room;
 mod text;
 mod trail;
 mod writer;
+
+#[cfg(test)]
+mod tests;

@@ -11,6 +11,8 @@ use std::sync::atomic::{AtomicI64, Ordering};
 
 /// Refused requests may not take the last of the room: what is below belongs to permits.
 const SPARE_BYTES: i64 = 256 * 1024;
+/// More than any line claims.
+const LONGEST_LINE: i64 = 16 * 1024;
 /// Taken from the places when the sink closes; larger than any number of places.
 const SHUT: i64 = i64::MAX / 4;
 
@@ -85,9 +87,9 @@ impl Room {
         self.bytes.load(Ordering::Relaxed)
     }
 
-    /// Whether requests are likely to be admitted.
+    /// Whether whatever request comes next will find room.
     pub(super) fn is_open(&self) -> bool {
-        self.bytes() > 0 && self.places.load(Ordering::Relaxed) > 0
+        self.bytes() >= LONGEST_LINE && self.places.load(Ordering::Relaxed) > 0
     }
 
     /// Whether so few places are taken that a shortage of them can be called over.

@@ -9,6 +9,7 @@ use super::resume::{self, Lock, Resumed};
 use super::sink::AuditError;
 use crate::model::Time;
 use rustix::fs::{FallocateFlags, fallocate, fstatvfs};
+use rustix::io::Errno;
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
@@ -103,6 +104,13 @@ impl Trail {
         Ok(more)
     }
 
+    /// As on a file system that cannot allocate: what was secured is not, and nobody knows.
+    #[cfg(test)]
+    pub(super) fn forget_allocation(&mut self) {
+        self.file.set_len(self.end).unwrap();
+        self.can_allocate = false;
+    }
+
     /// Whether the active file has reached its size or age.
     pub(super) fn is_due(&self, bytes: u64, age: Option<std::time::Duration>, now: Time) -> bool {
         let old = |born: Time| age.is_some_and(|age| now.since(born) >= age);
@@ -113,9 +121,7 @@ impl Trail {
     pub(super) fn rotate(&mut self, last: u64, least: u64, now: Time) -> io::Result<()> {
         let next = resume::beside(&self.path, "next");
         // Left over if we were killed between the two renames below; nothing was ever written to it.
-        if let Err(error) = std::fs::remove_file(&next).or_else(absent_is_fine) {
-            return Err(error);
-        }
+        std::fs::remove_file(&next).or_else(absent_is_fine)?;
         let file = resume::open(&next).map_err(AuditError::into_io)?;
         let (secured, _) = secure(&file, 0, least.max(CHUNK), least, self.can_allocate)?;
         self.lock.set_base(last)?;
@@ -163,23 +169,29 @@ fn rotated(path: &Path, last: u64, now: Time) -> PathBuf {
 /// Secures bytes from `from` on; returns how many, and whether the file system can allocate.
 fn secure(file: &File, from: u64, wanted: u64, least: u64, can_allocate: bool) -> io::Result<(u64, bool)> {
     let least = least.max(LEAST_CHUNK);
-    let mut piece = wanted.max(least);
-    while can_allocate {
-        match fallocate(file, FallocateFlags::KEEP_SIZE, from, piece) {
-            Ok(()) => return Ok((piece, true)),
-            Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NOSYS) => break,
-            Err(rustix::io::Errno::INTR) => {}
-            Err(rustix::io::Errno::NOSPC | rustix::io::Errno::DQUOT) if piece > least => {
-                piece = (piece / 2).max(least);
-            }
-            Err(error) => return Err(error.into()),
-        }
+    let wanted = wanted.max(least);
+    if can_allocate && let Some(piece) = allocate(file, from, wanted, least)? {
+        return Ok((piece, true));
     }
     let disk = fstatvfs(file)?;
     let free = disk.f_bavail.saturating_mul(disk.f_frsize);
-    // Twice: others write here too.
-    let piece = wanted.max(least).min(free / 2);
+    // Half: others write here too.
+    let piece = wanted.min(free / 2);
     if piece < least { Err(io::ErrorKind::StorageFull.into()) } else { Ok((piece, false)) }
+}
+
+/// Allocates the most between `wanted` and `least`, by halves. `None`: this file system cannot.
+fn allocate(file: &File, from: u64, wanted: u64, least: u64) -> io::Result<Option<u64>> {
+    let mut piece = wanted;
+    loop {
+        match fallocate(file, FallocateFlags::KEEP_SIZE, from, piece) {
+            Ok(()) => return Ok(Some(piece)),
+            Err(Errno::OPNOTSUPP | Errno::NOSYS) => return Ok(None),
+            Err(Errno::INTR) => {}
+            Err(Errno::NOSPC | Errno::DQUOT) if piece > least => piece = (piece / 2).max(least),
+            Err(error) => return Err(error.into()),
+        }
+    }
 }
 
 #[cfg(test)]

@@ -89,12 +89,17 @@ pub(super) struct Writer {
     published: bool,
     /// Since when the trail cannot be written, and when to try again.
     failing: Option<(Mono, Mono)>,
-    /// The last attempt to secure space failed; what was secured before is still good.
+    /// The last attempt to secure more space failed; what was secured before is still good.
     short: bool,
+    /// Somebody was told that it is urgent.
+    warned: bool,
     next_secure: Mono,
     next_rotation: Mono,
     next_summary: Mono,
     next_outage: Mono,
+    /// Requests refused in the present outage when it was last looked at, and since when there were no more.
+    refused: u64,
+    quiet_since: Mono,
 }
 
 impl Writer {
@@ -108,10 +113,13 @@ impl Writer {
             published: false,
             failing: None,
             short: false,
+            warned: false,
             next_secure: now,
             next_rotation: now,
             next_summary: now.plus(SUMMARY_EVERY),
             next_outage: now,
+            refused: 0,
+            quiet_since: now,
         };
         writer.publish()?;
         Ok(writer)
@@ -156,6 +164,14 @@ impl Writer {
         self.shared.room.is_empty_after_shut()
             && self.unwritten() == 0
             && self.shared.budget.lock().is_empty()
+    }
+
+    #[cfg(test)]
+    pub(super) fn trail_for_tests(&mut self) -> &mut Trail {
+        match &mut self.output {
+            Output::Files { trail, .. } => trail,
+            Output::Stream(_) => panic!("no file"),
+        }
     }
 
     fn unwritten(&self) -> u64 {
@@ -277,13 +293,13 @@ impl Writer {
         match trail.secure(CHUNK, if urgent { 1 } else { CHUNK }) {
             Ok(more) => {
                 self.shared.room.change(signed(more));
-                self.short = false;
+                (self.short, self.warned) = (false, false);
             }
-            Err(_) if !urgent => self.next_secure = now.plus(RETRY_AFTER),
             Err(error) => {
-                if !self.short {
+                if urgent && !self.warned {
                     tracing::error!(path = %trail.path().display(), %error,
                         "no more space can be set aside for the audit trail; requests are refused when the rest is promised: free some");
+                    self.warned = true;
                 }
                 self.short = true;
                 self.next_secure = now.plus(RETRY_AFTER);
@@ -312,7 +328,13 @@ impl Writer {
         let closing = *self.shared.stage.lock() != Stage::Running;
         let shared = Arc::clone(&self.shared);
         let mut budget = shared.budget.lock();
-        let over = !self.short && shared.room.is_calm() && now >= self.next_outage;
+        let refused = budget.refused();
+        if refused != self.refused {
+            (self.refused, self.quiet_since) = (refused, now);
+        }
+        // Room may come back only because lines were shorter than promised: then it takes a while without refusals.
+        let quiet = shared.room.is_open() && now.since(self.quiet_since) >= OUTAGE_EVERY;
+        let over = (!self.short || quiet) && shared.room.is_calm() && now >= self.next_outage;
         if (over || closing)
             && let Some(outage) = budget.take_outage()
         {

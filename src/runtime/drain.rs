@@ -49,7 +49,6 @@ impl Drain {
     }
 
     /// Resolves when no new work is to be begun.
-    #[must_use]
     pub fn draining(&self) -> WaitForCancellationFuture<'_> {
         self.draining.cancelled()
     }
@@ -61,7 +60,6 @@ impl Drain {
     }
 
     /// Resolves when everything is to end now.
-    #[must_use]
     pub fn closing(&self) -> WaitForCancellationFuture<'_> {
         self.closing.cancelled()
     }
