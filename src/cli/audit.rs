@@ -1,0 +1,214 @@
+//! `jitgate audit`: reads the trail that a proxy on this machine writes.
+
+mod follow;
+
+use super::Failure;
+use super::connection::Connection;
+use super::output::{self, Output};
+use crate::model::{GrantId, ServiceName, SpiffeId, TaskId};
+use follow::Follower;
+use serde_json::Value;
+use std::collections::VecDeque;
+use std::path::PathBuf;
+use std::time::Duration;
+
+const POLL: Duration = Duration::from_millis(200);
+
+/// Read the audit trail
+#[derive(Debug, clap::Subcommand)]
+pub(super) enum Audit {
+    Tail(Tail),
+}
+
+/// Show the last lines of the trail on this machine, and follow it
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:\n  jitgate audit tail -n 20\n  \
+jitgate audit tail --follow --decision deny\n  \
+jitgate audit tail --file /var/log/jitgate/audit.jsonl --principal spiffe://jitgate.local/agent/demo --output json\n\n\
+With --output json each line is printed as it stands in the trail.")]
+pub(super) struct Tail {
+    /// How many of the last lines that fit the filters
+    #[arg(short = 'n', long, value_name = "N", default_value_t = 50)]
+    lines: usize,
+    /// Go on with lines as they are written
+    #[arg(short, long)]
+    follow: bool,
+    /// The trail [default: audit/audit.jsonl under --data, or where the running `up` writes it]
+    #[arg(long, value_name = "FILE")]
+    file: Option<PathBuf>,
+    #[command(flatten)]
+    filter: Filter,
+}
+
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Filters")]
+struct Filter {
+    /// Of this principal
+    #[arg(long)]
+    principal: Option<SpiffeId>,
+    /// For this task
+    #[arg(long)]
+    task: Option<TaskId>,
+    /// To this service
+    #[arg(long)]
+    service: Option<ServiceName>,
+    /// Under this grant
+    #[arg(long)]
+    grant: Option<GrantId>,
+    /// `permit` or `deny`
+    #[arg(long, value_parser = ["permit", "deny"])]
+    decision: Option<String>,
+    /// Denied for this reason, for instance `no_grant`
+    #[arg(long)]
+    reason: Option<String>,
+    /// `admit`, `end`, `handshake` or `summary`
+    #[arg(long, value_parser = ["admit", "end", "handshake", "summary"])]
+    kind: Option<String>,
+}
+
+impl Audit {
+    pub(super) fn run(self, connection: &Connection, output: Output) -> Result<(), Failure> {
+        let Self::Tail(tail) = self;
+        tail.run(connection, output)
+    }
+}
+
+impl Tail {
+    fn run(self, connection: &Connection, output: Output) -> Result<(), Failure> {
+        let path = self.file.clone().unwrap_or_else(|| {
+            let state = connection.local().and_then(|state| state.audit);
+            state.unwrap_or_else(|| connection.data.join("audit").join("audit.jsonl"))
+        });
+        let mut follower = Follower::open(path).map_err(Failure::failed)?;
+        let mut last = VecDeque::new();
+        follower
+            .read(|line| {
+                if self.filter.takes(&line) {
+                    last.push_back(line);
+                    if last.len() > self.lines {
+                        last.pop_front();
+                    }
+                }
+                Ok(())
+            })
+            .map_err(Failure::failed)?;
+        if output == Output::Table && (self.follow || !last.is_empty()) {
+            output::line(&header())?;
+        }
+        for line in last {
+            print(&line, output)?;
+        }
+        if !self.follow {
+            return Ok(());
+        }
+        loop {
+            std::thread::sleep(POLL);
+            let mut failure = None;
+            follower
+                .read(|line| {
+                    if self.filter.takes(&line)
+                        && let Err(error) = print(&line, output)
+                    {
+                        failure = Some(error);
+                    }
+                    Ok(())
+                })
+                .map_err(Failure::failed)?;
+            if let Some(failure) = failure {
+                return Err(failure);
+            }
+        }
+    }
+}
+
+impl Filter {
+    fn takes(&self, line: &Line) -> bool {
+        let is = |key: &str, wanted: Option<&str>| wanted.is_none_or(|wanted| line.text(key) == wanted);
+        is("principal", self.principal.as_ref().map(SpiffeId::as_str))
+            && is("task", self.task.as_ref().map(TaskId::as_str))
+            && is("service", self.service.as_ref().map(ServiceName::as_str))
+            && is("grant", self.grant.map(|id| id.to_string()).as_deref())
+            && is("decision", self.decision.as_deref())
+            && is("reason", self.reason.as_deref())
+            && is("kind", self.kind.as_deref())
+    }
+}
+
+/// A line of the trail.
+struct Line {
+    raw: String,
+    value: Value,
+}
+
+impl Line {
+    /// Nothing where it is no JSON object: a line that is still being written, or was torn.
+    fn parse(raw: String) -> Option<Self> {
+        let value: Value = serde_json::from_str(&raw).ok()?;
+        value.is_object().then_some(Self { raw, value })
+    }
+
+    fn text(&self, key: &str) -> &str {
+        self.value.get(key).and_then(Value::as_str).unwrap_or_default()
+    }
+
+    fn number(&self, key: &str) -> String {
+        self.value.get(key).and_then(Value::as_u64).map(|number| number.to_string()).unwrap_or_default()
+    }
+}
+
+fn print(line: &Line, output: Output) -> Result<(), Failure> {
+    match output {
+        // The trail itself holds nothing that acts on a terminal.
+        Output::Json => output::line(&line.raw),
+        Output::Table => output::line(super::shown::escaped(&row(line)).trim_end()),
+    }
+}
+
+fn header() -> String {
+    columns(["TIME", "KIND", "DECISION", "WHY", "STATUS", "PRINCIPAL", "REQUEST", "GRANT"])
+}
+
+fn row(line: &Line) -> String {
+    let why = match (line.text("reason"), line.text("end"), line.text("cause")) {
+        ("", end, "") => end.to_owned(),
+        ("", end, cause) => format!("{end}: {cause}"),
+        (reason, _, _) => reason.to_owned(),
+    };
+    let time = line.text("time");
+    let request = [line.text("method"), line.text("service"), line.text("path")];
+    let request: Vec<&str> = request.into_iter().filter(|part| !part.is_empty()).collect();
+    columns([
+        time.get(11..23).unwrap_or(time),
+        line.text("kind"),
+        line.text("decision"),
+        &why,
+        &line.number("status"),
+        line.text("principal"),
+        &request.join(" "),
+        line.text("grant"),
+    ])
+}
+
+/// Fixed widths, so that lines that come one by one stand under each other.
+fn columns([time, kind, decision, why, status, principal, request, grant]: [&str; 8]) -> String {
+    format!("{time:<14}{kind:<11}{decision:<10}{why:<22}{status:<8}{principal:<38}{request:<44}{grant}")
+        .trim_end()
+        .to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_for_people_says_what_happened_and_nothing_acts_on_the_terminal() {
+        let raw = r#"{"seq":1,"time":"2026-11-22T10:41:02.123456Z","kind":"end","principal":"spiffe://d/a","service":"orders","method":"GET","path":"/v1/\u001b[31m","decision":"permit","reason":null,"end":"cut","cause":"revoked","status":200,"grant":"gr_1"}"#;
+        let line = Line::parse(raw.to_owned()).unwrap();
+        let shown = super::super::shown::escaped(&row(&line));
+        for part in ["10:41:02.123", "permit", "cut: revoked", "200", "GET orders /v1/\\u{1b}[31m", "gr_1"] {
+            assert!(shown.contains(part), "{part} in {shown}");
+        }
+        assert!(!shown.contains('\u{1b}'));
+        assert!(Line::parse("{\"seq\":1,".to_owned()).is_none());
+    }
+}

@@ -1,0 +1,106 @@
+//! Which control plane a verb talks to, and as whom: a running `jitgate up` found through its folder, or a remote one by flags.
+
+use super::Failure;
+use super::up::state::State;
+use crate::config::{Endpoint, IdentityFiles};
+use crate::identity::ServerRule;
+use crate::identity::devca::files_in;
+use crate::model::SpiffeId;
+use std::path::{Path, PathBuf};
+
+/// Where `up` keeps its things unless told otherwise.
+pub(super) const DEFAULT_DATA: &str = "jitgate-data";
+
+/// The flags for it.
+#[derive(Debug, Clone, clap::Args)]
+#[command(next_help_heading = "Connection")]
+pub(super) struct Connection {
+    /// The folder of `jitgate up`
+    #[arg(long, global = true, env = "JITGATE_DATA", value_name = "DIR", default_value = DEFAULT_DATA)]
+    pub(super) data: PathBuf,
+    /// A control plane elsewhere, for instance `https://control.example:8444`
+    #[arg(long, global = true, env = "JITGATE_CONTROL", value_name = "URL")]
+    control: Option<Endpoint>,
+    /// The SPIFFE ID that it must prove; without, its certificate must name its host
+    #[arg(long, global = true, env = "JITGATE_CONTROL_ID", value_name = "SPIFFE_ID", requires = "control")]
+    control_id: Option<SpiffeId>,
+    /// Certificate to show it
+    #[arg(long, global = true, env = "JITGATE_CERT", value_name = "FILE", requires = "key")]
+    cert: Option<PathBuf>,
+    /// Key of that certificate
+    #[arg(long, global = true, env = "JITGATE_KEY", value_name = "FILE", requires = "cert")]
+    key: Option<PathBuf>,
+    /// CA certificates to check it with [default: ca.pem of --data]
+    #[arg(long, global = true, env = "JITGATE_CA", value_name = "FILE")]
+    ca: Option<PathBuf>,
+    /// Whose certificate to show: `agent`, `operator`, or a folder with cert.pem and key.pem
+    #[arg(long = "as", global = true, env = "JITGATE_AS", value_name = "agent|operator|DIR")]
+    acting: Option<Acting>,
+}
+
+/// Whose certificate to show.
+#[derive(Debug, Clone)]
+enum Acting {
+    Agent,
+    Operator,
+    Folder(PathBuf),
+}
+
+impl std::str::FromStr for Acting {
+    type Err = std::convert::Infallible;
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Ok(match text {
+            "agent" => Self::Agent,
+            "operator" => Self::Operator,
+            folder => Self::Folder(folder.into()),
+        })
+    }
+}
+
+/// A control plane and how to talk to it.
+#[derive(Debug)]
+pub(super) struct Target {
+    /// Where.
+    pub(super) endpoint: Endpoint,
+    /// What it must prove.
+    pub(super) rule: ServerRule,
+    /// What to show it.
+    pub(super) identity: IdentityFiles,
+    /// What to check it with.
+    pub(super) ca: PathBuf,
+}
+
+impl Connection {
+    /// Finds it, as the operator unless told otherwise.
+    pub(super) fn target(&self) -> Result<Target, Failure> {
+        let (endpoint, rule) = match &self.control {
+            Some(endpoint) => {
+                let rule = self.control_id.clone().map_or(ServerRule::Name, ServerRule::Identity);
+                (endpoint.clone(), rule)
+            }
+            None => {
+                let state = State::read(&self.data).map_err(Failure::usage)?;
+                (state.control, ServerRule::Identity(state.control_identity))
+            }
+        };
+        let ca = self.ca.clone().unwrap_or_else(|| self.data.join("ca.pem"));
+        Ok(Target { endpoint, rule, identity: self.identity(), ca })
+    }
+
+    /// The state of a running `up`, where that is what the verbs talk to.
+    pub(super) fn local(&self) -> Option<State> {
+        if self.control.is_some() { None } else { State::read(&self.data).ok() }
+    }
+
+    fn identity(&self) -> IdentityFiles {
+        if let (Some(certificate), Some(key)) = (&self.cert, &self.key) {
+            return IdentityFiles { certificate: certificate.clone(), key: key.clone() };
+        }
+        let folder: &Path = match &self.acting {
+            Some(Acting::Folder(folder)) => folder,
+            Some(Acting::Agent) => &self.data.join("agent"),
+            Some(Acting::Operator) | None => &self.data.join("operator"),
+        };
+        files_in(folder)
+    }
+}

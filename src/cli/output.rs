@@ -1,0 +1,65 @@
+//! Tables for people, JSON for programs.
+
+use super::Failure;
+use super::shown::escaped;
+use comfy_table::{Cell, Table, presets};
+use serde::Serialize;
+use std::io::Write;
+
+/// How data is printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
+pub(super) enum Output {
+    /// A table for people
+    #[default]
+    Table,
+    /// JSON for programs: an object for one thing, an array for a list
+    Json,
+}
+
+/// Prints JSON, indented, with a new line at the end.
+pub(super) fn json(value: &impl Serialize) -> Result<(), Failure> {
+    let mut text = serde_json::to_vec_pretty(value).map_err(Failure::failed)?;
+    text.push(b'\n');
+    bytes(&text)
+}
+
+/// Prints rows under a header; every cell escaped.
+pub(super) fn table<const N: usize>(
+    header: [&str; N],
+    rows: impl IntoIterator<Item = [String; N]>,
+) -> Result<(), Failure> {
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING);
+    table.set_header(header);
+    for row in rows {
+        table.add_row(row.iter().map(|cell| Cell::new(escaped(cell))));
+    }
+    for column in table.column_iter_mut() {
+        column.set_padding((0, 3));
+    }
+    let text: String = table.lines().map(|line| format!("{}\n", line.trim_end())).collect();
+    bytes(text.as_bytes())
+}
+
+/// Prints one thing as names and values; every value escaped, empty ones left out.
+pub(super) fn fields<'a>(fields: impl IntoIterator<Item = (&'a str, String)>) -> Result<(), Failure> {
+    let fields: Vec<_> = fields.into_iter().filter(|(_, value)| !value.is_empty()).collect();
+    let width = fields.iter().map(|(name, _)| name.len()).max().unwrap_or(0) + 2;
+    let text: String =
+        fields.iter().map(|(name, value)| format!("{name:width$}{}\n", escaped(value))).collect();
+    bytes(text.as_bytes())
+}
+
+/// Prints a line as it is.
+pub(super) fn line(text: &str) -> Result<(), Failure> {
+    bytes(format!("{text}\n").as_bytes())
+}
+
+fn bytes(text: &[u8]) -> Result<(), Failure> {
+    let mut out = std::io::stdout().lock();
+    match out.write_all(text).and_then(|()| out.flush()) {
+        // Whoever reads has enough (`| head`).
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => std::process::exit(0),
+        result => result.map_err(Failure::failed),
+    }
+}

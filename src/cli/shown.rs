@@ -1,0 +1,30 @@
+//! Text that callers supplied, as it may be shown on a terminal.
+
+/// The same text with everything escaped that a terminal or a bidirectional renderer acts on (product law 12): control
+/// characters, also those above ASCII; bidirectional and other invisible format characters; line and paragraph separators.
+pub(super) fn escaped(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for character in text.chars() {
+        if acts(character) { out.extend(character.escape_unicode()) } else { out.push(character) }
+    }
+    out
+}
+
+fn acts(character: char) -> bool {
+    character.is_control()
+        || matches!(character,
+            '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
+            | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_acts_on_the_terminal() {
+        assert_eq!(escaped("a\u{1b}[31mb\nc\u{9b}2J"), "a\\u{1b}[31mb\\u{a}c\\u{9b}2J");
+        assert_eq!(escaped("safe\u{202e}txt\u{200b}"), "safe\\u{202e}txt\\u{200b}");
+        assert_eq!(escaped("Größe 書 /v1/{id}"), "Größe 書 /v1/{id}");
+    }
+}
