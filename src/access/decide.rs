@@ -1,10 +1,32 @@
-//! The decision: does a live grant of this principal permit this request now?
+//! The decision: does a live grant of this principal permit this request now? Pure, synchronous, allocates nothing.
+//!
+//! # Which grant permits
+//!
+//! Where several grants permit, the first in this order is chosen: those without a limit on uses or bytes (they cost nothing to
+//! use), then the one that lives longest, then the lowest id.
+//!
+//! # What is reported where none does
+//!
+//! The greatest [`DenyReason`] of the grants that match the request but for the reason itself. With `jitgate-task`, grants of
+//! other tasks count as if they did not exist.
+//!
+//! | reason | a grant of the principal that matches service, action, path and query … |
+//! |---|---|
+//! | `limit` | has ended because its bytes were used up |
+//! | `condition` | passes a ceiling of this proxy, or its conditions do not hold |
+//! | `not_yet_valid` | has a window that is not open yet |
+//! | `expired` | has a window that is over, or ended because it was not used |
+//! | `revoked` | was ended in another way: revoked, its task is over, superseded |
+//! | `out_of_scope` | … does not exist, but one names the service, live or ended |
+//! | `no_grant` | … does not exist, nor one that names the service |
+//!
+//! Only grants of the principal are looked at, so that a stranger gets `no_grant` whatever exists (law 11).
 
 use super::cell::Cell;
-use super::table::GrantSet;
-use super::verdict::{Denial, Verdict};
+use super::index::{GrantSet, Probe, Rule, Shapes};
+use super::verdict::{Denial, Permit, Verdict};
 use super::view::View;
-use crate::model::{DenyReason, Time};
+use crate::model::{DenyReason, EndCause, Time};
 use std::net::IpAddr;
 
 /// What is asked, beyond who asks (the [`GrantSet`] is the caller's).
@@ -18,15 +40,93 @@ pub struct Request<'a> {
     pub source: IpAddr,
 }
 
-/// Decides a request. Synchronous, allocates nothing.
+/// Decides a request at `now`, control time.
 pub fn decide(set: &GrantSet, request: &Request<'_>, now: Time) -> Verdict {
-    let _ = (set, request, now);
-    Verdict::Deny(Denial::of(DenyReason::NoGrant))
+    scan(set, request, now, 0)
 }
 
 /// Decides a request again after admission found a limit of the preferred grant used up: only grants that come after `refused` in
-/// the order of preference count. Report the [`Denial::best`] of this one and of `limit` if nothing permits.
+/// the order of preference count. Where it denies, report the [`Denial::best`] of its denial and [`DenyReason::Limit`].
+///
+/// `set` may be a newer one: the order of preference is the same in each.
 pub fn decide_after(set: &GrantSet, request: &Request<'_>, now: Time, refused: &Cell) -> Verdict {
-    let _ = refused;
-    decide(set, request, now)
+    scan(set, request, now, set.after(refused.rank()))
+}
+
+fn scan(set: &GrantSet, request: &Request<'_>, now: Time, from: u32) -> Verdict {
+    let Some(shapes) = set.service(request.service) else {
+        return Verdict::Deny(Denial::of(DenyReason::NoGrant));
+    };
+    let probe = set.probe(request.view);
+    let may_pass = set.may_pass(request.view.action());
+    let mut best = None;
+    let mut denial: Option<Denial> = None;
+    for candidates in shapes.candidates(&probe) {
+        for rule in candidates.skip_while(|rule| rule.member < from) {
+            if best.is_some_and(|(member, _)| rule.member >= member) {
+                break;
+            }
+            let Some((cell, end)) = matching(set, rule, request, &probe) else { continue };
+            match obstacle(cell, end, may_pass, request.source, now) {
+                None => best = Some((rule.member, cell)),
+                Some(reason) => {
+                    let found = Denial { reason, nearest: Some(cell.id()) };
+                    denial = Some(denial.map_or(found, |known| known.best(found)));
+                }
+            }
+        }
+    }
+    match best {
+        Some((_, cell)) => Verdict::Permit(Permit::new(std::sync::Arc::clone(cell))),
+        None => Verdict::Deny(denial.unwrap_or_else(|| unmatched(set, &shapes, request))),
+    }
+}
+
+/// The grant of a rule, if it is of the task asked for and the rule matches.
+fn matching<'s>(
+    set: &'s GrantSet,
+    rule: &Rule,
+    request: &Request<'_>,
+    probe: &Probe<'_>,
+) -> Option<(&'s std::sync::Arc<Cell>, Option<EndCause>)> {
+    set.member(rule.member)
+        .filter(|(cell, _)| is_of_task(cell, request) && GrantSet::matches(cell, rule, probe))
+}
+
+fn is_of_task(cell: &Cell, request: &Request<'_>) -> bool {
+    request.view.task().is_none_or(|task| task == cell.task().as_str())
+}
+
+/// What keeps a matching grant from permitting. Its limits are not looked at: they are taken at admission.
+fn obstacle(
+    cell: &Cell,
+    end: Option<EndCause>,
+    may_pass: bool,
+    source: IpAddr,
+    now: Time,
+) -> Option<DenyReason> {
+    match end {
+        Some(EndCause::Limit) => return Some(DenyReason::Limit),
+        Some(EndCause::Expired | EndCause::Idle) => return Some(DenyReason::Expired),
+        Some(EndCause::Revoked | EndCause::TaskDone | EndCause::TaskFailed | EndCause::Superseded) => {
+            return Some(DenyReason::Revoked);
+        }
+        None => {}
+    }
+    if now >= cell.expires_at() {
+        Some(DenyReason::Expired)
+    } else if now < cell.not_before() {
+        Some(DenyReason::NotYetValid)
+    } else if cell.is_barred() || !may_pass || !cell.conditions().hold(now, source) {
+        Some(DenyReason::Condition)
+    } else {
+        None
+    }
+}
+
+/// No grant matches: is there one that names the service at all?
+fn unmatched(set: &GrantSet, shapes: &Shapes<'_>, request: &Request<'_>) -> Denial {
+    let counts = |rule: &Rule| set.member(rule.member).is_some_and(|(cell, _)| is_of_task(cell, request));
+    let named = shapes.rules().any(counts);
+    Denial::of(if named { DenyReason::OutOfScope } else { DenyReason::NoGrant })
 }

@@ -3,7 +3,10 @@
 pub mod cell;
 pub mod decide;
 pub mod entry;
+mod index;
+mod ledger;
 pub mod lease;
+mod slot;
 pub mod table;
 pub mod verdict;
 pub mod view;
@@ -17,11 +20,12 @@ mod sync {
 pub use cell::Cell;
 pub use decide::{Request, decide, decide_after};
 pub use entry::Entry;
+pub use index::GrantSet;
 pub use lease::{Lease, Stale};
-pub use table::{Counts, Ended, GrantSet, Slot, Table, TableError};
+pub use slot::Slot;
+pub use table::{Counts, Ended, Table, TableError};
 pub use verdict::{Denial, Permit, Verdict};
 pub use view::{Form, Unclear, View, host_label};
 
 #[cfg(test)]
-#[path = "tests/entry.rs"]
-mod entry_tests;
+mod tests;

@@ -251,11 +251,8 @@ fn only_a_websocket_is_an_upgrade() {
     for more in
         [("content-length", "1"), ("transfer-encoding", "chunked"), ("content-type", "application/grpc")]
     {
-        assert_eq!(
-            refusal("GET", "/", &[good[0], good[1], more]),
-            if more.0 == "content-type" { Some(DenyReason::Ambiguous) } else { Some(DenyReason::Ambiguous) },
-            "{more:?}"
-        );
+        let refused = refusal("GET", "/", &[good[0], good[1], more]);
+        assert_eq!(refused, Some(DenyReason::Ambiguous), "{more:?}");
     }
     for other in ["h2c", "websocket, h2c", "TLS/1.0", ""] {
         assert!(refusal("GET", "/", &[("upgrade", other), ("connection", "upgrade")]).is_some(), "{other}");
