@@ -44,6 +44,8 @@ pub(super) struct Outbox {
     cutting: VecDeque<Cutting>,
     acks: VecDeque<(Ack, Sent)>,
     quiet: Option<Revision>,
+    /// The last that was ever due: said anew on each stream, since a control plane may forget what it has not logged.
+    reached: Option<Revision>,
     usage: BTreeMap<GrantId, (GrantUsage, Option<u64>)>,
 }
 
@@ -80,6 +82,7 @@ impl Outbox {
         }
         while let Some(first) = self.cutting.pop_front_if(|first| first.waiting == 0) {
             let Some(revision) = first.up_to else { continue };
+            self.reached = Some(revision);
             if first.urgent || first.streams_cut > 0 {
                 self.push(Ack { revision, streams_cut: first.streams_cut });
             } else {
@@ -156,12 +159,16 @@ impl Outbox {
     pub(super) fn disconnected(&mut self) {
         self.acks.iter_mut().for_each(|(_, sent)| *sent = Sent::No);
         self.usage.values_mut().for_each(|(_, sent)| *sent = None);
+        if self.acks.is_empty() {
+            self.quiet = self.reached;
+        }
     }
 
     /// A new epoch: revisions of the old one mean nothing any more. Its cuts still hold back later acknowledgements.
     pub(super) fn new_epoch(&mut self) {
         self.acks.clear();
         self.quiet = None;
+        self.reached = None;
         self.cutting.iter_mut().for_each(|cutting| cutting.up_to = None);
     }
 }

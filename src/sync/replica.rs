@@ -343,7 +343,7 @@ impl<R: LeaseRule> Replica<R> {
             Down::Pong(pong) => self.pong(pong, digest, now)?,
             Down::UsesReserved { nonce, granted } => {
                 if let Some(ticket) = session.reservations.remove(&nonce) {
-                    effects.push(Effect::Uses { ticket, granted: Some(granted) });
+                    effects.push(Effect::Uses { ticket, granted });
                 }
             }
         }

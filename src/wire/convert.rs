@@ -307,7 +307,7 @@ pub fn pong(pong: Pong) -> raw::Down {
 
 /// The answer to a reservation.
 #[must_use]
-pub fn uses_reserved(nonce: u64, granted: u64) -> raw::Down {
+pub fn uses_reserved(nonce: u64, granted: Option<u64>) -> raw::Down {
     raw::Down { body: Some(raw::down::Body::UsesReserved(raw::UsesReserved { nonce, granted })) }
 }
 

@@ -210,8 +210,8 @@ pub struct UsesReserved {
     #[prost(uint64, tag = "1")]
     pub nonce: u64,
     /// May be less than was wanted, and zero.
-    #[prost(uint64, tag = "2")]
-    pub granted: u64,
+    #[prost(uint64, optional, tag = "2")]
+    pub granted: ::core::option::Option<u64>,
 }
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]

@@ -127,8 +127,8 @@ pub enum Down {
     UsesReserved {
         /// Which.
         nonce: u64,
-        /// How many; may be less than wanted, and zero.
-        granted: u64,
+        /// How many; may be less than wanted, and zero if none are left. `None`: it cannot be said now.
+        granted: Option<u64>,
     },
 }
 

@@ -4,12 +4,16 @@
 //! in again. But it may hold a lease, and enforce by it from an old table; so until that lease is over, nothing that the new
 //! process acknowledges may be believed to hold for the *name*: its acknowledgements are held back. Reconnects of one process are
 //! told by the random `instance` of its hello and hold nothing back.
+//!
+//! What is held back is kept here, not with the stream: the stream may break meanwhile, and the proxy has done its part.
 
 use crate::model::ProxyName;
 use crate::runtime::clock::Mono;
+use crate::wire::message::Ack;
 use parking_lot::Mutex;
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
+use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 /// Retired processes that are remembered for each name.
@@ -26,6 +30,8 @@ struct Follower {
     lease_until: Mono,
     believe_from: Mono,
     retired: VecDeque<u64>,
+    /// Heard, and not logged yet.
+    heard: Option<Ack>,
 }
 
 /// The right to speak for a name, until somebody newer does.
@@ -57,6 +63,7 @@ impl Followers {
             lease_until: Mono::default(),
             believe_from: unknown_until,
             retired: VecDeque::new(),
+            heard: None,
         });
         if follower.retired.contains(&instance) {
             return Err(Retired);
@@ -67,6 +74,7 @@ impl Followers {
             }
             follower.retired.push_back(follower.instance);
             follower.instance = instance;
+            follower.heard = None;
             follower.believe_from = follower.believe_from.max(follower.lease_until);
         }
         std::mem::replace(&mut follower.replaced, replaced.clone()).cancel();
@@ -87,26 +95,51 @@ impl Follows {
         &self.replaced
     }
 
-    /// Notes that a lease is about to be handed out. `false` if the process was retired: it gets none.
-    #[must_use]
-    pub fn lease(&self, until: Mono) -> bool {
-        let mut all = self.all.0.lock();
-        match all.get_mut(&self.proxy) {
-            Some(follower) if follower.instance == self.instance => {
-                follower.lease_until = follower.lease_until.max(until);
-                true
-            }
-            Some(_) | None => false,
-        }
+    /// Notes that a lease is about to be handed out.
+    ///
+    /// # Errors
+    /// [`Retired`]: the process gets none.
+    pub fn lease(&self, until: Mono) -> Result<(), Retired> {
+        self.with(|follower| follower.lease_until = follower.lease_until.max(until))
     }
 
-    /// From when on this process's acknowledgements hold for the name; `None` if it was retired.
-    #[must_use]
-    pub fn believe_from(&self) -> Option<Mono> {
-        let all = self.all.0.lock();
-        all.get(&self.proxy)
+    /// Takes an acknowledgement in. One that is sent again after a reconnect counts once.
+    ///
+    /// # Errors
+    /// [`Retired`].
+    pub fn hear(&self, ack: Ack) -> Result<(), Retired> {
+        self.with(|follower| match &mut follower.heard {
+            Some(heard) if heard.revision >= ack.revision => {}
+            Some(heard) => {
+                heard.revision = ack.revision;
+                heard.streams_cut = heard.streams_cut.saturating_add(ack.streams_cut);
+            }
+            None => follower.heard = Some(ack),
+        })
+    }
+
+    /// What was heard and not settled, and how long until it holds for the name.
+    ///
+    /// # Errors
+    /// [`Retired`].
+    pub fn heard(&self, now: Mono) -> Result<Option<(Ack, Duration)>, Retired> {
+        self.with(|follower| follower.heard.map(|ack| (ack, follower.believe_from.since(now))))
+    }
+
+    /// An acknowledgement is logged.
+    ///
+    /// # Errors
+    /// [`Retired`].
+    pub fn settled(&self, ack: Ack) -> Result<(), Retired> {
+        self.with(|follower| follower.heard = follower.heard.filter(|heard| *heard != ack))
+    }
+
+    fn with<T>(&self, look: impl FnOnce(&mut Follower) -> T) -> Result<T, Retired> {
+        let mut all = self.all.0.lock();
+        all.get_mut(&self.proxy)
             .filter(|follower| follower.instance == self.instance)
-            .map(|follower| follower.believe_from)
+            .map(look)
+            .ok_or(Retired)
     }
 }
 
@@ -118,36 +151,53 @@ mod tests {
         Mono::from_nanos(seconds * 1_000_000_000)
     }
 
+    fn ack(revision: u64, streams_cut: u64) -> Ack {
+        Ack { revision: crate::model::Revision(revision), streams_cut }
+    }
+
+    fn wait(follows: &Follows, now: Mono) -> Option<u64> {
+        follows.heard(now).unwrap().map(|(_, wait)| wait.as_secs())
+    }
+
     #[test]
     fn a_reconnect_replaces_the_stream_and_holds_nothing_back() {
         let (followers, edge) = (Followers::default(), "edge".parse().unwrap());
         let first = followers.enter(&edge, 1, at(0)).unwrap();
-        assert!(first.lease(at(20)));
+        first.lease(at(20)).unwrap();
+        first.hear(ack(5, 1)).unwrap();
         let again = followers.enter(&edge, 1, at(0)).unwrap();
         assert!(first.replaced().is_cancelled() && !again.replaced().is_cancelled());
-        assert_eq!(again.believe_from(), Some(at(0)));
+        again.hear(ack(5, 1)).unwrap();
+        again.hear(ack(6, 1)).unwrap();
+        assert_eq!(again.heard(at(1)), Ok(Some((ack(6, 2), Duration::ZERO))));
+        again.settled(ack(6, 2)).unwrap();
+        assert_eq!(again.heard(at(1)), Ok(None));
     }
 
     #[test]
     fn a_second_process_retires_the_first_and_is_believed_when_its_lease_is_over() {
         let (followers, edge) = (Followers::default(), "edge".parse().unwrap());
         let old = followers.enter(&edge, 1, at(0)).unwrap();
-        assert!(old.lease(at(20)));
+        old.lease(at(20)).unwrap();
+        old.hear(ack(9, 9)).unwrap();
         let new = followers.enter(&edge, 2, at(0)).unwrap();
         assert!(old.replaced().is_cancelled());
-        assert_eq!(new.believe_from(), Some(at(20)));
-        assert!(!old.lease(at(25)) && old.believe_from().is_none());
+        assert_eq!(wait(&new, at(10)), None, "what the old process said is not the new one's word");
+        new.hear(ack(5, 0)).unwrap();
+        assert_eq!((wait(&new, at(12)), wait(&new, at(20))), (Some(8), Some(0)));
+        assert!(old.lease(at(25)).is_err() && old.hear(ack(10, 0)).is_err() && old.heard(at(1)).is_err());
         assert_eq!(followers.enter(&edge, 1, at(0)).unwrap_err(), Retired);
         assert!(!new.replaced().is_cancelled());
-        assert_eq!(followers.enter(&edge, 2, at(0)).unwrap().believe_from(), Some(at(20)));
+        assert_eq!(wait(&followers.enter(&edge, 2, at(0)).unwrap(), at(12)), Some(8));
     }
 
     #[test]
     fn nobody_is_believed_while_an_unknown_process_may_hold_a_lease() {
         let (followers, edge) = (Followers::default(), "edge".parse().unwrap());
         let first = followers.enter(&edge, 1, at(15)).unwrap();
-        assert_eq!(first.believe_from(), Some(at(15)));
-        let other = followers.enter(&"other".parse().unwrap(), 1, at(0)).unwrap();
-        assert!(!first.replaced().is_cancelled() && !other.replaced().is_cancelled());
+        first.hear(ack(1, 0)).unwrap();
+        assert_eq!(wait(&first, at(5)), Some(10));
+        followers.enter(&"other".parse().unwrap(), 1, at(0)).unwrap();
+        assert!(!first.replaced().is_cancelled());
     }
 }

@@ -6,6 +6,9 @@
 
 pub mod feed;
 pub mod followers;
+mod channel;
+pub mod server;
 
 pub use feed::{Feed, Step, Unfit};
-pub use followers::{Followers, Follows};
+pub use followers::{Followers, Follows, Retired};
+pub use server::SyncService;

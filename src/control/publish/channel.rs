@@ -1,0 +1,307 @@
+//! One proxy's control channel, from hello to the end. Messages up are worked off in order, so that a pong says that everything
+//! before its ping has taken effect. What goes down waits in a short queue; a proxy that does not read is let go.
+
+use crate::control::authz::Need;
+use crate::control::log::Identity;
+use crate::control::plane::Plane;
+use crate::control::presence::Connected;
+use crate::control::publish::{Feed, Followers, Follows, Retired, Step};
+use crate::control::state::{Command, Outcome, Refusal};
+use crate::control::usage::GrantUsage;
+use crate::model::event::Actor;
+use crate::model::{GrantId, ProxyName, Revision, SpiffeId};
+use crate::runtime::clock::Mono;
+use crate::wire::generated as raw;
+use crate::wire::message::{Hello, LeaseLength, Pong, Up};
+use crate::wire::{chunk, convert};
+use futures_util::{Stream, StreamExt};
+use std::time::Duration;
+use tokio::sync::{mpsc, watch};
+use tonic::Status;
+
+/// How long a proxy may take for its hello, and for reading a message that waits.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// How often the feed is brought up to date for a pong's digest before the digest is left for the next pong.
+const DIGEST_ATTEMPTS: usize = 3;
+
+/// Who is at the other end, by their certificate.
+#[derive(Debug, Clone)]
+pub(super) struct Caller {
+    pub(super) identity: SpiffeId,
+    pub(super) proxy: ProxyName,
+}
+
+/// Both directions of a stream.
+pub(super) struct Wire<S> {
+    pub(super) up: S,
+    pub(super) down: mpsc::Sender<Result<raw::Down, Status>>,
+}
+
+/// Serves one stream until it ends; a refusal is the last thing that the proxy reads.
+pub(super) async fn serve<S>(plane: Plane, followers: Followers, caller: Caller, mut wire: Wire<S>)
+where
+    S: Stream<Item = Result<raw::Up, Status>> + Send + Unpin,
+{
+    let proxy = caller.proxy.clone();
+    let ended = match open(&plane, &followers, &caller, &mut wire).await {
+        Ok((follows, feed)) => {
+            let connected = plane.presence().connected(proxy.clone(), plane.control_time());
+            let head = plane.head();
+            Channel { plane, caller, follows, connected, feed, head, wire }.run().await
+        }
+        Err(status) => {
+            let _ = wire.down.try_send(Err(status.clone()));
+            status
+        }
+    };
+    tracing::info!(proxy = %proxy, code = ?ended.code(), reason = ended.message(), "a control channel has ended");
+}
+
+async fn open<S>(
+    plane: &Plane,
+    followers: &Followers,
+    caller: &Caller,
+    wire: &mut Wire<S>,
+) -> Result<(Follows, Feed), Status>
+where
+    S: Stream<Item = Result<raw::Up, Status>> + Send + Unpin,
+{
+    let hello = hello(wire).await?;
+    let join = Command::Join { proxy: caller.proxy.clone() };
+    submit(plane, caller, join).await?;
+    let unknown_until = unknown_until(plane, &caller.proxy);
+    let follows = followers.enter(&caller.proxy, hello.instance, unknown_until).map_err(retired)?;
+    let (log, epoch) = (plane.log_id(), plane.epoch());
+    let head = plane.confirm_head().await.map_err(unavailable)?;
+    send(&wire.down, convert::welcome(log, epoch)).await?;
+    let feed = Feed::begin(&hello, Identity { log, epoch }, head)
+        .map_err(|unfit| Status::failed_precondition(unfit.to_string()))?;
+    tracing::info!(proxy = %caller.proxy, identity = %caller.identity, version = hello.version, "a proxy follows");
+    Ok((follows, feed))
+}
+
+async fn hello<S>(wire: &mut Wire<S>) -> Result<Hello, Status>
+where
+    S: Stream<Item = Result<raw::Up, Status>> + Send + Unpin,
+{
+    let first = tokio::time::timeout(PATIENCE, wire.up.next())
+        .await
+        .map_err(|_| Status::deadline_exceeded("a control channel begins with a hello"))?
+        .ok_or_else(|| Status::cancelled("the proxy has gone"))??;
+    match Up::try_from(first).map_err(|error| Status::invalid_argument(error.to_string()))? {
+        Up::Hello(hello) => Ok(hello),
+        Up::Ping { .. } | Up::Ack(_) | Up::Usage(_) | Up::ReserveUses { .. } => {
+            Err(Status::invalid_argument("a control channel begins with a hello"))
+        }
+    }
+}
+
+/// Until when a process of this name that this control plane has never heard of may hold a lease.
+fn unknown_until(plane: &Plane, proxy: &ProxyName) -> Mono {
+    let (started, mono) = plane.started();
+    let (joined_before, longest) = plane.with_state(|state| {
+        let known = state.proxies().get(proxy);
+        (known.is_some_and(|known| known.joined_at < started), state.longest_lease())
+    });
+    if joined_before { mono.plus(longest).plus(plane.clock_drift()) } else { Mono::default() }
+}
+
+async fn submit(plane: &Plane, caller: &Caller, command: Command) -> Result<Outcome, Status> {
+    plane.submit(Actor::Identity(caller.identity.clone()), command).await.map_err(|refusal| match refusal {
+        Refusal::Busy | Refusal::Unknown | Refusal::Stopping => unavailable(refusal),
+        Refusal::Role { .. }
+        | Refusal::SelfGrant { .. }
+        | Refusal::Empty
+        | Refusal::TooMany { .. }
+        | Refusal::Reason
+        | Refusal::TtlAboveCap { .. }
+        | Refusal::Start { .. }
+        | Refusal::Entry { .. }
+        | Refusal::NotFound { .. }
+        | Refusal::NameTaken { .. }
+        | Refusal::Future { .. }
+        | Refusal::Full { .. } => Status::permission_denied(refusal.to_string()),
+    })
+}
+
+fn unavailable(refusal: Refusal) -> Status {
+    Status::unavailable(refusal.to_string())
+}
+
+async fn send(down: &mpsc::Sender<Result<raw::Down, Status>>, message: raw::Down) -> Result<(), Status> {
+    match tokio::time::timeout(PATIENCE, down.send(Ok(message))).await {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(_)) => Err(Status::cancelled("the proxy has gone")),
+        Err(_) => Err(Status::resource_exhausted("the proxy does not read")),
+    }
+}
+
+struct Channel<S> {
+    plane: Plane,
+    caller: Caller,
+    follows: Follows,
+    connected: Connected,
+    feed: Feed,
+    head: watch::Receiver<Revision>,
+    wire: Wire<S>,
+}
+
+impl<S> Channel<S>
+where
+    S: Stream<Item = Result<raw::Up, Status>> + Send + Unpin,
+{
+    async fn run(mut self) -> Status {
+        let ended = loop {
+            if let Err(status) = self.turn().await {
+                break status;
+            }
+        };
+        let _ = self.wire.down.try_send(Err(ended.clone()));
+        ended
+    }
+
+    async fn turn(&mut self) -> Result<(), Status> {
+        self.pump().await?;
+        let held = self.acknowledge().await?;
+        let replaced = self.follows.replaced().clone();
+        tokio::select! {
+            biased;
+            () = replaced.cancelled() => Err(Status::aborted("a newer stream of this proxy has come")),
+            message = self.wire.up.next() => {
+                let message = message.ok_or_else(|| Status::cancelled("the proxy has gone"))??;
+                let message = Up::try_from(message).map_err(|error| Status::invalid_argument(error.to_string()))?;
+                self.received(message).await
+            }
+            changed = self.head.changed() => {
+                changed.map_err(|_| Status::unavailable("the control plane is stopping"))
+            }
+            () = tokio::time::sleep(held.unwrap_or_default()), if held.is_some() => Ok(()),
+        }
+    }
+
+    async fn received(&mut self, message: Up) -> Result<(), Status> {
+        match message {
+            Up::Hello(_) => Err(Status::invalid_argument("a second hello")),
+            Up::Ping { n } => self.pong(n).await,
+            Up::Ack(ack) => self.follows.hear(ack).map_err(retired),
+            Up::Usage(usage) => {
+                let last_used = self.plane.control_time();
+                let report: Vec<_> = usage
+                    .into_iter()
+                    .map(|used| GrantUsage { grant: used.grant, bytes_total: used.bytes, last_used })
+                    .collect();
+                self.plane.report_usage(&self.caller.proxy, &report);
+                Ok(())
+            }
+            Up::ReserveUses { grant, want, nonce } => self.reserve(grant, want, nonce).await,
+        }
+    }
+
+    /// Sends whatever the proxy has not been sent.
+    async fn pump(&mut self) -> Result<(), Status> {
+        loop {
+            let head = *self.head.borrow_and_update();
+            match self.feed.step(head) {
+                Step::Wait => return Ok(()),
+                Step::Snapshot => {
+                    let (revision, grants) = self.plane.with_state(|state| {
+                        let grants: Vec<_> = state.live().map(|live| live.grant.clone()).collect();
+                        (state.revision(), grants)
+                    });
+                    for part in chunk::snapshot(revision, grants) {
+                        send(&self.wire.down, part).await?;
+                    }
+                    self.feed.snapshot(revision);
+                }
+                Step::Read { after, limit } => {
+                    let page = self.plane.read(after, limit).await.map_err(|error| {
+                        tracing::error!(
+                            error = &error as &dyn std::error::Error,
+                            "cannot read the event log"
+                        );
+                        Status::unavailable("the event log cannot be read")
+                    })?;
+                    let deltas =
+                        self.feed.page(&page).map_err(|hole| Status::unavailable(hole.to_string()))?;
+                    for (after, delta) in deltas {
+                        for part in chunk::delta(after, delta) {
+                            send(&self.wire.down, part).await?;
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    /// Law 6: the head is read after the ping has come. Whoever lost the role gets no lease any more.
+    async fn pong(&mut self, n: u64) -> Result<(), Status> {
+        if !self.plane.rules().roles.may(&self.caller.identity, Need::Enforce) {
+            return Err(Status::permission_denied("needs the role `proxy`"));
+        }
+        let lease =
+            LeaseLength::try_from(self.plane.lease()).map_err(|error| Status::internal(error.to_string()))?;
+        let head = self.plane.confirm_head().await.map_err(unavailable)?;
+        let (digest_revision, digest) = self.digest().await?;
+        let now = self.plane.control_time();
+        let until = self.plane.mono().plus(lease.get()).plus(self.plane.clock_drift());
+        // Noted before it is handed out: a receipt must not be ahead of the truth.
+        self.follows.lease(until).map_err(retired)?;
+        self.connected.leased(until, now);
+        let pong = Pong { n, head, control_time: now, lease, digest_revision, digest };
+        send(&self.wire.down, convert::pong(pong)).await
+    }
+
+    /// The digest of the table that the proxy has once it has read all that was sent. Where events come faster than they are
+    /// sent, it is for a revision that the proxy does not stand at, and is not compared.
+    async fn digest(&mut self) -> Result<(Revision, crate::model::Digest), Status> {
+        let mut found = Default::default();
+        for _ in 0..DIGEST_ATTEMPTS {
+            self.pump().await?;
+            found = self.plane.with_state(|state| (state.revision(), state.digest()));
+            if self.feed.sent() == Some(found.0) {
+                break;
+            }
+        }
+        Ok(found)
+    }
+
+    /// Logs what was acknowledged, or says how long that must wait. An error ends the stream, so that what was not logged is sent
+    /// again.
+    async fn acknowledge(&mut self) -> Result<Option<Duration>, Status> {
+        let now = self.plane.mono();
+        match self.follows.heard(now).map_err(retired)? {
+            None => Ok(None),
+            Some((_, wait)) if !wait.is_zero() => Ok(Some(wait)),
+            Some((ack, _)) => {
+                let (proxy, revision) = (self.caller.proxy.clone(), ack.revision);
+                let command = Command::Acknowledge { proxy, revision, streams_cut: ack.streams_cut };
+                submit(&self.plane, &self.caller, command).await?;
+                self.follows.settled(ack).map_err(retired)?;
+                self.connected.applied(ack.revision, self.plane.control_time());
+                Ok(None)
+            }
+        }
+    }
+
+    async fn reserve(&mut self, grant: GrantId, want: u64, nonce: u64) -> Result<(), Status> {
+        let command = Command::ReserveUses { proxy: self.caller.proxy.clone(), grant, want };
+        let granted = match submit(&self.plane, &self.caller, command).await {
+            Ok(Outcome::Reserved { uses }) => Some(uses),
+            Ok(
+                Outcome::Granted(_)
+                | Outcome::Revoked { .. }
+                | Outcome::Ended(_)
+                | Outcome::Joined
+                | Outcome::Acknowledged
+                | Outcome::LeaseRaised,
+            ) => None,
+            Err(status) if status.code() == tonic::Code::Unavailable => None,
+            Err(status) => return Err(status),
+        };
+        send(&self.wire.down, convert::uses_reserved(nonce, granted)).await
+    }
+}
+
+fn retired(retired: Retired) -> Status {
+    Status::already_exists(retired.to_string())
+}

@@ -1,0 +1,75 @@
+//! The gRPC service of the control channel. It is mounted behind the control plane's mTLS listener, which puts the verified
+//! [`Peer`] of the connection into each request's extensions, as `Arc<Peer>`; without one nothing is served.
+
+use crate::control::authz::Need;
+use crate::control::plane::Plane;
+use crate::control::publish::Followers;
+use crate::control::publish::channel::{self, Caller, Wire};
+use crate::identity::peer::Peer;
+use crate::model::{ProxyName, SpiffeId};
+use crate::wire::chunk::MAX_MESSAGE_BYTES;
+use crate::wire::generated as raw;
+use crate::wire::generated::sync_server::{Sync, SyncServer};
+use futures_util::Stream;
+use std::pin::Pin;
+use std::sync::Arc;
+use tokio::sync::mpsc;
+use tonic::{Request, Response, Status, Streaming};
+
+/// Messages that may wait for one proxy.
+const QUEUE: usize = 4;
+
+/// Serves proxies from a [`Plane`].
+#[derive(Debug, Clone)]
+pub struct SyncService {
+    plane: Plane,
+    followers: Followers,
+}
+
+impl SyncService {
+    /// A service over this plane. One for each process: it knows which process speaks for which proxy.
+    #[must_use]
+    pub fn new(plane: Plane) -> Self {
+        Self { plane, followers: Followers::default() }
+    }
+
+    /// As a router, to be merged with the API's.
+    pub fn router(self) -> axum::Router {
+        let service = SyncServer::new(self)
+            .max_decoding_message_size(MAX_MESSAGE_BYTES)
+            .max_encoding_message_size(MAX_MESSAGE_BYTES);
+        tonic::service::Routes::new(service).into_axum_router()
+    }
+
+    /// The proxy that an identity speaks for.
+    fn caller(&self, identity: &SpiffeId) -> Result<Caller, Status> {
+        if !self.plane.rules().roles.may(identity, Need::Enforce) {
+            return Err(Status::permission_denied("needs the role `proxy`"));
+        }
+        let last = identity.path().rsplit('/').next().unwrap_or_default();
+        let proxy = last.parse::<ProxyName>().map_err(|error| {
+            Status::permission_denied(format!("the last part of `{identity}` names the proxy: {error}"))
+        })?;
+        Ok(Caller { identity: identity.clone(), proxy })
+    }
+}
+
+#[tonic::async_trait]
+impl Sync for SyncService {
+    type FollowStream = Pin<Box<dyn Stream<Item = Result<raw::Down, Status>> + Send>>;
+
+    async fn follow(
+        &self,
+        request: Request<Streaming<raw::Up>>,
+    ) -> Result<Response<Self::FollowStream>, Status> {
+        let peer = request
+            .extensions()
+            .get::<Arc<Peer>>()
+            .ok_or_else(|| Status::unauthenticated("a client certificate is needed"))?;
+        let caller = self.caller(peer.principal())?;
+        let (down, mut messages) = mpsc::channel(QUEUE);
+        let wire = Wire { up: request.into_inner(), down };
+        tokio::spawn(channel::serve(self.plane.clone(), self.followers.clone(), caller, wire));
+        Ok(Response::new(Box::pin(futures_util::stream::poll_fn(move |context| messages.poll_recv(context)))))
+    }
+}
