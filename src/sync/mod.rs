@@ -15,4 +15,5 @@ pub mod replica;
 
 pub use fault::Fault;
 pub use lease::{FromAsking, LeaseRule};
+pub use outbox::CutTicket;
 pub use replica::{Effect, Input, Replica, Settings, Snapshot};

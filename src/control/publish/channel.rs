@@ -70,7 +70,8 @@ where
     let join = Command::Join { proxy: caller.proxy.clone() };
     submit(plane, caller, join).await?;
     let unknown_until = unknown_until(plane, &caller.proxy);
-    let follows = followers.enter(&caller.proxy, hello.instance, unknown_until).map_err(retired)?;
+    let follows =
+        followers.enter(&caller.proxy, hello.instance, unknown_until, plane.mono()).map_err(retired)?;
     let (log, epoch) = (plane.log_id(), plane.epoch());
     let head = plane.confirm_head().await.map_err(unavailable)?;
     send(&wire.down, convert::welcome(log, epoch)).await?;

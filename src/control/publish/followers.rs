@@ -1,7 +1,7 @@
 //! Who may speak for a proxy's name. No I/O; `now` is passed in.
 //!
 //! One name is one process: the process that said hello last. The one before it is retired: its stream is closed and it is not let
-//! in again. But it may hold a lease, and enforce by it from an old table; so until that lease is over, nothing that the new
+//! in again, unless its successor is gone and the successor's lease is over. But it may hold a lease, and enforce by it from an old table; so until that lease is over, nothing that the new
 //! process acknowledges may be believed to hold for the *name*: its acknowledgements are held back. Reconnects of one process are
 //! told by the random `instance` of its hello and hold nothing back.
 //!
@@ -26,6 +26,8 @@ pub struct Followers(Arc<Mutex<HashMap<ProxyName, Follower>>>);
 #[derive(Debug)]
 struct Follower {
     instance: u64,
+    /// Open streams of this instance: two while one replaces the other.
+    streams: u32,
     replaced: CancellationToken,
     lease_until: Mono,
     believe_from: Mono,
@@ -54,29 +56,40 @@ impl Followers {
     ///
     /// # Errors
     /// [`Retired`] if a later process has taken over.
-    pub fn enter(&self, proxy: &ProxyName, instance: u64, unknown_until: Mono) -> Result<Follows, Retired> {
+    pub fn enter(
+        &self,
+        proxy: &ProxyName,
+        instance: u64,
+        unknown_until: Mono,
+        now: Mono,
+    ) -> Result<Follows, Retired> {
         let replaced = CancellationToken::new();
         let mut all = self.0.lock();
         let follower = all.entry(proxy.clone()).or_insert_with(|| Follower {
             instance,
+            streams: 0,
             replaced: replaced.clone(),
             lease_until: Mono::default(),
             believe_from: unknown_until,
             retired: VecDeque::new(),
             heard: None,
         });
-        if follower.retired.contains(&instance) {
+        let vacant = follower.streams == 0 && follower.lease_until <= now;
+        if follower.retired.contains(&instance) && !vacant {
             return Err(Retired);
         }
         if follower.instance != instance {
             if follower.retired.len() >= MAX_RETIRED {
                 follower.retired.pop_front();
             }
+            follower.retired.retain(|retired| *retired != instance);
             follower.retired.push_back(follower.instance);
             follower.instance = instance;
+            follower.streams = 0;
             follower.heard = None;
             follower.believe_from = follower.believe_from.max(follower.lease_until);
         }
+        follower.streams = follower.streams.saturating_add(1);
         std::mem::replace(&mut follower.replaced, replaced.clone()).cancel();
         Ok(Follows { proxy: proxy.clone(), instance, replaced, all: self.clone() })
     }
@@ -143,6 +156,13 @@ impl Follows {
     }
 }
 
+impl Drop for Follows {
+    fn drop(&mut self) {
+        // A retired process has no stream to be counted.
+        let _ = self.with(|follower| follower.streams = follower.streams.saturating_sub(1));
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -162,10 +182,10 @@ mod tests {
     #[test]
     fn a_reconnect_replaces_the_stream_and_holds_nothing_back() {
         let (followers, edge) = (Followers::default(), "edge".parse().unwrap());
-        let first = followers.enter(&edge, 1, at(0)).unwrap();
+        let first = followers.enter(&edge, 1, at(0), at(1)).unwrap();
         first.lease(at(20)).unwrap();
         first.hear(ack(5, 1)).unwrap();
-        let again = followers.enter(&edge, 1, at(0)).unwrap();
+        let again = followers.enter(&edge, 1, at(0), at(1)).unwrap();
         assert!(first.replaced().is_cancelled() && !again.replaced().is_cancelled());
         again.hear(ack(5, 1)).unwrap();
         again.hear(ack(6, 1)).unwrap();
@@ -177,27 +197,43 @@ mod tests {
     #[test]
     fn a_second_process_retires_the_first_and_is_believed_when_its_lease_is_over() {
         let (followers, edge) = (Followers::default(), "edge".parse().unwrap());
-        let old = followers.enter(&edge, 1, at(0)).unwrap();
+        let old = followers.enter(&edge, 1, at(0), at(1)).unwrap();
         old.lease(at(20)).unwrap();
         old.hear(ack(9, 9)).unwrap();
-        let new = followers.enter(&edge, 2, at(0)).unwrap();
+        let new = followers.enter(&edge, 2, at(0), at(1)).unwrap();
         assert!(old.replaced().is_cancelled());
         assert_eq!(wait(&new, at(10)), None, "what the old process said is not the new one's word");
         new.hear(ack(5, 0)).unwrap();
         assert_eq!((wait(&new, at(12)), wait(&new, at(20))), (Some(8), Some(0)));
         assert!(old.lease(at(25)).is_err() && old.hear(ack(10, 0)).is_err() && old.heard(at(1)).is_err());
-        assert_eq!(followers.enter(&edge, 1, at(0)).unwrap_err(), Retired);
+        assert_eq!(followers.enter(&edge, 1, at(0), at(1)).unwrap_err(), Retired);
         assert!(!new.replaced().is_cancelled());
-        assert_eq!(wait(&followers.enter(&edge, 2, at(0)).unwrap(), at(12)), Some(8));
+        assert_eq!(wait(&followers.enter(&edge, 2, at(0), at(1)).unwrap(), at(12)), Some(8));
     }
 
     #[test]
     fn nobody_is_believed_while_an_unknown_process_may_hold_a_lease() {
         let (followers, edge) = (Followers::default(), "edge".parse().unwrap());
-        let first = followers.enter(&edge, 1, at(15)).unwrap();
+        let first = followers.enter(&edge, 1, at(15), at(1)).unwrap();
         first.hear(ack(1, 0)).unwrap();
         assert_eq!(wait(&first, at(5)), Some(10));
         followers.enter(&"other".parse().unwrap(), 1, at(0)).unwrap();
         assert!(!first.replaced().is_cancelled());
+    }
+
+    #[test]
+    fn a_retired_process_comes_back_once_its_successor_is_gone_for_good() {
+        let (followers, edge) = (Followers::default(), "edge".parse().unwrap());
+        let old = followers.enter(&edge, 1, at(0), at(1)).unwrap();
+        let new = followers.enter(&edge, 2, at(0), at(1)).unwrap();
+        new.lease(at(20)).unwrap();
+        drop(old);
+        assert!(followers.enter(&edge, 1, at(0), at(30)).is_err(), "the successor is connected");
+        drop(new);
+        assert!(followers.enter(&edge, 1, at(0), at(19)).is_err(), "the successor may still enforce");
+        let back = followers.enter(&edge, 1, at(0), at(20)).unwrap();
+        back.hear(ack(3, 0)).unwrap();
+        assert_eq!(wait(&back, at(20)), Some(0));
+        assert!(followers.enter(&edge, 2, at(0), at(21)).is_err(), "now the other is retired");
     }
 }
