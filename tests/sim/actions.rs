@@ -90,6 +90,9 @@ impl<R: LeaseRule> World<R> {
         let grants = self.control.state().unwrap().revocation(revocation).unwrap().grants.clone();
         self.note(|| format!("{revocation} at {revision} revokes {grants:?}"));
         self.tally.revoked += 1;
+        for grant in &grants {
+            self.revoked_grants.entry(*grant).or_insert(self.revoked.len());
+        }
         self.revoked.push(Revoked { id: revocation, revision, grants, at: self.now });
         let bound = self.now + (LEASE + DRIFT).as_nanos() as u64;
         self.at(bound + 1, Due::Look);

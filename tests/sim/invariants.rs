@@ -17,6 +17,7 @@ impl<R: LeaseRule> World<R> {
         while self.offsets.front().is_some_and(|(at, _)| at + lease < self.now) {
             self.offsets.pop_front();
         }
+        let slowest = self.offsets.iter().map(|(_, offset)| *offset).min();
         let mut broken = None;
         for (index, proxy) in self.proxies.iter().enumerate() {
             if !proxy.is_running(self.now) {
@@ -24,8 +25,9 @@ impl<R: LeaseRule> World<R> {
             }
             let admits = proxy.table.values().filter(|grant| proxy.admits(grant, self.now));
             for grant in admits {
-                broken =
-                    broken.or_else(|| self.wrongly(index, grant.id)).or_else(|| self.expired(index, grant));
+                broken = broken
+                    .or_else(|| self.wrongly(index, grant.id))
+                    .or_else(|| self.expired(index, grant, slowest));
             }
             for stream in proxy.streams.iter().filter(|stream| proxy.passes(stream, self.now)) {
                 broken = broken.or_else(|| self.wrongly(index, stream.grant));
@@ -40,7 +42,7 @@ impl<R: LeaseRule> World<R> {
     }
 
     fn wrongly(&self, index: usize, grant: GrantId) -> Option<String> {
-        let revoked = self.revoked.iter().find(|revoked| revoked.grants.contains(&grant))?;
+        let revoked = &self.revoked[*self.revoked_grants.get(&grant)?];
         let effective_by = revoked.at + (LEASE + DRIFT).as_nanos() as u64;
         if self.now > effective_by {
             return Some(format!("proxy {index} admits under {grant} {LATE} of {}", revoked.id));
@@ -52,9 +54,9 @@ impl<R: LeaseRule> World<R> {
             .then(|| format!("proxy {index} admits under {grant} although {name} confirmed {}", revoked.id))
     }
 
-    fn expired(&self, index: usize, grant: &Grant) -> Option<String> {
-        let earliest = self.offsets.iter().map(|(_, offset)| *offset).min()?;
-        let time = (self.now / 1_000) as i64 + earliest;
+    /// `slowest`: the least that control time was ahead of true time in any pong that may still count.
+    fn expired(&self, index: usize, grant: &Grant, slowest: Option<i64>) -> Option<String> {
+        let time = (self.now / 1_000) as i64 + slowest?;
         let bound = grant.expires_at.as_micros() + DRIFT.as_micros() as i64;
         (time >= bound).then(|| format!("proxy {index} admits under {} after its end", grant.id))
     }

@@ -29,7 +29,7 @@ use world::World;
 const SAVED: [u64; 0] = [];
 
 /// Runs without being told how many.
-const RUNS: u64 = 500;
+const RUNS: u64 = 1_000;
 
 /// What a run ends with: what was broken, and the steps before.
 type Outcome = Result<world::Tally, String>;

@@ -104,7 +104,8 @@ pub(crate) struct World<R: LeaseRule> {
     pub(crate) revoked: Vec<Revoked>,
     /// Control time minus true time, as handed out in pongs: (true time, microseconds).
     pub(crate) offsets: VecDeque<(u64, i64)>,
-    pub(crate) uses_given: BTreeMap<GrantId, u64>,
+    /// Which of `revoked` a grant ended by.
+    pub(crate) revoked_grants: BTreeMap<GrantId, usize>,
     /// Until when nobody can connect.
     pub(crate) unreachable_until: u64,
     pub(crate) healing: bool,
@@ -128,7 +129,7 @@ impl<R: LeaseRule> World<R> {
             links: Vec::new(),
             revoked: Vec::new(),
             offsets: VecDeque::new(),
-            uses_given: BTreeMap::new(),
+            revoked_grants: BTreeMap::new(),
             unreachable_until: 0,
             healing: false,
             tally: Tally::default(),
