@@ -142,6 +142,10 @@ impl Client {
     /// What happens next.
     async fn next(&mut self, uses: &mut mpsc::Receiver<UsesRequest>) -> Input {
         let wait = self.replica.next_wake().since(Mono::now());
+        if wait.is_zero() {
+            // Before all else: a flood of messages must not keep a ping from being sent.
+            return Input::Tick;
+        }
         tokio::select! {
             biased;
             Some((ticket, streams_cut)) = self.cuts.next(), if !self.cuts.is_empty() => {

@@ -8,10 +8,12 @@ use jitgate::config::Role;
 use jitgate::control::authz::Roles;
 use jitgate::control::clock::ControlClock;
 use jitgate::control::log::{Identity, Recorded};
+use jitgate::control::presence::{Connected, Presence};
 use jitgate::control::publish::{Feed, Followers, Follows, Step};
+use jitgate::control::receipt::{Leases, Standing, assess};
 use jitgate::control::state::{Command, Context, Outcome, Refusal, Rules, State, decide};
 use jitgate::model::event::Actor;
-use jitgate::model::{Epoch, LogId, ProxyName, Revision, SpiffeId, Time};
+use jitgate::model::{Epoch, LogId, ProxyName, Revision, RevocationId, SpiffeId, Time};
 use jitgate::runtime::clock::Mono;
 use jitgate::sync::LeaseRule;
 use jitgate::wire::message::{LeaseLength, Pong, Up};
@@ -40,13 +42,14 @@ struct Process {
     state: State,
     clock: ControlClock,
     followers: Followers,
+    presence: Presence,
     started: (Time, Mono),
     channels: BTreeMap<usize, Channel>,
 }
 
 #[derive(Default)]
 struct Channel {
-    open: Option<(Follows, Feed)>,
+    open: Option<(Follows, Feed, Connected)>,
 }
 
 pub(crate) fn operator() -> SpiffeId {
@@ -86,11 +89,29 @@ impl Control {
         self.process.as_ref().map(|process| &process.state)
     }
 
+    /// Whether the receipt of a revocation would say that it is effective everywhere.
+    pub(crate) fn says_effective(&self, id: RevocationId) -> bool {
+        let Some(process) = &self.process else { return false };
+        let Some(revocation) = process.state.revocation(id) else { return false };
+        let leases = Leases {
+            now: process.clock.mono(),
+            started: process.started.1,
+            longest: process.state.longest_lease(),
+            drift: DRIFT,
+        };
+        process.state.proxies().iter().all(|proxy| {
+            match assess(revocation, proxy, process.presence.of(proxy.0), leases) {
+                None | Some(Standing::Confirmed { .. } | Standing::Lapsed) => true,
+                Some(Standing::Pending) => false,
+            }
+        })
+    }
+
     pub(crate) fn head(&self) -> Revision {
         Revision(self.log.len() as u64)
     }
 
-    fn set_clocks(&self, now: u64) {
+    pub(crate) fn set_clocks(&self, now: u64) {
         let wall = Time::from_micros((now / 1_000) as i64 + self.wall_offset);
         *self.clocks.lock() = (wall, Mono::from_nanos(self.mono_base + now));
     }
@@ -111,8 +132,8 @@ impl<R: LeaseRule> World<R> {
         }
         clock.observe(state.time());
         let started = (clock.now(), clock.mono());
-        let (followers, channels) = (Followers::default(), BTreeMap::new());
-        self.control.process = Some(Process { state, clock, followers, started, channels });
+        let (followers, presence, channels) = (Followers::default(), Presence::default(), BTreeMap::new());
+        self.control.process = Some(Process { state, clock, followers, presence, started, channels });
         self.control.run += 1;
         self.note(|| "the control plane starts".into());
         self.submit(Actor::System, Command::RaiseLease { lease: LEASE }).unwrap();
@@ -169,7 +190,7 @@ impl<R: LeaseRule> World<R> {
         loop {
             let head = self.control.head();
             let Some(process) = &mut self.control.process else { return };
-            let Some(Channel { open: Some((_, feed)) }) = process.channels.get_mut(&link) else { return };
+            let Some(Channel { open: Some((_, feed, _)) }) = process.channels.get_mut(&link) else { return };
             let messages: Vec<_> = match feed.step(head) {
                 Step::Wait => return,
                 Step::Snapshot => {
@@ -230,7 +251,7 @@ impl<R: LeaseRule> World<R> {
             .iter()
             .flat_map(|process| &process.channels)
             .filter(|(_, channel)| {
-                channel.open.as_ref().is_some_and(|(follows, _)| follows.replaced().is_cancelled())
+                channel.open.as_ref().is_some_and(|(follows, ..)| follows.replaced().is_cancelled())
             })
             .map(|(link, _)| *link)
             .collect();
@@ -256,8 +277,9 @@ impl<R: LeaseRule> World<R> {
                     .followers
                     .enter(&proxy_name(name), hello.instance, unknown_until, process.clock.mono())
                     .ok()?;
+                let connected = process.presence.connected(proxy_name(name), process.clock.now());
                 let feed = Feed::begin(&hello, SERVED, head).expect("one log, one epoch, nothing lost");
-                process.channels.insert(link, Channel { open: Some((follows, feed)) });
+                process.channels.insert(link, Channel { open: Some((follows, feed, connected)) });
                 self.send_down(link, convert::welcome(SERVED.log, SERVED.epoch));
                 self.pump(link);
             }
@@ -281,7 +303,7 @@ impl<R: LeaseRule> World<R> {
 
     fn follows(&mut self, link: usize) -> Option<&Follows> {
         let channel = self.control.process.as_ref()?.channels.get(&link)?;
-        channel.open.as_ref().map(|(follows, _)| follows)
+        channel.open.as_ref().map(|(follows, ..)| follows)
     }
 
     fn pong(&mut self, link: usize, n: u64) -> Option<()> {
@@ -290,9 +312,10 @@ impl<R: LeaseRule> World<R> {
         let process = self.control.process.as_ref()?;
         let lease = LeaseLength::try_from(LEASE).unwrap();
         let control_time = process.clock.now();
-        let until = process.clock.mono().plus(LEASE).plus(DRIFT);
-        let (follows, _) = process.channels.get(&link)?.open.as_ref()?;
-        follows.lease(until).ok()?;
+        let until = process.clock.mono().plus(LEASE);
+        let (follows, _, connected) = process.channels.get(&link)?.open.as_ref()?;
+        follows.lease(until.plus(DRIFT)).ok()?;
+        connected.leased(until, control_time);
         let (digest_revision, digest) = (process.state.revision(), process.state.digest());
         self.offsets.push_back((self.now, control_time.as_micros() - (self.now / 1_000) as i64));
         self.send_down(link, convert::pong(Pong { n, head, control_time, lease, digest_revision, digest }));

@@ -13,6 +13,7 @@ impl<R: LeaseRule> World<R> {
     /// No proxy lets anything through under a revoked grant after `effective_by`, nor after it was confirmed for its name; none
     /// under a grant whose window has closed by the clock that it was last told.
     pub(crate) fn check(&mut self) {
+        self.control.set_clocks(self.now);
         let lease = (LEASE + DRIFT).as_nanos() as u64;
         while self.offsets.front().is_some_and(|(at, _)| at + lease < self.now) {
             self.offsets.pop_front();
@@ -46,6 +47,12 @@ impl<R: LeaseRule> World<R> {
         let effective_by = revoked.at + (LEASE + DRIFT).as_nanos() as u64;
         if self.now > effective_by {
             return Some(format!("proxy {index} admits under {grant} {LATE} of {}", revoked.id));
+        }
+        if self.control.says_effective(revoked.id) {
+            return Some(format!(
+                "proxy {index} admits under {grant} although the receipt of {} says effective",
+                revoked.id
+            ));
         }
         let name = proxy_name(self.proxies[index].name);
         let state = self.control.state()?;

@@ -244,9 +244,9 @@ where
         let head = self.plane.confirm_head().await.map_err(unavailable)?;
         let (digest_revision, digest) = self.digest().await?;
         let now = self.plane.control_time();
-        let until = self.plane.mono().plus(lease.get()).plus(self.plane.clock_drift());
+        let until = self.plane.mono().plus(lease.get());
         // Noted before it is handed out: a receipt must not be ahead of the truth.
-        self.follows.lease(until).map_err(retired)?;
+        self.follows.lease(until.plus(self.plane.clock_drift())).map_err(retired)?;
         self.connected.leased(until, now);
         let pong = Pong { n, head, control_time: now, lease, digest_revision, digest };
         send(&self.wire.down, convert::pong(pong)).await

@@ -217,7 +217,7 @@ mod tests {
         let first = followers.enter(&edge, 1, at(15), at(1)).unwrap();
         first.hear(ack(1, 0)).unwrap();
         assert_eq!(wait(&first, at(5)), Some(10));
-        followers.enter(&"other".parse().unwrap(), 1, at(0)).unwrap();
+        followers.enter(&"other".parse().unwrap(), 1, at(0), at(1)).unwrap();
         assert!(!first.replaced().is_cancelled());
     }
 
