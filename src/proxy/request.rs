@@ -92,7 +92,7 @@ impl<'a> Incoming<'a> {
         loop {
             let gate = &self.connected.worker.shared.gate;
             let cell = match self.try_admit(view, selected.service) {
-                Ok(live) => return self.permitted_by_ceiling(view).map(|()| live),
+                Ok(live) => return Ok(live),
                 Err(Hindrance::Denied(denial)) => return Err(denial),
                 Err(Hindrance::NeedsUse(cell)) => cell,
             };
@@ -138,16 +138,6 @@ impl<'a> Incoming<'a> {
             }
         }
         Err(limited.unwrap_or(Denial::of(DenyReason::Revoked)).into())
-    }
-
-    /// The proxy's own ceiling on methods, which no grant passes.
-    fn permitted_by_ceiling(&self, view: &View<'_>) -> Result<(), Denial> {
-        match &self.connected.worker.shared.methods {
-            Some(methods) if !methods.iter().any(|method| **method == *view.action()) => {
-                Err(Denial::of(DenyReason::OutOfScope))
-            }
-            Some(_) | None => Ok(()),
-        }
     }
 
     /// What would have been enough, from the request alone: a caller without a grant is shown the name that it used itself.

@@ -22,7 +22,6 @@ pub(crate) struct Shared {
     pub(crate) unknown_service: Arc<ServiceMetrics>,
     pub(crate) router: Router,
     pub(crate) limits: Limits,
-    pub(crate) methods: Option<Box<[Box<str>]>>,
     pub(crate) acceptor: Acceptor,
     pub(crate) trust: Arc<Trust>,
     pub(crate) connections: Arc<AtomicUsize>,
