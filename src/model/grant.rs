@@ -2,7 +2,7 @@
 //! another grant (law 8).
 
 use crate::model::scope::Scope;
-use crate::model::strict::present;
+use crate::model::strict::{Object, present};
 use crate::model::{GrantId, Revision, SpiffeId, TaskId, Time};
 use serde::{Deserialize, Serialize};
 
@@ -14,7 +14,7 @@ pub use crate::model::scope::limits::{Limits, Rate};
 /// JSON form: the contract's `id principal task scope not_before expires_at revision` and, where set, `conditions` and
 /// `limits`; an unknown member, `null` and an empty window are refused (law 1).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(try_from = "RawGrant")]
+#[serde(try_from = "Object<RawGrant>")]
 pub struct Grant {
     /// Its identifier.
     pub id: GrantId,
@@ -59,10 +59,10 @@ struct RawGrant {
     revision: Revision,
 }
 
-impl TryFrom<RawGrant> for Grant {
+impl TryFrom<Object<RawGrant>> for Grant {
     type Error = EmptyWindow;
 
-    fn try_from(raw: RawGrant) -> Result<Self, EmptyWindow> {
+    fn try_from(Object(raw): Object<RawGrant>) -> Result<Self, EmptyWindow> {
         if raw.not_before >= raw.expires_at {
             return Err(EmptyWindow);
         }

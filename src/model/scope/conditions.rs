@@ -9,7 +9,7 @@
 pub use super::window::TimeWindow;
 
 use crate::model::Time;
-use crate::model::strict::present;
+use crate::model::strict::{Object, present};
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 use std::net::{IpAddr, Ipv6Addr};
@@ -19,7 +19,7 @@ pub const MAX_ENTRIES: usize = 100;
 
 /// What must hold at each request. The default is unconditional.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(try_from = "RawConditions")]
+#[serde(try_from = "Object<RawConditions>")]
 pub struct Conditions {
     #[serde(skip_serializing_if = "Option::is_none")]
     source_networks: Option<Box<[IpNet]>>,
@@ -144,10 +144,10 @@ struct RawConditions {
     windows: Option<Vec<TimeWindow>>,
 }
 
-impl TryFrom<RawConditions> for Conditions {
+impl TryFrom<Object<RawConditions>> for Conditions {
     type Error = ConditionsError;
 
-    fn try_from(raw: RawConditions) -> Result<Self, ConditionsError> {
+    fn try_from(Object(raw): Object<RawConditions>) -> Result<Self, ConditionsError> {
         let conditions = Self::new(raw.source_networks, raw.windows)?;
         if conditions.is_unconditional() { Err(ConditionsError::Nothing) } else { Ok(conditions) }
     }
@@ -201,6 +201,7 @@ mod tests {
         let many: Vec<String> = (0..=MAX_ENTRIES).map(|n| format!(r#""10.0.{n}.0/24""#)).collect();
         for (json, says) in [
             ("{}", "empty"),
+            (r#"[["10.0.0.0/8"],[]]"#, "an object"),
             ("null", "null"),
             (r#"{"source_networks":null}"#, "null"),
             (r#"{"windows":null,"source_networks":["10.0.0.0/8"]}"#, "null"),

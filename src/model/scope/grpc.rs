@@ -158,3 +158,51 @@ impl serde::Serialize for GrpcActions {
         to.collect_seq(self.texts())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn permission(actions: &[&str]) -> Result<GrpcPermission, PermissionError> {
+        GrpcPermission::new(&["stock"], actions)
+    }
+
+    #[test]
+    fn calls_inside_and_outside() {
+        let one = permission(&["/inventory.v1.Stock/Get"]).unwrap();
+        let service = permission(&["/inventory.v1.Stock/*"]).unwrap();
+        let any = permission(&["*"]).unwrap();
+        for (path, by_one, by_service, by_any) in [
+            ("/inventory.v1.Stock/Get", true, true, true),
+            ("/inventory.v1.Stock/Put", false, true, true),
+            ("/inventory.v1.Stocks/Get", false, false, true),
+            ("/Echo/Say", false, false, true),
+            ("/inventory.v1.Stock/", false, false, false),
+            ("/inventory.v1.Stock/*", false, false, false),
+            ("/inventory.v1.Stock/Get/x", false, false, false),
+            ("/inventory.v1.Stock", false, false, false),
+            ("inventory.v1.Stock/Get", false, false, false),
+            ("/", false, false, false),
+            ("", false, false, false),
+            ("*", false, false, false),
+        ] {
+            assert_eq!(one.permits(path), by_one, "{path}");
+            assert_eq!(service.permits(path), by_service, "{path}");
+            assert_eq!(any.permits(path), by_any, "{path}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_action() {
+        let long = format!("/a/{}", "b".repeat(MAX_BYTES));
+        for action in [
+            "", "/", "//", "/a", "/a/", "/a/b/c", "a/b", "/*", "/*/*", "/*/b", "/a.*/b", "/a/b*", "/a/**",
+            "/a./b", "/.a/b", "/a..b/c", "/1a/b", "/a/1b", "/a-b/c", "/a/b c", "/a/%62", "/a/é", "**", &long,
+        ] {
+            assert!(matches!(permission(&[action]), Err(PermissionError::Grpc { .. })), "{action}");
+        }
+        assert!(matches!(permission(&[]), Err(PermissionError::Empty { .. })));
+        assert!(matches!(permission(&["*", "/a/b"]), Err(PermissionError::MixedAny { .. })));
+        assert!(matches!(permission(&["/a/b", "/a/b"]), Err(PermissionError::Duplicate { .. })));
+    }
+}

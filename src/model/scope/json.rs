@@ -6,7 +6,7 @@ use super::grpc::GrpcPermission;
 use super::http::HttpPermission;
 use super::query::QueryRule;
 use super::{MAX_PERMISSIONS, Permission, Scope};
-use crate::model::strict::present;
+use crate::model::strict::{Object, present};
 use serde::de::{Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde::ser::SerializeStruct as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -25,7 +25,7 @@ impl AsRef<str> for Text<'_> {
 
 /// A permission as it is written. What a key means depends on `type`, which may come last.
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields, expecting = "a permission: an object with `type`, `locations` and `actions`")]
+#[serde(deny_unknown_fields)]
 struct Raw<'a> {
     #[serde(rename = "type", borrow, default, deserialize_with = "present")]
     kind: Option<Text<'a>>,
@@ -120,6 +120,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for RawList<'a> {
                     if entries.len() == MAX_PERMISSIONS {
                         return Err(A::Error::custom(ScopeError::TooMany));
                     }
+                    let Object(entry) = entry;
                     entries.push(entry);
                 }
                 Ok(RawList(entries))
@@ -145,7 +146,7 @@ fn permissions(list: Vec<Raw<'_>>) -> Result<Vec<Permission>, ScopeError> {
 
 /// One permission from a JSON object.
 pub(super) fn permission(json: &str) -> Result<Permission, PermissionError> {
-    let raw: Raw<'_> =
+    let Object(raw): Object<Raw<'_>> =
         serde_json::from_str(json).map_err(|error| PermissionError::Json(error.to_string()))?;
     raw.try_into()
 }
@@ -158,7 +159,8 @@ pub(super) fn list(json: &str) -> Result<Vec<Permission>, ScopeError> {
 
 impl<'de> Deserialize<'de> for Permission {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        Raw::deserialize(from)?.try_into().map_err(D::Error::custom)
+        let Object(raw) = Object::<Raw<'de>>::deserialize(from)?;
+        raw.try_into().map_err(D::Error::custom)
     }
 }
 

@@ -1,7 +1,7 @@
 //! Limits of a grant: how much it permits. Absent is unlimited; `null`, zero, `{}` and unknown members are refused (law 1).
 
 use crate::model::Ttl;
-use crate::model::strict::present;
+use crate::model::strict::{Object, present};
 use serde::{Deserialize, Serialize};
 use std::num::{NonZeroU32, NonZeroU64};
 use std::time::Duration;
@@ -15,7 +15,7 @@ pub const MAX_IDLE: Duration = Duration::from_secs(7 * 86_400);
 
 /// How much a grant permits. The default is unlimited.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(try_from = "RawLimits")]
+#[serde(try_from = "Object<RawLimits>")]
 pub struct Limits {
     /// Requests over the whole life of the grant, over all proxies.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -36,7 +36,7 @@ pub struct Limits {
 
 /// A rate: `requests` in `per`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(from = "Object<RawRate>")]
 pub struct Rate {
     /// How many requests, also the burst.
     pub requests: NonZeroU32,
@@ -84,10 +84,23 @@ struct RawLimits {
     bytes: Option<NonZeroU64>,
 }
 
-impl TryFrom<RawLimits> for Limits {
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawRate {
+    requests: NonZeroU32,
+    per: Ttl,
+}
+
+impl From<Object<RawRate>> for Rate {
+    fn from(Object(RawRate { requests, per }): Object<RawRate>) -> Self {
+        Self { requests, per }
+    }
+}
+
+impl TryFrom<Object<RawLimits>> for Limits {
     type Error = LimitsError;
 
-    fn try_from(raw: RawLimits) -> Result<Self, LimitsError> {
+    fn try_from(Object(raw): Object<RawLimits>) -> Result<Self, LimitsError> {
         let RawLimits { max_uses, rate, concurrent_streams, idle_timeout, bytes } = raw;
         for (key, count) in [("max_uses", max_uses), ("bytes", bytes)] {
             if count.is_some_and(|count| count.get() > MAX_COUNT) {
@@ -146,7 +159,9 @@ mod tests {
             (r#"{"rate":{"requests":1,"per":"1s","burst":2}}"#, "unknown"),
             (r#"{"rate":{"requests":1,"per":"1s","per":"1s"}}"#, "duplicate"),
             (r#"{"idle_timeout":"8d"}"#, "`idle_timeout`"),
-            ("[]", "invalid"),
+            ("[]", "an object"),
+            ("[3,null,null,null,null]", "an object"),
+            (r#"{"rate":[1,"1s"]}"#, "an object"),
             ("null", "null"),
         ] {
             let error = parse(json).expect_err(json);

@@ -154,3 +154,58 @@ impl serde::Serialize for Methods {
         to.collect_seq(self.names())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_set_has_what_it_names() {
+        let set = Methods::new(["PURGE", "HEAD", "GET"]).unwrap();
+        assert_eq!(set.names(), ["GET", "HEAD", "PURGE"]);
+        assert!(set.has("GET") && set.has("PURGE"));
+        for other in ["POST", "get", "purge", "", "*", "UPGRADE", "CONNECT", "PURGE2"] {
+            assert!(!set.has(other), "{other}");
+        }
+        let any = Methods::new(["*"]).unwrap();
+        assert!(any.is_any() && any.has("PURGE") && any.has(Methods::UPGRADE));
+        assert_eq!(any.names(), ["*"]);
+        let all_known = Methods::new(KNOWN).unwrap();
+        assert!(!all_known.is_any() && !all_known.has("PURGE"));
+    }
+
+    #[test]
+    fn what_is_no_method() {
+        use MethodFault as F;
+        for (name, fault) in [
+            ("get", F::Case),
+            ("Upgrade", F::Case),
+            ("CONNECT", F::Connect),
+            ("connect", F::Connect),
+            ("", F::Token),
+            ("GET ", F::Token),
+            ("G*", F::Token),
+            ("**", F::Token),
+            ("tools/call", F::Token),
+            ("GÉT", F::Token),
+            ("G\0", F::Token),
+            ("\"GET\"", F::Token),
+            (&"X".repeat(65), F::Token),
+        ] {
+            let error = PermissionError::Method { value: Quoted::of(name), fault };
+            assert_eq!(Methods::new([name]), Err(error), "{name}");
+        }
+        assert!(matches!(Methods::new([]), Err(PermissionError::Empty { .. })));
+        assert!(matches!(Methods::new(["GET", "GET"]), Err(PermissionError::Duplicate { .. })));
+        assert_eq!(Methods::new(["GET", "*"]), Err(PermissionError::MixedAny { key: "actions" }));
+    }
+
+    #[test]
+    fn what_is_lacking() {
+        let set = |names: &[&str]| Methods::new(names.iter().copied()).unwrap();
+        assert_eq!(set(&["GET", "HEAD"]).lacking(&set(&["GET"])), None);
+        assert_eq!(set(&["GET", "A"]).lacking(&set(&["GET", "POST", "A", "B"])), Some(set(&["POST", "B"])));
+        assert_eq!(set(&["*"]).lacking(&set(&["*"])), None);
+        assert_eq!(Methods::new(KNOWN).unwrap().lacking(&Methods::any()), Some(Methods::any()));
+    }
+}

@@ -12,16 +12,16 @@
 //! | `/**` | every path, `/` too | `*` (the asterisk form of OPTIONS) |
 //!
 //! There is one spelling: a pattern is canonical by the rules by which a request's path is (no empty segment but the last, no
-//! `.` or `..`, no `;` or `\`, nothing encoded that a second decoding would turn into a separator), its percent-encodings
+//! `.` or `..`, no `;` or `\`, nothing encoded that further decoding would turn into one of these), its percent-encodings
 //! have upper-case digits, and unreserved characters are not encoded. A literal `*` is written `%2A`, which matches `%2A`
 //! only: percent-encodings are compared as written, never decoded.
 
 use std::fmt;
 
-/// The longest pattern, in bytes.
-const MAX_BYTES: usize = 4_096;
+/// The longest pattern, in bytes: the longest path that the proxy takes.
+const MAX_BYTES: usize = 8 * 1024;
 /// The most segments that a pattern may have.
-const MAX_SEGMENTS: usize = 256;
+const MAX_SEGMENTS: usize = 64;
 
 /// A canonical path pattern.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -73,8 +73,8 @@ pub enum PathFault {
     /// An encoded letter, digit, `-`, `.`, `_` or `~`.
     #[error("encodes a letter, digit, `-`, `.`, `_` or `~`: write it as it is")]
     Unreserved,
-    /// An encoded `/`, `\`, `;` or control character, or what a second decoding would turn into one or into `.`.
-    #[error("encodes (once or twice) a `/`, `\\`, `;`, `.` or control character, which has two readings")]
+    /// An encoded `/`, `\`, `;` or control character, or what further decoding would turn into one or into `.`.
+    #[error("encodes (once or more) a `/`, `\\`, `;`, `.` or control character, which has two readings")]
     Ambiguous,
     /// Not UTF-8 when decoded.
     #[error("is not UTF-8 when decoded")]
@@ -192,10 +192,23 @@ fn check_segment(segment: &str, last: bool) -> Result<(), PathFault> {
         _ => {}
     }
     let decoded = decode(segment)?;
-    let decoded = std::str::from_utf8(&decoded).map_err(|_| PathFault::Utf8)?;
-    let twice = second_decoding(decoded.as_bytes()).any(|byte| byte == b'.' || is_separator(byte));
-    let once = decoded.chars().any(|c| c.is_control() || u8::try_from(c).is_ok_and(is_separator));
-    if once || twice { Err(PathFault::Ambiguous) } else { Ok(()) }
+    let text = std::str::from_utf8(&decoded).map_err(|_| PathFault::Utf8)?;
+    let now = text.chars().any(|c| c.is_control() || u8::try_from(c).is_ok_and(is_separator));
+    let later = decoded.split(|byte| *byte == b'%').skip(1).any(hides_separator);
+    if now || later { Err(PathFault::Ambiguous) } else { Ok(()) }
+}
+
+/// Whether what follows a decoded `%`, decoded ever again, becomes a separator or a dot.
+fn hides_separator(after: &[u8]) -> bool {
+    let mut rest = after;
+    while let [high, low, tail @ ..] = rest {
+        let Some((high, low)) = hex(*high).zip(hex(*low)) else { return false };
+        match high << 4 | low {
+            b'%' => rest = tail,
+            byte => return byte == b'.' || is_separator(byte),
+        }
+    }
+    false
 }
 
 /// What splits or ends a path at some decoder.
@@ -219,21 +232,11 @@ fn decode(segment: &str) -> Result<Vec<u8>, PathFault> {
             }
             b'*' => return Err(PathFault::Wildcard),
             b'?' | b'#' => return Err(PathFault::Query),
-            _ if is_unreserved(byte) || b"!$&'()+,=:@".contains(&byte) => decoded.push(byte),
+            _ if is_unreserved(byte) || b"!$&'()+,=:@[]^|".contains(&byte) => decoded.push(byte),
             _ => return Err(PathFault::Character),
         }
     }
     Ok(decoded)
-}
-
-/// The octets that decoding once more would yield.
-fn second_decoding(decoded: &[u8]) -> impl Iterator<Item = u8> {
-    decoded.windows(3).filter_map(|window| match *window {
-        [b'%', high, low] => Some(
-            upper_hex(Some(high.to_ascii_uppercase()))? << 4 | upper_hex(Some(low.to_ascii_uppercase()))?,
-        ),
-        _ => None,
-    })
 }
 
 /// RFC 3986 section 2.3.
@@ -243,11 +246,12 @@ pub(super) fn is_unreserved(byte: u8) -> bool {
 
 /// The value of an upper-case hexadecimal digit.
 pub(super) fn upper_hex(digit: Option<u8>) -> Option<u8> {
-    match digit? {
-        digit @ b'0'..=b'9' => Some(digit - b'0'),
-        digit @ b'A'..=b'F' => Some(digit - b'A' + 10),
-        _ => None,
-    }
+    digit.filter(|digit| !digit.is_ascii_lowercase()).and_then(hex)
+}
+
+/// The value of a hexadecimal digit.
+fn hex(digit: u8) -> Option<u8> {
+    char::from(digit).to_digit(16).and_then(|value| u8::try_from(value).ok())
 }
 
 impl fmt::Display for PathPattern {
@@ -265,5 +269,150 @@ impl fmt::Debug for PathPattern {
 impl serde::Serialize for PathPattern {
     fn serialize<S: serde::Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
         to.serialize_str(&self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn matches(pattern: &str, path: &str) -> bool {
+        PathPattern::new(pattern).unwrap().matches(path)
+    }
+
+    #[test]
+    fn the_table_of_the_documentation() {
+        for (pattern, yes, no) in [
+            ("/", &["/"][..], &["/a", "", "*"][..]),
+            ("/a", &["/a"], &["/a/", "/ab", "/", "/A", "a", "/%61", "/a?x", "/b/a"]),
+            ("/a/", &["/a/"], &["/a", "/a/b", "/a//"]),
+            ("/a/*", &["/a/x", "/a/*", "/a/%2A", "/a/x.y"], &["/a", "/a/", "/a/x/", "/a/x/y", "/b/x"]),
+            ("/a/*/", &["/a/x/"], &["/a/x", "/a//", "/a/x/y"]),
+            ("/*/b", &["/a/b"], &["/b", "//b", "/a/c", "/a/b/"]),
+            ("/a/**", &["/a/", "/a/x", "/a/x/y/"], &["/a", "/ab", "/b/a/x"]),
+            ("/a/*/**", &["/a/x/", "/a/x/y/z"], &["/a/x", "/a/", "/a"]),
+            ("/**", &["/", "/a", "/a/b/"], &["*", "", "a"]),
+            ("/%C3%A9", &["/%C3%A9"], &["/%c3%a9", "/é"]),
+            ("/%2A", &["/%2A"], &["/*", "/x"]),
+        ] {
+            yes.iter().for_each(|path| assert!(matches(pattern, path), "{pattern} {path}"));
+            no.iter().for_each(|path| assert!(!matches(pattern, path), "{pattern} {path}"));
+        }
+    }
+
+    #[test]
+    fn only_canonical_patterns() {
+        use PathFault as F;
+        for (text, fault) in [
+            ("", F::Relative),
+            ("a", F::Relative),
+            ("*", F::Relative),
+            ("**", F::Relative),
+            ("//", F::EmptySegment),
+            ("//a", F::EmptySegment),
+            ("/a//", F::EmptySegment),
+            ("/.", F::DotSegment),
+            ("/a/../b", F::DotSegment),
+            ("/a*", F::Wildcard),
+            ("/*.json", F::Wildcard),
+            ("/a/**/b", F::Wildcard),
+            ("/**/", F::Wildcard),
+            ("/a/***", F::Wildcard),
+            ("/a?b=c", F::Query),
+            ("/a#b", F::Query),
+            ("/a;b", F::Character),
+            ("/a\\b", F::Character),
+            ("/a b", F::Character),
+            ("/a\0", F::Character),
+            ("/a\n", F::Character),
+            ("/é", F::Character),
+            ("/a\"", F::Character),
+            ("/{id}", F::Character),
+            ("/<a>", F::Character),
+            ("/%", F::Percent),
+            ("/%4", F::Percent),
+            ("/%zz", F::Percent),
+            ("/%c3%A9", F::Percent),
+            ("/%+1", F::Percent),
+            ("/%61", F::Unreserved),
+            ("/%2E%2E", F::Unreserved),
+            ("/%7E", F::Unreserved),
+            ("/%2F", F::Ambiguous),
+            ("/%5C", F::Ambiguous),
+            ("/%3B", F::Ambiguous),
+            ("/%00", F::Ambiguous),
+            ("/%7F", F::Ambiguous),
+            ("/%C2%85", F::Ambiguous),
+            ("/%252F", F::Ambiguous),
+            ("/%252f", F::Ambiguous),
+            ("/%252e", F::Ambiguous),
+            ("/%25252F", F::Ambiguous),
+            ("/a%2500", F::Ambiguous),
+            ("/%C0%AF", F::Utf8),
+            ("/%FF", F::Utf8),
+            ("/%ED%A0%80", F::Utf8),
+            (&format!("/{}", "a".repeat(MAX_BYTES)), F::TooLong),
+            (&"/a".repeat(MAX_SEGMENTS + 1), F::TooLong),
+        ] {
+            assert_eq!(PathPattern::new(text), Err(fault), "{text}");
+        }
+        for text in [
+            "/a.b/c..d/...",
+            "/a%20b",
+            "/50%25",
+            "/%2561.b",
+            "/a:b@c,d",
+            "/[x]|^",
+            "/%25zz.",
+            &"/a".repeat(64),
+        ] {
+            assert!(PathPattern::new(text).is_ok(), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_an_index_asks() {
+        let pattern = PathPattern::new("/v1/*/items/**").unwrap();
+        let segments: Vec<_> = pattern.segments().collect();
+        assert_eq!(
+            segments,
+            [Segment::Literal("v1"), Segment::One, Segment::Literal("items"), Segment::Rest]
+        );
+        assert_eq!(
+            (pattern.literal_prefix(), pattern.has_rest(), pattern.is_literal()),
+            ("/v1/", true, false)
+        );
+        let slash = PathPattern::new("/v1/").unwrap();
+        assert_eq!(slash.segments().collect::<Vec<_>>(), [Segment::Literal("v1"), Segment::Literal("")]);
+        assert!(slash.is_literal() && slash.literal_prefix() == "/v1/");
+        assert!(PathPattern::literal("/v1/*").is_none() && PathPattern::literal("/v1/x").is_some());
+    }
+
+    #[test]
+    fn covering_is_segment_by_segment() {
+        let covers = |wide: &str, narrow: &str| {
+            PathPattern::new(wide).unwrap().covers(&PathPattern::new(narrow).unwrap())
+        };
+        for (wide, narrow) in [
+            ("/**", "/"),
+            ("/**", "/**"),
+            ("/a/**", "/a/"),
+            ("/a/**", "/a/*/**"),
+            ("/*", "/a"),
+            ("/a/*", "/a/*"),
+        ] {
+            assert!(covers(wide, narrow), "{wide} {narrow}");
+        }
+        for (wide, narrow) in [
+            ("/*", "/"),
+            ("/*", "/**"),
+            ("/a/**", "/a"),
+            ("/a/**", "/**"),
+            ("/a", "/*"),
+            ("/a/*", "/a/b/"),
+            ("/a", "/a/"),
+        ] {
+            assert!(!covers(wide, narrow), "{wide} {narrow}");
+        }
     }
 }

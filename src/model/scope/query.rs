@@ -178,3 +178,101 @@ impl serde::Serialize for Values {
         to.collect_seq(self.texts())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rule(parameters: &[(&str, &[&str])]) -> Result<QueryRule, PermissionError> {
+        QueryRule::new(parameters.iter().map(|(name, values)| (*name, values.to_vec())))
+    }
+
+    #[test]
+    fn parameters_named_and_no_others() {
+        let rule = rule(&[("status", &["open", "a%20b", "c=="]), ("page", &["*"]), ("flag", &[""])]).unwrap();
+        for query in [
+            None,
+            Some(""),
+            Some("status=open"),
+            Some("status=open&page=7"),
+            Some("page=&page=x%2Fy"),
+            Some("page"),
+            Some("status=a%20b"),
+            Some("status=c=="),
+            Some("flag"),
+            Some("flag="),
+            Some("status=open&status=a%20b"),
+        ] {
+            assert!(rule.permits(query), "{query:?}");
+        }
+        for query in [
+            "status=closed",
+            "status",
+            "status=open&status=closed",
+            "status=a+b",
+            "status=a b",
+            "status=%6Fpen",
+            "st%61tus=open",
+            "Status=open",
+            "status=open&",
+            "&status=open",
+            "&&",
+            "=",
+            "other=1",
+            "page=1;other=2",
+            "page;other=2",
+            "status=open;",
+            "flag=1",
+            "status=*",
+            "page[]=1",
+        ] {
+            assert!(!rule.permits(Some(query)), "{query}");
+        }
+    }
+
+    #[test]
+    fn an_empty_rule_allows_no_parameter() {
+        let none = rule(&[]).unwrap();
+        assert!(none.permits(None) && none.permits(Some("")));
+        assert!(!none.permits(Some("a")) && !none.permits(Some("a=1")) && !none.permits(Some("&")));
+    }
+
+    #[test]
+    fn rules_that_are_refused() {
+        for (parameters, says) in [
+            (&[("", &["a"][..])][..], "``"),
+            (&[("a", &[][..])], "empty"),
+            (&[("a", &["*", "b"][..])], "mixes"),
+            (&[("a", &["b", "b"][..])], "twice"),
+            (&[("a", &["b"][..]), ("a", &["c"][..])], "twice"),
+            (&[("a=b", &["c"][..])], "`a=b`"),
+            (&[("a", &["b&c"][..])], "`b&c`"),
+            (&[("a", &["b;c"][..])], "`b;c`"),
+            (&[("a", &["b c"][..])], "`b c`"),
+            (&[("a", &["b*"][..])], "`b*`"),
+            (&[("*", &["b"][..])], "`*`"),
+            (&[("a", &["%61"][..])], "`%61`"),
+            (&[("a", &["%2f"][..])], "`%2f`"),
+            (&[("a", &["%2"][..])], "`%2`"),
+            (&[("a", &["é"][..])], "u{e9}"),
+            (&[("a", &["b#"][..])], "`b#`"),
+        ] {
+            let error = rule(parameters).unwrap_err().to_string();
+            assert!(error.contains("`query`") && error.contains(says), "{parameters:?}: {error}");
+        }
+        let names: Vec<String> = (0..=MAX_PARAMETERS).map(|n| n.to_string()).collect();
+        assert!(QueryRule::new(names.iter().map(|name| (name, vec!["x"]))).is_err());
+    }
+
+    #[test]
+    fn covering() {
+        let covers = |wide: &[(&str, &[&str])], narrow: &[(&str, &[&str])]| {
+            rule(wide).unwrap().covers(&rule(narrow).unwrap())
+        };
+        assert!(covers(&[("a", &["*"]), ("b", &["1", "2"])], &[("a", &["x"]), ("b", &["2"])]));
+        assert!(covers(&[("a", &["*"])], &[]));
+        assert!(!covers(&[("a", &["1"])], &[("a", &["*"])]));
+        assert!(!covers(&[("a", &["1"])], &[("a", &["1", "2"])]));
+        assert!(!covers(&[], &[("a", &["1"])]));
+    }
+}

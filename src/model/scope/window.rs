@@ -9,6 +9,7 @@
 //! - The zone is an IANA name in its own spelling, from the data built into this version; an unknown one is refused.
 
 use crate::model::Time;
+use crate::model::strict::Object;
 use jiff::tz::TimeZone;
 use serde::{Deserialize, Serialize, Serializer, ser::SerializeStruct as _};
 use std::fmt;
@@ -19,7 +20,7 @@ const DAY_MINUTES: u16 = 24 * 60;
 
 /// A window of the day in a named zone, compiled: checking it neither parses nor allocates.
 #[derive(Clone, PartialEq, Eq, Deserialize)]
-#[serde(try_from = "RawWindow")]
+#[serde(try_from = "Object<RawWindow>")]
 pub struct TimeWindow {
     zone: TimeZone,
     /// Minutes since midnight; `from` is not `to`.
@@ -104,10 +105,10 @@ struct RawWindow {
     zone: String,
 }
 
-impl TryFrom<RawWindow> for TimeWindow {
+impl TryFrom<Object<RawWindow>> for TimeWindow {
     type Error = WindowError;
 
-    fn try_from(raw: RawWindow) -> Result<Self, WindowError> {
+    fn try_from(Object(raw): Object<RawWindow>) -> Result<Self, WindowError> {
         let (from, to) = (time_of_day("from", raw.from)?, time_of_day("to", raw.to)?);
         if from == to {
             return Err(WindowError::NoLength);
@@ -282,6 +283,7 @@ mod tests {
             assert!(error.contains(says), "{json}: {error}");
         }
         for json in [
+            r#"[["*"],"08:00","18:00","UTC"]"#,
             r#"{"from":"08:00","to":"18:00","zone":"UTC"}"#,
             r#"{"days":["*"],"from":"08:00","to":"18:00"}"#,
             r#"{"days":["*"],"from":"08:00","to":"18:00","zone":"UTC","zone":"UTC"}"#,
