@@ -6,6 +6,7 @@ pub mod api;
 pub mod authz;
 pub mod clock;
 pub mod expire;
+pub mod listener;
 pub mod log;
 pub mod plane;
 pub mod presence;

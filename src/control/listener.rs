@@ -1,0 +1,234 @@
+//! The one port of the control plane: mTLS, HTTP/1.1 and HTTP/2, the REST API and the control channel behind it.
+//!
+//! Owns the accept loop and the life of connections. Invariants: a request gets its [`Peer`] from the handshake of the connection
+//! that it came on and from nowhere else; a connection ends when its peer's certificate expires, is revoked or is no longer
+//! trusted, and so does everything that runs on it; whoever is no proxy learns nothing of the control channel.
+
+use crate::control::authz::Need;
+use crate::control::plane::Plane;
+use crate::identity::peer::Peer;
+use crate::identity::refusal::Refusal;
+use crate::identity::tls::{Accepted, Acceptor};
+use crate::identity::trust::Trust;
+use crate::runtime::drain::{Drain, Hold};
+use axum::Router;
+use axum::body::Body;
+use axum::http::{HeaderValue, Request, Response, header};
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
+use std::convert::Infallible;
+use std::future::Future;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_rustls::server::TlsStream;
+use tokio_util::sync::{CancellationToken, DropGuard};
+use tower::util::ServiceExt as _;
+
+/// Connections at once; more wait in the kernel's queue.
+const CONNECTIONS: usize = 4_096;
+const HANDSHAKE: Duration = Duration::from_secs(10);
+const HEADERS: Duration = Duration::from_secs(10);
+const HEADER_BYTES: usize = 32 << 10;
+const STREAMS: u32 = 128;
+/// A peer is checked at least so often, also when nobody announces a change: its certificate may expire.
+const RECHECK: Duration = Duration::from_secs(10);
+/// After an error of the listening socket (out of file descriptors), not to spin.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// Called with the result of each handshake: for metrics.
+pub type Handshakes = Arc<dyn Fn(Result<(), Refusal>) + Send + Sync>;
+
+/// What all connections share.
+pub struct Server {
+    /// Decides who may call the control channel.
+    pub plane: Plane,
+    /// Makes connections of sockets.
+    pub acceptor: Acceptor,
+    /// Whom to believe; the acceptor's.
+    pub trust: Arc<Trust>,
+    /// The REST API.
+    pub api: Router,
+    /// The control channel.
+    pub channel: Router,
+    /// How the program stops.
+    pub drain: Drain,
+    /// Hears of handshakes.
+    pub handshakes: Handshakes,
+}
+
+impl std::fmt::Debug for Server {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Server").field("plane", &self.plane).finish_non_exhaustive()
+    }
+}
+
+impl Server {
+    /// Accepts connections until draining begins; those that are open then end by the drain's rules.
+    pub async fn run(self, listener: TcpListener) {
+        let server = Arc::new(self);
+        let room = Arc::new(Semaphore::new(CONNECTIONS));
+        loop {
+            let next = async {
+                let permit = Arc::clone(&room).acquire_owned().await.ok()?;
+                Some((listener.accept().await, permit))
+            };
+            let (accepted, permit) = tokio::select! {
+                biased;
+                () = server.drain.draining() => return,
+                next = next => match next {
+                    Some(next) => next,
+                    None => return,
+                },
+            };
+            match accepted {
+                Ok((socket, _)) => {
+                    let hold = server.drain.hold();
+                    tokio::spawn(Arc::clone(&server).connection(socket, permit, hold));
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "cannot accept a connection");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
+            }
+        }
+    }
+
+    async fn connection(self: Arc<Self>, socket: TcpStream, _permit: OwnedSemaphorePermit, _hold: Hold) {
+        // A reset socket says so again at the first read.
+        let _ = socket.set_nodelay(true);
+        let handshake = tokio::time::timeout(HANDSHAKE, self.acceptor.accept(socket));
+        let accepted = tokio::select! {
+            biased;
+            () = self.drain.draining() => return,
+            accepted = handshake => match accepted {
+                Ok(accepted) => accepted.map_err(|refused| refused.reason),
+                Err(_) => Err(Refusal::Timeout),
+            },
+        };
+        match accepted {
+            Ok(accepted) => {
+                (self.handshakes)(Ok(()));
+                self.serve(accepted).await;
+            }
+            Err(refusal) => {
+                tracing::info!(reason = refusal.as_str(), "handshake refused");
+                (self.handshakes)(Err(refusal));
+            }
+        }
+    }
+
+    async fn serve(&self, accepted: Accepted<TcpStream>) {
+        let Accepted { stream, peer, mut changes } = accepted;
+        let peer = Arc::new(peer);
+        let (executor, _end) = Tied::new();
+        let builder = builder(executor);
+        let service = service_fn(|mut request: Request<Incoming>| {
+            request.extensions_mut().insert(Arc::clone(&peer));
+            self.answer(&peer, request.map(Body::new))
+        });
+        let io: TokioIo<TlsStream<TcpStream>> = TokioIo::new(stream);
+        let mut connection = pin!(builder.serve_connection(io, service));
+        let mut retiring = false;
+        loop {
+            let left = peer.not_after().since(self.trust.now()).min(RECHECK).max(Duration::from_millis(1));
+            tokio::select! {
+                biased;
+                () = self.drain.closing() => return,
+                changed = changes.changed() => {
+                    if changed.is_err() || self.trust.recheck(&peer, self.trust.now()).is_err() {
+                        return;
+                    }
+                }
+                () = tokio::time::sleep(left) => {
+                    if self.trust.recheck(&peer, self.trust.now()).is_err() {
+                        return;
+                    }
+                }
+                () = self.drain.draining(), if !retiring => {
+                    retiring = true;
+                    connection.as_mut().graceful_shutdown();
+                }
+                ended = connection.as_mut() => {
+                    if let Err(error) = ended {
+                        tracing::debug!(%error, "a connection ended badly");
+                    }
+                    return;
+                }
+            }
+        }
+    }
+
+    fn answer(
+        &self,
+        peer: &Peer,
+        request: Request<Body>,
+    ) -> impl Future<Output = Result<Response<Body>, Infallible>> + Send + use<> {
+        let is_grpc = request
+            .headers()
+            .get(header::CONTENT_TYPE)
+            .is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"));
+        let may = self.plane.rules().roles.may(peer.principal(), Need::Enforce);
+        let router = match (is_grpc, may) {
+            (true, true) => Some(self.channel.clone()),
+            (true, false) => None,
+            (false, _) => Some(self.api.clone()),
+        };
+        async move {
+            match router {
+                Some(router) => router.oneshot(request).await,
+                None => Ok(denied()),
+            }
+        }
+    }
+}
+
+/// The gRPC answer to whoever is no proxy, the same for every method, whether it exists or not.
+fn denied() -> Response<Body> {
+    let mut response = Response::new(Body::empty());
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+    headers.insert("grpc-status", HeaderValue::from_static("7"));
+    headers.insert("grpc-message", HeaderValue::from_static("permission denied"));
+    response
+}
+
+fn builder(executor: Tied) -> auto::Builder<Tied> {
+    let mut builder = auto::Builder::new(executor);
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(HEADERS).max_buf_size(HEADER_BYTES);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(STREAMS)
+        .max_header_list_size(u32::try_from(HEADER_BYTES).unwrap_or(u32::MAX))
+        .max_pending_accept_reset_streams(Some(20))
+        .keep_alive_interval(Some(Duration::from_secs(20)))
+        .keep_alive_timeout(Duration::from_secs(20));
+    builder
+}
+
+/// Runs the streams of one connection, and ends them with it.
+#[derive(Clone)]
+struct Tied(CancellationToken);
+
+impl Tied {
+    fn new() -> (Self, DropGuard) {
+        let token = CancellationToken::new();
+        (Self(token.clone()), token.drop_guard())
+    }
+}
+
+impl<F> hyper::rt::Executor<F> for Tied
+where
+    F: Future + Send + 'static,
+    F::Output: Send + 'static,
+{
+    fn execute(&self, future: F) {
+        let token = self.0.clone();
+        tokio::spawn(async move { token.run_until_cancelled(future).await });
+    }
+}
