@@ -261,3 +261,6 @@ async fn replay(log: &dyn EventLog) -> Result<State, StartError> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -57,6 +57,8 @@ pub fn decide(
     command: &Command,
     context: &mut Context<'_>,
 ) -> Result<Decision, Refusal> {
+    // Whatever clock it comes from, time never runs below the last event.
+    context.now = context.now.max(state.time);
     let mut draft = Draft { state, actor, events: Vec::new(), now: context.now };
     let outcome = match command {
         Command::Grant(specs) => grant(&mut draft, specs, context)?,

@@ -247,3 +247,6 @@ fn likeness(state: &State, principal: &SpiffeId, task: &TaskId, scope: &Scope) -
 fn is_limited_by_use(grant: &Grant) -> bool {
     grant.limits.idle_timeout.is_some() || grant.limits.bytes.is_some()
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,328 @@
+//! The writer against a log that misbehaves, and a clock that does.
+
+use super::*;
+use crate::config::Role;
+use crate::control::authz::Roles;
+use crate::control::expire;
+use crate::control::log::memory::MemoryLog;
+use crate::control::log::{AppendError, Identity};
+use crate::control::receipt::Receipt;
+use crate::control::state::GrantSpec;
+use crate::model::event::{Event, EventBody, Everything, Selector};
+use crate::model::grant::{Conditions, Limits};
+use crate::model::{RevocationId, SpiffeId, Ttl};
+use futures_util::future::BoxFuture;
+use futures_util::{FutureExt as _, StreamExt as _};
+use std::collections::VecDeque;
+
+const ADMIN: &str = "spiffe://d/operator/admin";
+const EDGE: &str = "spiffe://d/proxy/edge";
+
+fn as_(id: &str) -> Actor {
+    Actor::Identity(id.parse().unwrap())
+}
+
+/// What the next append does.
+#[derive(Debug, Clone, Copy)]
+enum Next {
+    /// Somebody else appends first.
+    Conflict,
+    /// It fails, and wrote nothing.
+    Fail,
+    /// It fails, but it was written.
+    FailWritten,
+}
+
+struct Moody {
+    inner: MemoryLog,
+    next: Mutex<VecDeque<Next>>,
+    appends: Mutex<Vec<usize>>,
+}
+
+impl Moody {
+    fn new(next: impl IntoIterator<Item = Next>) -> Arc<Self> {
+        let inner = MemoryLog::new(LogId([7; 16]));
+        Arc::new(Self { inner, next: Mutex::default(), appends: Mutex::default() }.with(next))
+    }
+
+    fn with(self, next: impl IntoIterator<Item = Next>) -> Self {
+        self.next.lock().extend(next);
+        self
+    }
+}
+
+impl EventLog for Moody {
+    fn identity(&self) -> Identity {
+        self.inner.identity()
+    }
+    fn head(&self) -> BoxFuture<'_, Result<Revision, LogError>> {
+        self.inner.head()
+    }
+    fn read(&self, after: Revision, limit: usize) -> BoxFuture<'_, Result<Vec<Recorded>, LogError>> {
+        self.inner.read(after, limit)
+    }
+    fn append(
+        &self,
+        expected: Revision,
+        events: Vec<Arc<Event>>,
+    ) -> BoxFuture<'_, Result<Revision, AppendError>> {
+        async move {
+            self.appends.lock().push(events.len());
+            let next = self.next.lock().pop_front();
+            match next {
+                None => self.inner.append(expected, events).await,
+                Some(Next::Conflict) => {
+                    let time = events[0].time;
+                    let body = EventBody::LeaseRaised { lease_ms: 1 };
+                    let other = Arc::new(Event { time, actor: Actor::System, body });
+                    self.inner.append(expected, vec![other]).await?;
+                    self.inner.append(expected, events).await
+                }
+                Some(Next::Fail) => Err(AppendError::Log(LogError::Closed)),
+                Some(Next::FailWritten) => {
+                    self.inner.append(expected, events).await?;
+                    Err(AppendError::Log(LogError::Closed))
+                }
+            }
+        }
+        .boxed()
+    }
+}
+
+type Clocks = Arc<Mutex<(Time, Mono)>>;
+
+fn clocks() -> (Clocks, ControlClock) {
+    let clocks = Arc::new(Mutex::new((Time::from_micros(1_000_000_000), Mono::from_nanos(0))));
+    let source = Arc::clone(&clocks);
+    (clocks, ControlClock::new(Arc::new(move || *source.lock())))
+}
+
+fn pass(clocks: &Clocks, time: Duration) {
+    let mut clocks = clocks.lock();
+    *clocks = (clocks.0.plus(time), clocks.1.plus(time));
+}
+
+async fn plane(log: Arc<dyn EventLog>, clock: ControlClock) -> Plane {
+    let identities =
+        [(ADMIN.parse().unwrap(), vec![Role::Admin]), (EDGE.parse().unwrap(), vec![Role::Proxy])];
+    let rules = Rules::new(Duration::from_secs(3600), Roles::new(identities, []));
+    let options =
+        PlaneOptions { rules, lease: Duration::from_secs(15), clock_drift: Duration::from_secs(1), clock };
+    Plane::start(log, options).await.unwrap()
+}
+
+fn grant(task: usize, limits: Limits) -> Command {
+    let scope =
+        serde_json::json!([{"type": "http", "locations": ["orders"], "actions": ["GET"], "paths": ["/**"]}]);
+    let spec = GrantSpec {
+        principal: "spiffe://d/agent/a".parse::<SpiffeId>().unwrap(),
+        task: format!("t{task}").parse().unwrap(),
+        scope: serde_json::from_value(scope).unwrap(),
+        ttl: Ttl::new(Duration::from_secs(60)).unwrap(),
+        not_before: None,
+        conditions: Conditions::default(),
+        limits,
+        reason: "a test".into(),
+    };
+    Command::Grant(vec![spec].into())
+}
+
+async fn issue(plane: &Plane, task: usize) -> Result<Issued, Refusal> {
+    match plane.submit(as_(ADMIN), grant(task, Limits::default())).await? {
+        Outcome::Granted(mut issued) => Ok(issued.remove(0)),
+        other => panic!("{other:?}"),
+    }
+}
+
+async fn revoke_all(plane: &Plane) -> RevocationId {
+    let revoke = Command::Revoke { selector: Selector::All(Everything), reason: "a test".into() };
+    match plane.submit(as_(ADMIN), revoke).await.unwrap() {
+        Outcome::Revoked { revocation, .. } => revocation,
+        other => panic!("{other:?}"),
+    }
+}
+
+use crate::control::state::Issued;
+
+#[tokio::test]
+async fn commands_that_wait_are_appended_together_and_each_gets_its_own_answer() {
+    let log = Moody::new([]);
+    let plane = plane(log.clone(), clocks().1).await;
+    let all = futures_util::future::join_all((0..50).map(|task| issue(&plane, task % 40))).await;
+    let fresh = all.iter().filter(|issued| !issued.as_ref().unwrap().existing).count();
+    assert_eq!(fresh, 40, "one live grant for each task, also within one group");
+    assert!(log.appends.lock().len() < 20, "{:?}", log.appends.lock());
+    let head = plane.confirm_head().await.unwrap();
+    assert_eq!((head, *plane.head().borrow(), plane.with_state(State::revision)), (Revision(41), head, head));
+    // Each grant is in the log under the revision that it carries.
+    for issued in all {
+        let grant = issued.unwrap().grant;
+        let recorded = plane.read(Revision(grant.revision.0 - 1), 1).await.unwrap().remove(0);
+        assert!(
+            matches!(&recorded.event.body, EventBody::GrantsIssued { grants, .. } if grants.contains(&grant))
+        );
+    }
+}
+
+#[tokio::test]
+async fn after_a_conflict_everything_is_decided_again_on_what_was_read() {
+    let log = Moody::new([]);
+    let plane = plane(log.clone(), clocks().1).await;
+    log.next.lock().extend([Next::Conflict, Next::Conflict]);
+    let issued = issue(&plane, 1).await.unwrap();
+    assert_eq!(issued.grant.revision, Revision(4), "after the lease and the two of somebody else");
+    assert_eq!(plane.confirm_head().await.unwrap(), Revision(4));
+    log.next.lock().extend(std::iter::repeat_n(Next::Conflict, 16));
+    assert_eq!(issue(&plane, 2).await.unwrap_err(), Refusal::Busy);
+    assert_eq!(plane.with_state(|state| state.live().len()), 1);
+    assert!(!issue(&plane, 2).await.unwrap().existing);
+}
+
+#[tokio::test]
+async fn nothing_is_answered_or_shown_that_is_not_durable() {
+    let log = Moody::new([]);
+    let plane = plane(log.clone(), clocks().1).await;
+    log.next.lock().push_back(Next::Fail);
+    assert_eq!(issue(&plane, 1).await.unwrap_err(), Refusal::Unknown);
+    assert_eq!(plane.with_state(|state| (state.live().len(), state.revision())), (0, Revision(1)));
+    // What was not written is not there for the next decision either.
+    assert!(!issue(&plane, 1).await.unwrap().existing);
+    // What was written although the log said no is found by reading.
+    log.next.lock().push_back(Next::FailWritten);
+    assert_eq!(issue(&plane, 2).await.unwrap_err(), Refusal::Unknown);
+    assert!(issue(&plane, 2).await.unwrap().existing);
+    assert_eq!(*plane.head().borrow(), plane.confirm_head().await.unwrap());
+}
+
+#[tokio::test]
+async fn a_restart_has_the_same_state() {
+    let log = Moody::new([]);
+    let (first, again) = {
+        let plane = plane(log.clone(), clocks().1).await;
+        for task in 0..10 {
+            issue(&plane, task).await.unwrap();
+        }
+        revoke_all(&plane).await;
+        issue(&plane, 10).await.unwrap();
+        (plane.with_state(Clone::clone), self::plane(log, clocks().1).await)
+    };
+    again.with_state(|state| {
+        assert_eq!((state.revision(), state.digest()), (first.revision(), first.digest()));
+        assert_eq!(state.live().len(), 1);
+        assert_eq!(state.revocations().count(), 1);
+    });
+}
+
+#[tokio::test]
+async fn a_clock_that_is_set_back_prolongs_nothing() {
+    let (clocks, clock) = clocks();
+    let log = Moody::new([]);
+    let plane = plane(log.clone(), clock).await;
+    let issued = issue(&plane, 1).await.unwrap().grant;
+    clocks.lock().0 = Time::from_micros(1);
+    assert!(plane.control_time() >= issued.not_before);
+    assert!(issue(&plane, 2).await.unwrap().grant.not_before >= issued.not_before);
+    // A minute later by the clock that cannot be set, it is over.
+    clocks.lock().1 = Mono::from_nanos(61_000_000_000);
+    assert_eq!(expire::reconcile(&plane).await.unwrap(), 2);
+    assert_eq!(expire::reconcile(&plane).await.unwrap(), 0, "a second time changes nothing");
+    // After a restart with the clock still wrong, time goes on from the last event.
+    let last = plane.with_state(State::time);
+    clocks.lock().0 = Time::from_micros(5);
+    let source = clocks.clone();
+    let again = self::plane(log, ControlClock::new(Arc::new(move || *source.lock()))).await;
+    assert!(again.control_time() >= last);
+}
+
+#[tokio::test]
+async fn idle_and_spent_grants_end() {
+    let (clocks, clock) = clocks();
+    let plane = plane(Moody::new([]), clock).await;
+    let limits = Limits {
+        idle_timeout: Some(Ttl::new(Duration::from_secs(10)).unwrap()),
+        bytes: std::num::NonZeroU64::new(100),
+        ..Limits::default()
+    };
+    let mut ids = Vec::new();
+    for task in 0..3 {
+        match plane.submit(as_(ADMIN), grant(task, limits)).await.unwrap() {
+            Outcome::Granted(issued) => ids.push(issued[0].grant.id),
+            other => panic!("{other:?}"),
+        }
+    }
+    let edge: ProxyName = "edge".parse().unwrap();
+    let used = |grant, bytes_total| GrantUsage { grant, bytes_total, last_used: plane.control_time() };
+    pass(&clocks, Duration::from_secs(6));
+    // A restart of the proxy in between: its totals begin again, ours do not.
+    plane.report_usage(&edge, &[used(ids[0], 60), used(ids[1], 60)]);
+    plane.report_usage(&edge, &[used(ids[0], 39), used(ids[1], 40)]);
+    pass(&clocks, Duration::from_secs(5));
+    assert_eq!(expire::reconcile(&plane).await.unwrap(), 2);
+    let end = |id| plane.with_state(|state| state.find(id).unwrap().end(plane.control_time()));
+    assert_eq!([end(ids[0]), end(ids[1]), end(ids[2])], [None, Some(EndCause::Limit), Some(EndCause::Idle)]);
+}
+
+#[tokio::test]
+async fn a_receipt_waits_for_each_proxy_that_may_hold_a_lease() {
+    let (clocks, clock) = clocks();
+    let log = Moody::new([]);
+    let plane = plane(log.clone(), clock).await;
+    let edge: ProxyName = "edge".parse().unwrap();
+    plane.submit(as_(EDGE), Command::Join { proxy: edge.clone() }).await.unwrap();
+    issue(&plane, 1).await.unwrap();
+    let connected = plane.presence().connected(edge.clone(), plane.control_time());
+    connected.leased(plane.mono().plus(Duration::from_secs(15)), plane.control_time());
+    let revocation = revoke_all(&plane).await;
+    let receipt = Receipt::of(&plane, revocation).unwrap();
+    assert!(!receipt.effective && receipt.proxies[0].state == "pending" && receipt.grants.len() == 1);
+    assert_eq!(receipt.effective_by, receipt.accepted_at.plus(Duration::from_secs(16)));
+    // The wall clock jumps an hour ahead: that ends no lease.
+    clocks.lock().0 = Time::from_micros(1_000_000_000).plus(Duration::from_secs(3600));
+    assert!(!Receipt::is_effective(&plane, revocation));
+    let revision = *plane.head().borrow();
+    let ack = Command::Acknowledge { proxy: edge.clone(), revision, streams_cut: 3 };
+    plane.submit(as_(EDGE), ack).await.unwrap();
+    let receipt = Receipt::of(&plane, revocation).unwrap();
+    assert!(receipt.effective && receipt.proxies[0].streams_cut == Some(3));
+
+    // Another, never confirmed; and the control plane restarts: the proxy may hold a lease that this process never gave.
+    let second = revoke_all(&plane).await;
+    let source = clocks.clone();
+    let again = self::plane(log, ControlClock::new(Arc::new(move || *source.lock()))).await;
+    assert!(Receipt::is_effective(&again, revocation) && !Receipt::is_effective(&again, second));
+    pass(&clocks, Duration::from_secs(15));
+    assert!(!Receipt::is_effective(&again, second), "the drift counts");
+    pass(&clocks, Duration::from_secs(1));
+    let receipt = Receipt::of(&again, second).unwrap();
+    assert!(receipt.effective && receipt.proxies[0].state == "lapsed");
+}
+
+#[tokio::test]
+async fn new_rules_count_for_the_next_command() {
+    let plane = plane(Moody::new([]), clocks().1).await;
+    issue(&plane, 1).await.unwrap();
+    plane.set_rules(Rules::new(Duration::from_secs(3600), Roles::default()));
+    assert!(matches!(issue(&plane, 2).await, Err(Refusal::Role { .. })));
+}
+
+#[tokio::test]
+async fn followers_see_every_event_once_from_memory_or_from_the_log() {
+    let log = Moody::new([]);
+    let first = plane(log.clone(), clocks().1).await;
+    for task in 0..20 {
+        issue(&first, task).await.unwrap();
+    }
+    // This one has nothing in memory before what it writes itself.
+    let second = plane(log, clocks().1).await;
+    issue(&second, 99).await.unwrap();
+    let pages = futures_util::stream::unfold((second.clone(), Revision(0)), |(plane, after)| async move {
+        let page = plane.read(after, 3).await.unwrap();
+        let last = page.last()?.revision;
+        Some((page, (plane, last)))
+    });
+    let revisions: Vec<u64> = pages
+        .flat_map(|page| futures_util::stream::iter(page.into_iter().map(|recorded| recorded.revision.0)))
+        .collect()
+        .await;
+    assert_eq!(revisions, (1..=22).collect::<Vec<_>>());
+}

@@ -1,0 +1,112 @@
+//! What each event log promises. A backend takes part by one line in `backends!`.
+
+use jitgate::control::log::memory::MemoryLog;
+use jitgate::control::log::sqlite::SqliteLog;
+use jitgate::control::log::{AppendError, EventLog};
+use jitgate::model::event::{Actor, Event, EventBody};
+use jitgate::model::{LogId, Revision, Time};
+use std::sync::Arc;
+
+pub(crate) fn event(number: u64) -> Arc<Event> {
+    let time = Time::from_micros(i64::try_from(number).unwrap());
+    Arc::new(Event { time, actor: Actor::System, body: EventBody::LeaseRaised { lease_ms: number } })
+}
+
+pub(crate) fn events(numbers: std::ops::RangeInclusive<u64>) -> Vec<Arc<Event>> {
+    numbers.map(event).collect()
+}
+
+async fn is_empty_at_first(log: Arc<dyn EventLog>) {
+    assert_eq!(log.head().await.unwrap(), Revision(0));
+    assert!(log.read(Revision(0), 10).await.unwrap().is_empty());
+}
+
+async fn reads_what_was_appended_in_order_and_without_gaps(log: Arc<dyn EventLog>) {
+    assert_eq!(log.append(Revision(0), events(1..=3)).await.unwrap(), Revision(3));
+    assert_eq!(log.append(Revision(3), events(4..=1_300)).await.unwrap(), Revision(1_300));
+    assert_eq!(log.head().await.unwrap(), Revision(1_300));
+    let mut after = Revision(0);
+    while after < Revision(1_300) {
+        let page = log.read(after, 7).await.unwrap();
+        assert!((1..=7).contains(&page.len()));
+        for recorded in page {
+            assert_eq!(recorded.revision, after.next());
+            assert_eq!(recorded.event, event(recorded.revision.0));
+            after = recorded.revision;
+        }
+    }
+    assert!(log.read(Revision(1_300), 7).await.unwrap().is_empty());
+    assert!(log.read(Revision(u64::MAX), 7).await.unwrap().is_empty());
+}
+
+async fn refuses_an_append_on_another_head_and_writes_nothing(log: Arc<dyn EventLog>) {
+    log.append(Revision(0), events(1..=2)).await.unwrap();
+    for expected in [0, 1, 3, 99] {
+        let refused = log.append(Revision(expected), events(90..=95)).await;
+        assert!(
+            matches!(refused, Err(AppendError::Conflict { head: Revision(2) })),
+            "{expected}: {refused:?}"
+        );
+    }
+    assert_eq!(log.read(Revision(0), 99).await.unwrap().len(), 2);
+}
+
+async fn lets_one_of_many_that_append_at_once_win_each_revision(log: Arc<dyn EventLog>) {
+    let writers = (0..8_u64).map(|writer| {
+        let log = Arc::clone(&log);
+        tokio::spawn(async move {
+            let mut written = 0_u64;
+            while written < 10 {
+                let head = log.head().await.unwrap();
+                match log.append(head, vec![event(writer), event(writer)]).await {
+                    Ok(last) => {
+                        assert_eq!(last, Revision(head.0 + 2));
+                        written += 1;
+                    }
+                    Err(AppendError::Conflict { head: found }) => assert!(found > head),
+                    Err(AppendError::Log(error)) => panic!("{error}"),
+                }
+            }
+        })
+    });
+    for writer in writers.collect::<Vec<_>>() {
+        writer.await.unwrap();
+    }
+    let all = log.read(Revision(0), 1_000).await.unwrap();
+    assert_eq!(all.len(), 160);
+    // Appends are whole: two events of one writer always stand together.
+    assert!(all.chunks(2).all(|pair| pair[0].event == pair[1].event));
+}
+
+async fn keeps_its_identity(log: Arc<dyn EventLog>) {
+    let identity = log.identity();
+    log.append(Revision(0), events(1..=1)).await.unwrap();
+    assert_eq!(log.identity(), identity);
+}
+
+macro_rules! backends {
+    ($($backend:ident: $open:expr;)*) => {$(
+        mod $backend {
+            use super::*;
+            contract!($open; is_empty_at_first, reads_what_was_appended_in_order_and_without_gaps,
+                refuses_an_append_on_another_head_and_writes_nothing,
+                lets_one_of_many_that_append_at_once_win_each_revision, keeps_its_identity);
+        }
+    )*};
+}
+
+macro_rules! contract {
+    ($open:expr; $($promise:ident),*) => {$(
+        #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+        async fn $promise() {
+            let folder = tempfile::tempdir().unwrap();
+            let open: fn(std::path::PathBuf) -> futures_util::future::BoxFuture<'static, Arc<dyn EventLog>> = $open;
+            super::$promise(open(folder.path().join("log")).await).await;
+        }
+    )*};
+}
+
+backends! {
+    memory: |_| Box::pin(async { Arc::new(MemoryLog::new(LogId([1; 16]))) as Arc<dyn EventLog> });
+    sqlite: |path| Box::pin(async move { Arc::new(SqliteLog::open(&path).await.unwrap()) as Arc<dyn EventLog> });
+}
