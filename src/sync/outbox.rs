@@ -18,6 +18,14 @@ const USAGE_IN_MESSAGE: usize = 8_192;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct CutTicket(u64);
 
+#[cfg(test)]
+impl CutTicket {
+    /// The first ticket of a replica.
+    pub(super) fn first() -> Self {
+        Self(1)
+    }
+}
+
 /// A change of the table whose cut is not known to be over.
 struct Cutting {
     last: CutTicket,

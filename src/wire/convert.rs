@@ -350,3 +350,6 @@ impl From<&Change> for raw::Change {
         Self { body: Some(body) }
     }
 }
+
+#[cfg(test)]
+mod tests;

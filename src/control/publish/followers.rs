@@ -68,7 +68,7 @@ impl Followers {
         let follower = all.entry(proxy.clone()).or_insert_with(|| Follower {
             instance,
             streams: 0,
-            replaced: replaced.clone(),
+            replaced: CancellationToken::new(),
             lease_until: Mono::default(),
             believe_from: unknown_until,
             retired: VecDeque::new(),
