@@ -3,6 +3,7 @@
 //! `api | publish -> plane -> state::decide -> log -> state::apply -> head`. Never uses `proxy`, `session` or `sync`.
 
 pub mod api;
+pub mod app;
 pub mod authz;
 pub mod clock;
 pub mod expire;

@@ -1,0 +1,127 @@
+//! Builds every part of a control plane in order, and returns what tests and the command line drive.
+
+use crate::config::{ControlConfig, Store};
+use crate::control::api::Api;
+use crate::control::authz::Roles;
+use crate::control::clock::ControlClock;
+use crate::control::expire;
+use crate::control::listener::{Handshakes, Server};
+use crate::control::log::LogError;
+use crate::control::log::sqlite::SqliteLog;
+use crate::control::plane::{self, Plane, PlaneOptions};
+use crate::control::publish::SyncService;
+use crate::control::receipt::{Signer, SignerError};
+use crate::control::state::Rules;
+use crate::identity::own::OwnIdentity;
+use crate::identity::tls::{ALPN_HTTP, Acceptor, TlsOptions};
+use crate::identity::trust::Trust;
+use crate::runtime::drain::Drain;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+/// What a control plane is given beside its configuration.
+pub struct Parts {
+    /// Its certificate.
+    pub own: Arc<OwnIdentity>,
+    /// Whom it trusts.
+    pub trust: Arc<Trust>,
+    /// How it is stopped.
+    pub drain: Drain,
+    /// Hears of handshakes.
+    pub handshakes: Handshakes,
+}
+
+/// Why a control plane does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// It cannot listen.
+    #[error("cannot listen on {address}: {source}; choose another address or stop what uses it")]
+    Listen {
+        /// Where.
+        address: SocketAddr,
+        /// Why.
+        source: io::Error,
+    },
+    /// The store cannot be opened.
+    #[error("the store cannot be opened")]
+    Store(#[from] LogError),
+    /// The log cannot be replayed.
+    #[error(transparent)]
+    Plane(#[from] plane::StartError),
+    /// The key for receipts cannot be used.
+    #[error(transparent)]
+    Signer(#[from] SignerError),
+    /// Its certificate names nobody.
+    #[error("the control plane's certificate has no SPIFFE ID")]
+    Nameless,
+    /// TLS cannot be set up.
+    #[error("TLS cannot be set up")]
+    Tls(#[from] rustls::Error),
+}
+
+/// A running control plane.
+#[derive(Debug)]
+pub struct ControlApp {
+    plane: Plane,
+    address: SocketAddr,
+    server: JoinHandle<()>,
+    _background: DropGuard,
+}
+
+impl ControlApp {
+    /// Starts it: the port is bound first, then the log is opened and replayed.
+    ///
+    /// # Errors
+    /// [`StartError`].
+    pub async fn start(config: &ControlConfig, parts: Parts) -> Result<Self, StartError> {
+        let listen = |source| StartError::Listen { address: config.listen, source };
+        let listener = TcpListener::bind(config.listen).await.map_err(listen)?;
+        let address = listener.local_addr().map_err(listen)?;
+        let Store::Sqlite(path) = &config.store;
+        let log = Arc::new(SqliteLog::open(path).await?);
+        let issuer = parts.own.current().principal().cloned().ok_or(StartError::Nameless)?;
+        let signer = Arc::new(Signer::open(&path.with_extension("receipts.key.pem"), issuer.as_str())?);
+        let options = PlaneOptions {
+            rules: Rules::new(config.max_ttl.get(), Roles::from_config(config)),
+            lease: config.lease,
+            clock_drift: config.clock_drift,
+            clock: ControlClock::default(),
+        };
+        let plane = Plane::start(log, options).await?;
+        let tls = TlsOptions { tls12: false, resumption: false, alpn: ALPN_HTTP };
+        let server = Server {
+            plane: plane.clone(),
+            acceptor: Acceptor::new(Arc::clone(&parts.own), Arc::clone(&parts.trust), tls)?,
+            trust: parts.trust,
+            api: Api::new(plane.clone(), signer).router(),
+            channel: SyncService::new(plane.clone()).router(),
+            drain: parts.drain,
+            handshakes: parts.handshakes,
+        };
+        let stop = CancellationToken::new();
+        tokio::spawn(expire::run(plane.clone(), stop.clone()));
+        let server = tokio::spawn(server.run(listener));
+        Ok(Self { plane, address, server, _background: stop.drop_guard() })
+    }
+
+    /// Its plane.
+    #[must_use]
+    pub fn plane(&self) -> &Plane {
+        &self.plane
+    }
+
+    /// Where it listens, with the port that was chosen.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Resolves once it no longer accepts, and what it wrote is on disk.
+    pub async fn stopped(self) {
+        let _joined = self.server.await;
+    }
+}
