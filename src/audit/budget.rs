@@ -6,7 +6,7 @@
 
 use super::line::Summary;
 use super::record::Kind;
-use super::sink::DenialBudget;
+use super::settings::DenialBudget;
 use crate::model::{DenyReason, Time};
 use crate::runtime::clock::Mono;
 use foldhash::fast::RandomState;

@@ -15,7 +15,7 @@ pub(super) const PATH_LIMIT: usize = 8 * 1024;
 /// Ends a path that was cut to [`PATH_LIMIT`]; a path of a request cannot hold it unescaped.
 pub(super) const TRUNCATED: &str = "…[truncated]";
 
-/// More than all names, fixed-size values and punctuation of a line; `fixed_parts_fit` measures it.
+/// More than all names, fixed-size values and punctuation of a line; the test with the longest of everything asserts it.
 const FIXED_LEN: usize = 1024;
 /// More than any `handshake` line, whose only variable parts are a proxy's name, an address and our own words.
 pub(super) const HANDSHAKE_LEN: usize = 1280;

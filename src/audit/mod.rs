@@ -12,6 +12,7 @@ mod line;
 mod queue;
 mod resume;
 mod room;
+mod settings;
 mod text;
 mod trail;
 mod writer;

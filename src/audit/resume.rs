@@ -4,7 +4,7 @@
 //! number before the first line of the active file, so that numbers go on after a rotation or when the file was moved away.
 //! Invariant: nothing that is not ours is ever changed, and nothing torn is thrown away: it is set aside in a `.torn` file.
 
-use super::sink::AuditError;
+use super::settings::AuditError;
 use crate::model::Time;
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Write};

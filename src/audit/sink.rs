@@ -9,125 +9,22 @@ use super::line;
 use super::queue::{Queue, Shared, Stage};
 use super::record::{Handshake, Kind};
 use super::room::Room;
+pub use super::settings::{AuditConfig, AuditError, DenialBudget, Target};
 use super::trail::Trail;
 use super::writer::{LOW_ROOM, Output, Writer};
-use crate::model::{ProxyName, Time};
+use crate::model::Time;
 use crate::runtime::clock::{Mono, wall};
 use crate::runtime::metrics::Metrics;
 use parking_lot::{Condvar, Mutex};
 use std::io;
 use std::net::IpAddr;
 use std::os::fd::AsFd;
-use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 /// A sink that nobody closed gets this long to write what is left.
 const DROP_DEADLINE: Duration = Duration::from_secs(2);
-
-/// Where the trail is written.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Target {
-    /// A file, rotated beside itself.
-    File(PathBuf),
-    /// Standard output, for a collector.
-    Stdout,
-}
-
-/// How many lines about refused requests and handshakes may be written; what is above is summarised.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct DenialBudget {
-    /// Lines a second, over all sources.
-    pub per_second: u32,
-    /// Lines at once, over all sources.
-    pub burst: u32,
-}
-
-impl Default for DenialBudget {
-    fn default() -> Self {
-        Self { per_second: 1_000, burst: 5_000 }
-    }
-}
-
-/// What a sink is made of.
-#[derive(Debug, Clone)]
-pub struct AuditConfig {
-    /// The value of `proxy` in each line.
-    pub proxy: ProxyName,
-    /// Where to.
-    pub target: Target,
-    /// A file of this size is rotated.
-    pub rotate_bytes: u64,
-    /// A file of this age is rotated.
-    pub rotate_every: Option<Duration>,
-    /// Requests that may be in flight or waiting for the writer; above that they are refused.
-    pub queue_lines: u32,
-    /// The budget of refusals.
-    pub denials: DenialBudget,
-}
-
-impl AuditConfig {
-    /// The defaults: rotated at 256 MiB, 65,536 lines.
-    #[must_use]
-    pub fn new(proxy: ProxyName, target: Target) -> Self {
-        Self {
-            proxy,
-            target,
-            rotate_bytes: 256 << 20,
-            rotate_every: None,
-            queue_lines: 65_536,
-            denials: DenialBudget::default(),
-        }
-    }
-}
-
-/// Why a trail cannot be opened.
-#[derive(Debug, thiserror::Error)]
-pub enum AuditError {
-    /// The file system refused.
-    #[error("cannot write the audit trail at `{path}`")]
-    Io {
-        /// Which file or folder.
-        path: PathBuf,
-        /// Why.
-        #[source]
-        source: io::Error,
-    },
-    /// Another process writes this trail.
-    #[error("the audit trail is in use by another process (it holds `{path}`): give each process its own")]
-    Locked {
-        /// The lock file.
-        path: PathBuf,
-    },
-    /// A folder, a device or a pipe.
-    #[error("`{path}` is not a regular file: name one that can be created there")]
-    NotAFile {
-        /// What was named.
-        path: PathBuf,
-    },
-    /// It holds something that we did not write.
-    #[error("`{path}` does not end in audit lines, it is left untouched: move it away or name another file")]
-    NotATrail {
-        /// What was named.
-        path: PathBuf,
-    },
-}
-
-impl AuditError {
-    pub(super) fn io(path: &Path, source: io::Error) -> Self {
-        Self::Io { path: path.to_owned(), source }
-    }
-
-    pub(super) fn into_io(self) -> io::Error {
-        match self {
-            Self::Io { source, .. } => source,
-            other @ (Self::Locked { .. } | Self::NotAFile { .. } | Self::NotATrail { .. }) => {
-                io::Error::other(other)
-            }
-        }
-    }
-}
 
 /// The trail cannot take another line: refuse the request with `audit_unavailable`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]

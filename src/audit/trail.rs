@@ -6,7 +6,7 @@
 //! allocated beyond the end (FALLOC_FL_KEEP_SIZE), so that a disk filled by somebody else cannot take what was promised.
 
 use super::resume::{self, Lock, Resumed};
-use super::sink::AuditError;
+use super::settings::AuditError;
 use crate::model::Time;
 use rustix::fs::{FallocateFlags, fallocate, fstatvfs};
 use rustix::io::Errno;

@@ -8,7 +8,7 @@ use super::line::{self, Summary};
 use super::queue::{Lines, Queue, Shared, Stage};
 use super::record::Kind;
 use super::room::signed;
-use super::sink::AuditError;
+use super::settings::AuditError;
 use super::trail::{CHUNK, Trail};
 use crate::model::Time;
 use crate::runtime::clock::{Mono, wall};
