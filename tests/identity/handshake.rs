@@ -89,6 +89,12 @@ async fn each_bad_leaf_is_refused_by_its_name() {
             unknown.set_criticality(true);
             p.custom_extensions.push(unknown);
         }),
+        (Refusal::CriticalExtension, |p| {
+            // Name constraints mean nothing on a leaf, though path building knows them.
+            let mut constraints = CustomExtension::from_oid_content(&[2, 5, 29, 30], vec![0x30, 0]);
+            constraints.set_criticality(true);
+            p.custom_extensions.push(constraints);
+        }),
         (Refusal::MalformedCertificate, |p| p.custom_extensions.push(pki::key_usage(0x80, true))),
     ];
     for (position, (expected, fault)) in faults.iter().enumerate() {

@@ -116,6 +116,11 @@ fn weak_keys_and_signatures_anywhere_in_the_chain() {
         let outcome = trust.verify(&chain(folder, &["leaf", "sub"]), Usage::Client, wall()).map(|_| ());
         assert_eq!(outcome, expected, "an intermediate with {algorithm} {signing}");
     }
+    // What is presented is judged, also where the path does without it: `sub` has a weak signature, and did not sign this leaf.
+    certify(folder, "leaf", P256, "ec", "-sha256", PROFILE);
+    let trust = Trust::new(bundle(folder, "ec").unwrap(), Arc::new(wall));
+    let outcome = trust.verify(&chain(folder, &["leaf", "sub"]), Usage::Client, wall()).map(|_| ());
+    assert_eq!(outcome, Err(Refusal::WeakSignature));
     certify(folder, "weak", weak_rsa, "weak", "-sha256", CA_PROFILE);
     assert!(matches!(
         bundle(folder, "weak"),
