@@ -306,3 +306,6 @@ where
 fn retired(retired: Retired) -> Status {
     Status::already_exists(retired.to_string())
 }
+
+#[cfg(test)]
+mod tests;

@@ -176,3 +176,91 @@ fn add_changes(recorded: &Recorded, changes: &mut Vec<Change>) {
         | EventBody::LeaseRaised { .. } => {}
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::event::{Actor, Event, Everything, Selector};
+    use crate::model::{GrantId, Time};
+    use crate::wire::message::Position;
+    use std::sync::Arc;
+
+    const SERVED: Identity = Identity { log: LogId([1; 16]), epoch: Epoch(2) };
+
+    fn hello(log: u8, epoch: u64, revision: u64) -> Hello {
+        let position = Position { log: LogId([log; 16]), epoch: Epoch(epoch), revision: Revision(revision) };
+        Hello { position: Some(position), version: String::new(), instance: 1 }
+    }
+
+    fn recorded(revision: u64, body: EventBody) -> Recorded {
+        let event = Event { time: Time::from_micros(1), actor: Actor::System, body };
+        Recorded { revision: Revision(revision), event: Arc::new(event) }
+    }
+
+    fn revoked(revocation: u128, grant: u128) -> EventBody {
+        EventBody::GrantsRevoked {
+            revocation: RevocationId::from_bits(revocation),
+            selector: Selector::All(Everything),
+            grants: vec![GrantId::from_bits(grant)],
+            reason: "test".into(),
+        }
+    }
+
+    fn raised() -> EventBody {
+        EventBody::LeaseRaised { lease_ms: 15_000 }
+    }
+
+    #[test]
+    fn starts_where_the_proxy_stands_or_with_a_snapshot_or_not_at_all() {
+        let begin = |hello: Hello| Feed::begin(&hello, SERVED, Revision(10)).map(|feed| feed.sent());
+        assert_eq!(begin(Hello { position: None, ..hello(1, 2, 0) }), Ok(None));
+        assert_eq!(begin(hello(1, 2, 10)), Ok(Some(Revision(10))));
+        assert_eq!(begin(hello(1, 1, 99)), Ok(None), "an earlier epoch, whatever its revision");
+        let (followed, served) = (LogId([9; 16]), SERVED.log);
+        assert_eq!(begin(hello(9, 2, 1)), Err(Unfit::OtherLog { followed, served }));
+        let later = Unfit::LaterEpoch { followed: Epoch(3), served: Epoch(2) };
+        assert_eq!(begin(hello(1, 3, 1)), Err(later));
+        let ahead = Unfit::Ahead { followed: Revision(11), head: Revision(10) };
+        assert_eq!(begin(hello(1, 2, 11)), Err(ahead));
+    }
+
+    #[test]
+    fn reads_on_until_the_head_and_takes_a_snapshot_when_too_far_behind() {
+        let mut feed = Feed { sent: None };
+        assert_eq!(feed.step(Revision(0)), Step::Snapshot);
+        feed.snapshot(Revision(5));
+        assert_eq!(feed.step(Revision(5)), Step::Wait);
+        assert_eq!(feed.step(Revision(6)), Step::Read { after: Revision(5), limit: PAGE });
+        let limit = Revision(5 + MAX_BACKLOG);
+        assert_eq!(feed.step(limit), Step::Read { after: Revision(5), limit: PAGE });
+        assert_eq!(feed.step(limit.next()), Step::Snapshot);
+    }
+
+    #[test]
+    fn a_delta_ends_with_each_revocation_and_with_the_page() {
+        let mut feed = Feed { sent: Some(Revision(4)) };
+        let page = [
+            recorded(5, raised()),
+            recorded(6, revoked(1, 10)),
+            // One revocation in two events: one delta.
+            recorded(7, revoked(2, 11)),
+            recorded(8, revoked(2, 12)),
+            recorded(9, raised()),
+        ];
+        let deltas = feed.page(&page).unwrap();
+        let shape: Vec<_> =
+            deltas.iter().map(|(after, delta)| (after.0, delta.revision.0, delta.changes.len())).collect();
+        assert_eq!(shape, [(4, 6, 1), (6, 8, 2), (8, 9, 0)]);
+        assert_eq!(feed.sent(), Some(Revision(9)));
+    }
+
+    #[test]
+    fn a_hole_in_the_log_is_not_passed_over() {
+        for page in [vec![], vec![recorded(6, raised())], vec![recorded(5, raised()), recorded(7, raised())]]
+        {
+            let mut feed = Feed { sent: Some(Revision(4)) };
+            assert!(feed.page(&page).is_err());
+            assert_eq!(feed.sent(), Some(Revision(4)));
+        }
+    }
+}

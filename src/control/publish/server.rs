@@ -73,3 +73,43 @@ impl Sync for SyncService {
         Ok(Response::new(Box::pin(futures_util::stream::poll_fn(move |context| messages.poll_recv(context)))))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Role;
+    use crate::control::authz::Roles;
+    use crate::control::clock::ControlClock;
+    use crate::control::log::memory::MemoryLog;
+    use crate::control::plane::PlaneOptions;
+    use crate::control::state::Rules;
+    use crate::model::LogId;
+    use std::time::Duration;
+
+    #[tokio::test]
+    async fn only_the_role_proxy_may_follow_and_only_under_its_own_name() {
+        let id = |text: &str| text.parse::<SpiffeId>().unwrap();
+        let all_but_proxy = [Role::Viewer, Role::Approver, Role::Security, Role::Admin, Role::Broker];
+        let roles = Roles::new(
+            [
+                (id("spiffe://d/proxy/edge-1"), vec![Role::Proxy]),
+                (id("spiffe://d/proxy/Edge_2"), vec![Role::Proxy]),
+                (id("spiffe://d/operator/edge-1"), all_but_proxy.to_vec()),
+            ],
+            [],
+        );
+        let options = PlaneOptions {
+            rules: Rules::new(Duration::from_secs(60), roles),
+            lease: Duration::from_secs(15),
+            clock_drift: Duration::from_secs(1),
+            clock: ControlClock::default(),
+        };
+        let plane = Plane::start(Arc::new(MemoryLog::new(LogId([1; 16]))), options).await.unwrap();
+        let service = SyncService::new(plane);
+        assert_eq!(service.caller(&id("spiffe://d/proxy/edge-1")).unwrap().proxy.as_str(), "edge-1");
+        for refused in ["spiffe://d/operator/edge-1", "spiffe://d/agent/edge-1", "spiffe://d/proxy/Edge_2"] {
+            let status = service.caller(&id(refused)).unwrap_err();
+            assert_eq!(status.code(), tonic::Code::PermissionDenied, "{refused}");
+        }
+    }
+}

@@ -1,0 +1,239 @@
+use super::*;
+use crate::config::Role;
+use crate::control::authz::Roles;
+use crate::control::clock::ControlClock;
+use crate::control::log::memory::MemoryLog;
+use crate::control::plane::PlaneOptions;
+use crate::control::state::{GrantSpec, Rules};
+use crate::model::event::{Everything, Selector};
+use crate::model::{EndCause, LogId};
+use crate::wire::message::{Ack, Down, Position, Received, ReceivedChange};
+use std::sync::Arc;
+use tonic::Code;
+
+fn id(text: &str) -> SpiffeId {
+    text.parse().unwrap()
+}
+
+fn rules(proxies: &[&str]) -> Rules {
+    let operator = (id("spiffe://d/op"), vec![Role::Admin, Role::Security]);
+    let proxies = proxies.iter().map(|name| (id(name), vec![Role::Proxy]));
+    let roles = Roles::new(std::iter::once(operator).chain(proxies), []);
+    Rules::new(Duration::from_secs(3600), roles)
+}
+
+async fn plane() -> Plane {
+    let options = PlaneOptions {
+        rules: rules(&["spiffe://d/proxy/edge"]),
+        lease: Duration::from_secs(15),
+        clock_drift: Duration::from_secs(1),
+        clock: ControlClock::default(),
+    };
+    Plane::start(Arc::new(MemoryLog::new(LogId([5; 16]))), options).await.unwrap()
+}
+
+async fn grant(plane: &Plane) -> GrantId {
+    let scope = r#"[{"type":"http","locations":["orders"],"actions":["GET"],"paths":["/**"]}]"#;
+    let spec = GrantSpec {
+        principal: id("spiffe://d/agent"),
+        task: "T".parse().unwrap(),
+        scope: serde_json::from_str(scope).unwrap(),
+        ttl: "5m".parse().unwrap(),
+        not_before: None,
+        conditions: Default::default(),
+        limits: serde_json::from_str(r#"{"max_uses":5}"#).unwrap(),
+        reason: "test".into(),
+    };
+    let operator = Actor::Identity(id("spiffe://d/op"));
+    match plane.submit(operator, Command::Grant([spec].into())).await {
+        Ok(Outcome::Granted(issued)) => issued[0].grant.id,
+        other => panic!("{other:?}"),
+    }
+}
+
+async fn revoke_all(plane: &Plane) -> crate::model::RevocationId {
+    let command = Command::Revoke { selector: Selector::All(Everything), reason: "test".into() };
+    match plane.submit(Actor::Identity(id("spiffe://d/op")), command).await {
+        Ok(Outcome::Revoked { revocation, .. }) => revocation,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// The proxy's end of a channel.
+struct Proxy {
+    up: mpsc::Sender<Result<raw::Up, Status>>,
+    down: mpsc::Receiver<Result<raw::Down, Status>>,
+}
+
+impl Proxy {
+    fn connect(plane: &Plane, followers: &Followers) -> Self {
+        let (up, mut sent) = mpsc::channel(16);
+        let (to_proxy, down) = mpsc::channel(4);
+        let caller = Caller { identity: id("spiffe://d/proxy/edge"), proxy: "edge".parse().unwrap() };
+        let stream = futures_util::stream::poll_fn(move |context| sent.poll_recv(context));
+        let wire = Wire { up: stream, down: to_proxy };
+        tokio::spawn(serve(plane.clone(), followers.clone(), caller, wire));
+        Self { up, down }
+    }
+
+    async fn send(&self, message: Up) {
+        self.up.send(Ok(message.into())).await.unwrap();
+    }
+
+    async fn hello(&self, position: Option<Position>, instance: u64) {
+        self.send(Up::Hello(Hello { position, version: "test".into(), instance })).await;
+    }
+
+    async fn next(&mut self) -> Down {
+        self.down.recv().await.unwrap().unwrap().try_into().unwrap()
+    }
+
+    /// The status with which the stream ends, after whatever comes before.
+    async fn end(&mut self) -> Status {
+        loop {
+            if let Err(status) = self.down.recv().await.unwrap() {
+                return status;
+            }
+        }
+    }
+}
+
+async fn following(plane: &Plane, followers: &Followers) -> (Proxy, Revision) {
+    let mut proxy = Proxy::connect(plane, followers);
+    proxy.hello(None, 1).await;
+    assert!(matches!(proxy.next().await, Down::Welcome { .. }));
+    let Down::Snapshot(part) = proxy.next().await else { panic!("no snapshot") };
+    assert!(part.last);
+    (proxy, part.revision)
+}
+
+#[tokio::test]
+async fn a_proxy_gets_the_table_then_what_changes_and_is_believed() {
+    let plane = plane().await;
+    let before = grant(&plane).await;
+    let mut proxy = Proxy::connect(&plane, &Followers::default());
+    proxy.hello(None, 1).await;
+    let Down::Welcome { log, epoch } = proxy.next().await else { panic!("no welcome") };
+    assert_eq!((log, epoch), (plane.log_id(), plane.epoch()));
+    let Down::Snapshot(snapshot) = proxy.next().await else { panic!("no snapshot") };
+    let [Received::Readable(held)] = &snapshot.grants[..] else { panic!("{snapshot:?}") };
+    assert_eq!(held.id, before);
+
+    let revocation = revoke_all(&plane).await;
+    let Down::Delta(delta) = proxy.next().await else { panic!("no delta") };
+    assert_eq!(delta.after, snapshot.revision);
+    let [ReceivedChange::Ended { grant, cause: EndCause::Revoked, .. }] = &delta.changes[..] else {
+        panic!("{delta:?}")
+    };
+    assert_eq!(*grant, before);
+
+    proxy.send(Up::Ack(Ack { revision: delta.revision, streams_cut: 3 })).await;
+    proxy.send(Up::Ping { n: 1 }).await;
+    // The acknowledgement is an event of its own: it comes down before the pong, which says that it was logged.
+    let Down::Delta(logged) = proxy.next().await else { panic!("no delta") };
+    let Down::Pong(pong) = proxy.next().await else { panic!("no pong") };
+    assert_eq!((pong.n, pong.head, pong.digest_revision), (1, logged.revision, logged.revision));
+    assert_eq!(pong.digest, plane.with_state(|state| state.digest()));
+    let confirmed =
+        plane.with_state(|state| state.revocation(revocation).unwrap().confirmed.values().next().copied());
+    assert_eq!(confirmed.unwrap().streams_cut, 3);
+    let seen = plane.presence().of(&"edge".parse().unwrap());
+    assert_eq!((seen.connections, seen.applied), (1, delta.revision));
+    assert!(seen.lease_until.unwrap() > plane.mono());
+}
+
+#[tokio::test]
+async fn uses_are_set_aside_before_they_are_answered() {
+    let plane = plane().await;
+    let grant = grant(&plane).await;
+    let (mut proxy, _) = following(&plane, &Followers::default()).await;
+    for (want, expected) in [(3, 3), (9, 2), (1, 0)] {
+        proxy.send(Up::ReserveUses { grant, want, nonce: want }).await;
+        let answer = loop {
+            match proxy.next().await {
+                Down::UsesReserved { nonce, granted } => break (nonce, granted),
+                Down::Welcome { .. } | Down::Snapshot(_) | Down::Delta(_) | Down::Pong(_) => {}
+            }
+        };
+        assert_eq!(answer, (want, Some(expected)));
+    }
+    assert_eq!(plane.with_state(|state| state.live().next().unwrap().uses_reserved), 5);
+}
+
+#[tokio::test]
+async fn a_newer_stream_replaces_the_older_and_another_process_retires_it() {
+    let (plane, followers) = (plane().await, Followers::default());
+    let (mut first, revision) = following(&plane, &followers).await;
+    let (log, epoch) = (plane.log_id(), plane.epoch());
+    let mut again = Proxy::connect(&plane, &followers);
+    again.hello(Some(Position { log, epoch, revision }), 1).await;
+    assert!(matches!(again.next().await, Down::Welcome { .. }));
+    assert_eq!(first.end().await.code(), Code::Aborted);
+
+    let other = Proxy::connect(&plane, &followers);
+    other.hello(None, 2).await;
+    assert_eq!(again.end().await.code(), Code::Aborted);
+    let mut back = Proxy::connect(&plane, &followers);
+    back.hello(None, 1).await;
+    assert_eq!(back.end().await.code(), Code::AlreadyExists);
+}
+
+#[tokio::test]
+async fn a_proxy_of_another_history_is_told_and_let_go() {
+    let plane = plane().await;
+    let (log, epoch, revision) = (plane.log_id(), plane.epoch(), Revision(1));
+    for position in [
+        Position { log: LogId([6; 16]), epoch, revision },
+        Position { log, epoch: crate::model::Epoch(epoch.0 + 1), revision },
+        Position { log, epoch, revision: Revision(1_000) },
+    ] {
+        let mut proxy = Proxy::connect(&plane, &Followers::default());
+        proxy.hello(Some(position), 1).await;
+        assert!(matches!(proxy.next().await, Down::Welcome { .. }));
+        assert_eq!(proxy.end().await.code(), Code::FailedPrecondition);
+    }
+}
+
+#[tokio::test]
+async fn broken_manners_end_the_stream() {
+    let plane = plane().await;
+    let mut proxy = Proxy::connect(&plane, &Followers::default());
+    proxy.send(Up::Ping { n: 1 }).await;
+    assert_eq!(proxy.end().await.code(), Code::InvalidArgument, "no hello");
+
+    let (mut proxy, _) = following(&plane, &Followers::default()).await;
+    proxy.hello(None, 1).await;
+    assert_eq!(proxy.end().await.code(), Code::InvalidArgument, "two hellos");
+
+    let (mut proxy, _) = following(&plane, &Followers::default()).await;
+    proxy.up.send(Ok(raw::Up { body: None })).await.unwrap();
+    assert_eq!(proxy.end().await.code(), Code::InvalidArgument, "an unknown message");
+
+    let (mut proxy, _) = following(&plane, &Followers::default()).await;
+    proxy.send(Up::Ack(Ack { revision: Revision(1_000), streams_cut: 0 })).await;
+    assert_eq!(proxy.end().await.code(), Code::PermissionDenied, "it confirms what has not happened");
+}
+
+#[tokio::test]
+async fn who_loses_the_role_gets_no_lease_any_more() {
+    let plane = plane().await;
+    let (mut proxy, _) = following(&plane, &Followers::default()).await;
+    plane.set_rules(rules(&[]));
+    proxy.send(Up::Ping { n: 1 }).await;
+    assert_eq!(proxy.end().await.code(), Code::PermissionDenied);
+    let mut again = Proxy::connect(&plane, &Followers::default());
+    again.hello(None, 1).await;
+    assert_eq!(again.end().await.code(), Code::PermissionDenied);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_proxy_that_does_not_read_is_let_go() {
+    let plane = plane().await;
+    let (proxy, _) = following(&plane, &Followers::default()).await;
+    for n in 1..10 {
+        let _ = proxy.up.try_send(Ok(Up::Ping { n }.into()));
+    }
+    // Nothing is read; the other end gives up and drops its half.
+    tokio::time::timeout(PATIENCE * 3, proxy.up.closed()).await.unwrap();
+    assert_eq!(plane.presence().of(&"edge".parse().unwrap()).connections, 0);
+}
