@@ -44,12 +44,14 @@ pub(crate) struct Exchange {
     pub(crate) patience: Patience,
     pub(crate) bytes_in: Arc<AtomicU64>,
     sent_whole: AtomicBool,
+    caller_broke_off: AtomicBool,
 }
 
 impl Exchange {
     pub(crate) fn new(live: Live, patience: Patience) -> Arc<Self> {
         let bytes_in = Arc::default();
-        Arc::new(Self { live, patience, bytes_in, sent_whole: AtomicBool::new(false) })
+        let (sent_whole, caller_broke_off) = (AtomicBool::new(false), AtomicBool::new(false));
+        Arc::new(Self { live, patience, bytes_in, sent_whole, caller_broke_off })
     }
 
     /// The request has been handed on to its end: from now on the service is to answer.
@@ -58,6 +60,11 @@ impl Exchange {
         let stream = self.live.stream();
         stream.set_deadline(Turn::CallerSends, None);
         stream.set_deadline(Turn::ServiceSends, Some(now.plus(self.patience.first_byte)));
+    }
+
+    /// Whether the caller broke its request off, or sent a body that cannot be read: then it is not the service's fault.
+    pub(crate) fn caller_broke_off(&self) -> bool {
+        self.caller_broke_off.load(Ordering::Acquire)
     }
 
     fn is_request_sent(&self) -> bool {
@@ -124,7 +131,10 @@ impl Uploading {
                 }
                 Poll::Ready(Some(Ok(frame)))
             }
-            Poll::Ready(Some(Err(error))) => self.broken(Broken::Peer(error)),
+            Poll::Ready(Some(Err(error))) => {
+                exchange.caller_broke_off.store(true, Ordering::Release);
+                self.broken(Broken::Peer(error))
+            }
             Poll::Ready(None) => {
                 if let Err(cause) = live.check(now) {
                     return self.broken(Broken::Cut(cause));
@@ -237,6 +247,7 @@ impl Downloading {
             Poll::Ready(Some(Err(error))) => {
                 match live.stream().cut_cause() {
                     Some(cause) => self.finish_cut(cause),
+                    None if exchange.caller_broke_off() => self.finish(End::ClientGone),
                     None => self.finish(End::UpstreamError("broken")),
                 }
                 Poll::Ready(Some(Err(Broken::Peer(error))))

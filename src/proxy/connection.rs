@@ -1,7 +1,7 @@
 //! One caller's connection: handshake, then HTTP/1.1 or HTTP/2 until it ends or is ended.
 
 use crate::access::entry::Wanted;
-use crate::audit::record::{self, Draft, Handshake, Protocol};
+use crate::audit::record::{self, Draft, Handshake};
 use crate::config::Limits;
 use crate::identity::{Accepted, Refusal};
 use crate::model::DenyReason;
@@ -12,7 +12,7 @@ use crate::proxy::worker::{Shared, Worker};
 use crate::proxy::{body::Download, ids};
 use crate::runtime::clock::{Mono, wall};
 use crate::session::Caller;
-use http::{HeaderValue, Method, Request, Response};
+use http::{HeaderValue, Request, Response};
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
@@ -225,8 +225,7 @@ fn audit_malformed(shared: &Shared, connected: &Connected, error: &hyper::Error,
         return;
     }
     shared.unknown_service.deny(DenyReason::Malformed).inc();
-    let mut draft = Draft::begin(&shared.audit, &connected.audited, ids::request(wall()), Mono::now());
-    draft.head(&Method::default(), "", if is_http2 { Protocol::Http2 } else { Protocol::Http11 });
+    let draft = Draft::begin(&shared.audit, &connected.audited, ids::request(wall()), Mono::now());
     draft.deny(DenyReason::Malformed, DenyReason::Malformed.status(), 0);
 }
 

@@ -132,6 +132,9 @@ pub(crate) fn failed(
             let (reason, detail) = cut_words(*cause);
             (reason, reason.status(), End::Cut(cause.as_str()), detail)
         }
+        Failure::Upstream(_) if exchange.caller_broke_off() => {
+            (DenyReason::Malformed, 400, End::ClientGone, "the request body broke off or cannot be read")
+        }
         Failure::Upstream(error) => {
             let (cause, status) = error.cause();
             tracing::warn!(error = error as &dyn std::error::Error, %request_id, "the service did not answer");

@@ -94,6 +94,16 @@ fn is_grpc(content_type: &str) -> bool {
     })
 }
 
+/// Framing that others might read in another way than hyper does: a coding beside or after `chunked` (RFC 9112 section 6.1).
+pub(super) fn check_framing(headers: &HeaderMap) -> Result<(), Unclear> {
+    match single(headers, TRANSFER_ENCODING.as_str())? {
+        Some(coding) if !coding.eq_ignore_ascii_case("chunked") => {
+            Err(Unclear::ambiguous("the only transfer coding that is forwarded is a single `chunked`"))
+        }
+        Some(_) | None => Ok(()),
+    }
+}
+
 /// Whether the request asks for a WebSocket (RFC 6455 section 4.1); any other upgrade is refused, not ignored: whoever is behind
 /// us might not ignore it.
 fn is_upgrade(parts: &Parts) -> Result<bool, Unclear> {

@@ -263,6 +263,22 @@ fn only_a_websocket_is_an_upgrade() {
 }
 
 #[test]
+fn a_body_is_framed_in_one_way() {
+    let coded = |codings: &[&str]| {
+        let headers: Vec<_> = codings.iter().map(|coding| ("transfer-encoding", *coding)).collect();
+        let mut all = vec![("host", "a")];
+        all.extend(headers);
+        refusal("POST", "/", &all)
+    };
+    assert_eq!(coded(&["chunked"]), None);
+    assert_eq!(coded(&["Chunked"]), None);
+    for bad in [&["chunked", "chunked"][..], &["gzip, chunked"], &["chunked, chunked"], &["identity"], &[""]]
+    {
+        assert_eq!(coded(bad), Some(DenyReason::Ambiguous), "{bad:?}");
+    }
+}
+
+#[test]
 fn the_task_header_is_there_once() {
     let tasks = |values: &[(&str, &str)]| refusal("GET", "/", values);
     assert_eq!(tasks(&[("jitgate-task", "a"), ("jitgate-task", "a")]), Some(DenyReason::Ambiguous));
