@@ -48,7 +48,6 @@ impl Api {
     }
 
     /// Its routes. To be served with an `Arc<Peer>` in the extensions of each request; without one nothing is answered.
-    #[must_use]
     pub fn router(self) -> Router {
         Router::new()
             .route("/v1/grants", post(grants::create).get(grants::list))

@@ -127,10 +127,7 @@ impl From<Refusal> for Problem {
 }
 
 fn innermost(refusal: &Refusal) -> &Refusal {
-    match refusal {
-        Refusal::Entry { refusal, .. } => innermost(refusal),
-        other => other,
-    }
+    if let Refusal::Entry { refusal, .. } = refusal { innermost(refusal) } else { refusal }
 }
 
 fn explain(refusal: &Refusal) -> String {

@@ -1,5 +1,7 @@
 //! The writer against a log that misbehaves, and a clock that does.
 
+#![allow(clippy::wildcard_enum_match_arm, reason = "a test names the one outcome that it expects")]
+
 use super::*;
 use crate::config::Role;
 use crate::control::authz::Roles;
@@ -7,7 +9,7 @@ use crate::control::expire;
 use crate::control::log::memory::MemoryLog;
 use crate::control::log::{AppendError, Identity};
 use crate::control::receipt::Receipt;
-use crate::control::state::GrantSpec;
+use crate::control::state::{GrantSpec, Issued};
 use crate::model::event::{Event, EventBody, Everything, Selector};
 use crate::model::grant::{Conditions, Limits};
 use crate::model::{RevocationId, SpiffeId, Ttl};
@@ -141,8 +143,6 @@ async fn revoke_all(plane: &Plane) -> RevocationId {
         other => panic!("{other:?}"),
     }
 }
-
-use crate::control::state::Issued;
 
 #[tokio::test]
 async fn commands_that_wait_are_appended_together_and_each_gets_its_own_answer() {
