@@ -45,7 +45,7 @@ fn chain(error: &dyn Error) -> String {
     let mut next = error.source();
     while let Some(source) = next {
         let more = source.to_string();
-        if !text.ends_with(&more) {
+        if !text.contains(&more) {
             text = format!("{text}: {more}");
         }
         next = source.source();

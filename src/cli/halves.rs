@@ -1,21 +1,27 @@
-//! `jitgate proxy` and `jitgate control`: one half each, from a configuration file.
+//! `jitgate proxy` and `jitgate control`: one half each, from a configuration file. `jitgate up` runs both in one process.
 
 use super::Failure;
 use super::telemetry::Telemetry;
-use crate::config::{Config, ProxyConfig};
+use crate::config::{Config, ControlConfig, ProxyConfig};
+use crate::control::app::{ControlApp, Parts};
+use crate::identity::Refusal;
+use crate::identity::reload::{Change, Reloader};
 use crate::model::ServiceName;
 use crate::proxy::app::{self, ProxyHandle};
 use crate::runtime::admin::{AdminListener, AdminServer};
+use crate::runtime::clock::wall;
+use crate::runtime::drain::{Drain, Drained};
 use crate::runtime::metrics::Metrics;
 use std::future::Future;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::{CancellationToken, DropGuard};
 
 /// Run a proxy: it checks every request against live grants and forwards what they permit
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Example:\n  jitgate check proxy.toml && jitgate proxy --config proxy.toml\n\n\
+#[command(after_help = "Example:\n  jitgate proxy --config proxy.toml\n\n\
 SIGTERM drains: no new connections, what runs may finish within `proxy.drain_timeout`, then it is cut.")]
 pub(super) struct Proxy {
     /// The configuration; config/proxy.toml is a commented example
@@ -25,7 +31,8 @@ pub(super) struct Proxy {
 
 /// Run a control plane: it decides on grants and tells the proxies
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Example:\n  jitgate check control.toml && jitgate control --config control.toml")]
+#[command(after_help = "Example:\n  jitgate control --config control.toml\n\n\
+SIGTERM drains: no new connections, what runs may finish within `control.drain_timeout`. Proxies go on for their lease.")]
 pub(super) struct Control {
     /// The configuration; config/control.toml is a commented example
     #[arg(long, value_name = "FILE")]
@@ -37,12 +44,12 @@ impl Proxy {
         let config = Config::load(&self.config).map_err(Failure::usage)?;
         let config = config.proxy.ok_or_else(|| missing(&self.config, "[proxy]"))?;
         telemetry.start("info")?;
-        let drain_timeout = config.drain_timeout;
-        let running = RunningProxy::start(config)?;
         runtime()?.block_on(async {
             let stop = stop_signal()?;
+            let metrics = metrics(&config)?;
+            let running = RunningProxy::start(config, metrics)?;
             stop.await;
-            running.stop(drain_timeout).await
+            running.stop().await
         })
     }
 }
@@ -50,9 +57,15 @@ impl Proxy {
 impl Control {
     pub(super) fn run(self, telemetry: &Telemetry) -> Result<(), Failure> {
         let config = Config::load(&self.config).map_err(Failure::usage)?;
-        let _config = config.control.ok_or_else(|| missing(&self.config, "[control]"))?;
+        let config = config.control.ok_or_else(|| missing(&self.config, "[control]"))?;
         telemetry.start("info")?;
-        Err(Failure::failed("the control plane is not wired up yet"))
+        runtime()?.block_on(async {
+            let stop = stop_signal()?;
+            let metrics = Metrics::new(&[]).map_err(Failure::usage)?;
+            let running = RunningControl::start(config, metrics).await?;
+            stop.await;
+            running.stop().await
+        })
     }
 }
 
@@ -62,28 +75,99 @@ pub(super) struct RunningProxy {
     pub(super) proxy: ProxyHandle,
     /// Its metrics and health.
     pub(super) admin: AdminServer,
+    drain_timeout: Duration,
 }
 
 impl RunningProxy {
-    /// Starts both; ports are bound before anything else happens.
-    pub(super) fn start(config: ProxyConfig) -> Result<Self, Failure> {
-        let names: Vec<ServiceName> = config.services.iter().map(|service| service.name.clone()).collect();
-        let metrics = Metrics::new(&names).map_err(Failure::usage)?;
+    /// Starts both.
+    pub(super) fn start(config: ProxyConfig, metrics: Arc<Metrics>) -> Result<Self, Failure> {
+        let drain_timeout = config.drain_timeout;
         let admin = AdminListener::bind(config.admin_listen).map_err(Failure::usage)?;
         let proxy = app::start(config, Arc::clone(&metrics)).map_err(Failure::usage)?;
         let admin = admin.serve(metrics, proxy.readiness()).map_err(Failure::failed)?;
-        Ok(Self { proxy, admin })
+        Ok(Self { proxy, admin, drain_timeout })
     }
 
     /// Drains it; a second signal ends the wait.
-    pub(super) async fn stop(self, drain_timeout: Duration) -> Result<(), Failure> {
-        tracing::info!(?drain_timeout, "draining");
-        let again = stop_signal()?;
-        tokio::select! {
-            biased;
-            () = self.proxy.drain(drain_timeout) => Ok(()),
-            () = again => Err(Failure::failed("stopped by a second signal, before the drain was over")),
+    pub(super) async fn stop(self) -> Result<(), Failure> {
+        tracing::info!(timeout = ?self.drain_timeout, "draining");
+        unless_signalled_again(self.proxy.drain(self.drain_timeout)).await
+    }
+}
+
+/// A control plane with its certificates' reload and, where configured, its admin listener.
+pub(super) struct RunningControl {
+    /// The control plane.
+    pub(super) app: ControlApp,
+    drain: Drain,
+    drain_timeout: Duration,
+    _admin: Option<AdminServer>,
+    _reload: DropGuard,
+}
+
+impl RunningControl {
+    /// Starts all of it.
+    pub(super) async fn start(config: ControlConfig, metrics: Arc<Metrics>) -> Result<Self, Failure> {
+        let observed = Arc::clone(&metrics);
+        let reloader = Reloader::load(
+            config.identity.clone(),
+            config.trust.clone(),
+            Arc::new(wall),
+            Box::new(move |change| observe(&observed, change)),
+        )
+        .map_err(Failure::usage)?;
+        let admin = config.admin_listen.map(AdminListener::bind).transpose().map_err(Failure::usage)?;
+        let drain = Drain::new();
+        let counted = Arc::clone(&metrics);
+        let parts = Parts {
+            own: reloader.own(),
+            trust: reloader.trust(),
+            drain: drain.clone(),
+            handshakes: Arc::new(move |result| {
+                counted.tls_handshakes(result.err().map_or("ok", Refusal::as_str)).inc()
+            }),
+        };
+        let app = ControlApp::start(&config, parts).await.map_err(Failure::usage)?;
+        let stop = CancellationToken::new();
+        tokio::spawn(reloader.run(stop.clone()));
+        let draining = drain.clone();
+        let readiness = Arc::new(move || if draining.is_draining() { Err("draining") } else { Ok(()) });
+        let admin =
+            admin.map(|admin| admin.serve(metrics, readiness)).transpose().map_err(Failure::failed)?;
+        let drain_timeout = config.drain_timeout;
+        Ok(Self { app, drain, drain_timeout, _admin: admin, _reload: stop.drop_guard() })
+    }
+
+    /// Drains it; a second signal ends the wait.
+    pub(super) async fn stop(self) -> Result<(), Failure> {
+        let drain = async {
+            let drained = self.drain.run(self.drain_timeout).await;
+            match drained {
+                Drained::Clean | Drained::Cut(_) => tracing::info!(?drained, "drained"),
+                Drained::Stuck(_) => tracing::warn!(?drained, "drained"),
+            }
+            self.app.stopped().await;
+        };
+        unless_signalled_again(drain).await
+    }
+}
+
+/// The metrics of a process with this proxy.
+pub(super) fn metrics(config: &ProxyConfig) -> Result<Arc<Metrics>, Failure> {
+    let names: Vec<ServiceName> = config.services.iter().map(|service| service.name.clone()).collect();
+    Metrics::new(&names).map_err(Failure::usage)
+}
+
+fn observe(metrics: &Metrics, change: &Change) {
+    match change {
+        Change::InUse(ends) => {
+            for (name, not_after) in ends {
+                metrics
+                    .certificate_not_after(&format!("control:{name}"))
+                    .set(not_after.as_micros() / 1_000_000);
+            }
         }
+        Change::Kept(_) => metrics.reload_failures.inc(),
     }
 }
 
@@ -108,6 +192,15 @@ pub(super) fn stop_signal() -> Result<impl Future<Output = ()>, Failure> {
     })
 }
 
-fn missing(file: &std::path::Path, half: &str) -> Failure {
+async fn unless_signalled_again(drain: impl Future<Output = ()>) -> Result<(), Failure> {
+    let again = stop_signal()?;
+    tokio::select! {
+        biased;
+        () = drain => Ok(()),
+        () = again => Err(Failure::failed("stopped by a second signal, before the drain was over")),
+    }
+}
+
+fn missing(file: &Path, half: &str) -> Failure {
     Failure::usage(format!("`{}` has no `{half}`: add it, or name another file", file.display()))
 }

@@ -111,9 +111,9 @@ fn command_lines_that_make_no_sense_are_refused() {
 
 #[test]
 fn waiting_has_a_default_and_takes_a_length_only_after_an_equals_sign() {
-    let wait = |line: &str| match parse(line).unwrap().verb {
-        Verb::Revoke(verb) => verb.wait_limit().map(|ttl| ttl.to_string()),
-        _ => None,
+    let wait = |line: &str| {
+        let Verb::Revoke(verb) = parse(line).unwrap().verb else { panic!("`{line}` is another verb") };
+        verb.wait_limit().map(|ttl| ttl.to_string())
     };
     assert_eq!(wait("revoke --all --reason r"), None);
     assert_eq!(wait("revoke --all --reason r --wait"), Some("1m30s".to_owned()));

@@ -39,6 +39,8 @@ pub struct ProxyBase {
     pub admin_listen: Option<SocketAddr>,
     /// `--service`; beside those of the file.
     pub services: Vec<ServiceConfig>,
+    /// Where neither a flag nor the file names one.
+    pub sample: Option<ServiceConfig>,
     /// Unless the file says otherwise.
     pub identity: IdentityFiles,
     /// Unless the file says otherwise.

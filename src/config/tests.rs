@@ -223,7 +223,10 @@ fn what_up_brings_along_needs_no_file_and_flags_win_over_one() {
     let errors = Config::parse(Path::new("f.toml"), file, Some(base.clone())).unwrap_err();
     assert!(errors.to_string().contains("--service: `orders` is there already"), "{errors}");
     base.proxy.services.clear();
+    let alone = Config::with_base(None, base.clone()).unwrap().0;
+    assert_eq!(alone.services[0].name.as_str(), "sample");
     let both = Config::parse(Path::new("f.toml"), file, Some(base)).unwrap();
+    assert_eq!(both.proxy.as_ref().unwrap().services.len(), 1, "the sample is for those who name nothing");
     assert_eq!(both.proxy.unwrap().listen.as_ref(), ["127.0.0.1:2".parse().unwrap()]);
     assert_eq!(both.control.unwrap().lease, Duration::from_secs(2));
 }
@@ -236,6 +239,7 @@ fn base() -> Base {
             listen: None,
             admin_listen: None,
             services: vec!["orders=http://a".parse().unwrap()],
+            sample: Some("sample=http://s".parse().unwrap()),
             identity: files.clone(),
             trust: trust.clone(),
             control: ControlLink {

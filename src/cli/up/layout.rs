@@ -75,6 +75,7 @@ impl Layout {
                 listen: None,
                 admin_listen: None,
                 services: Vec::new(),
+                sample: None,
                 identity: files_in(&self.folder.join("proxy")),
                 trust: trust.clone(),
                 control: ControlLink {

@@ -9,12 +9,22 @@ pub(super) mod state;
 mod welcome;
 
 use super::connection::{Connection, DEFAULT_DATA};
+use super::halves::{self, RunningControl, RunningProxy, stop_signal};
 use super::telemetry::Telemetry;
-use super::{Failure, halves, sample};
-use crate::config::{Config, ServiceConfig};
+use super::{Failure, output, sample};
+use crate::config::{AuditTarget, Config, ControlConfig, ControlLink, Endpoint, ProxyConfig, ServiceConfig};
+use crate::control::authz::Roles;
+use crate::control::plane::Plane;
+use crate::control::state::Rules;
 use layout::Layout;
+use state::State;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::TcpListener;
+use tokio_util::sync::{CancellationToken, DropGuard};
+use welcome::Welcome;
 
 /// Run everything on this machine: control plane, proxy, store, development CA
 #[derive(Debug, clap::Args)]
@@ -41,18 +51,172 @@ pub(super) struct Up {
     admin_listen: Option<SocketAddr>,
 }
 
+/// What is told while the first table is on its way.
+const READY_WITHIN: Duration = Duration::from_secs(10);
+/// How often new operators are looked for.
+const LOOK: Duration = Duration::from_secs(1);
+
 impl Up {
     pub(super) fn run(self, connection: &Connection, telemetry: &Telemetry) -> Result<(), Failure> {
         telemetry.start("warn")?;
         let layout = Layout::open(&connection.data)?;
-        let control = self.control_listen.unwrap_or(crate::config::ControlConfig::LISTEN);
-        let mut base = layout.base(control)?;
+        halves::runtime()?.block_on(async {
+            let stop = stop_signal()?;
+            let running = self.start(&layout).await?;
+            running.ready().await;
+            running.welcome(&connection.data)?;
+            stop.await;
+            output::line("draining; once more stops at once")?;
+            running.stop().await
+        })
+    }
+
+    async fn start(self, layout: &Layout) -> Result<Running, Failure> {
+        let sample = Sample::bind().await?;
+        let mut base = layout.base(self.control_listen.unwrap_or(ControlConfig::LISTEN))?;
         base.proxy.listen = self.listen;
         base.proxy.admin_listen = self.admin_listen;
         base.proxy.services = self.service;
-        let (proxy, _control) = Config::with_base(self.config.as_deref(), base).map_err(Failure::usage)?;
+        base.proxy.sample = Some(sample.service.clone());
+        let own_link = base.proxy.control.clone();
+        let (mut proxy, control) = Config::with_base(self.config.as_deref(), base).map_err(Failure::usage)?;
         layout.certify_proxy(&proxy)?;
-        let _ = (DEFAULT_DATA, Ipv4Addr::LOCALHOST, sample::serve, halves::runtime()?, layout.folder());
-        Err(Failure::failed("the control plane is not wired up yet"))
+        let uses_sample = proxy.services.as_ref() == [sample.service.clone()];
+        let metrics = halves::metrics(&proxy)?;
+        let control_running = RunningControl::start(control.clone(), Arc::clone(&metrics)).await?;
+        if proxy.control == own_link {
+            // The port that was chosen, where 0 was asked for.
+            proxy.control.endpoints = Box::new([Endpoint::from(control_running.app.address())]);
+        }
+        let config = proxy.clone();
+        let proxy_running = RunningProxy::start(proxy, metrics)?;
+        let stop = CancellationToken::new();
+        if uses_sample {
+            tokio::spawn(sample::serve(sample.listener, stop.clone()));
+        }
+        let state = state_of(&config, &control_running, &proxy_running, &own_link);
+        state.write(layout.folder()).map_err(Failure::usage)?;
+        let plane = control_running.app.plane().clone();
+        tokio::spawn(stop.clone().run_until_cancelled_owned(follow_operators(
+            layout.folder().to_owned(),
+            plane,
+            control,
+        )));
+        Ok(Running {
+            folder: layout.folder().to_owned(),
+            state,
+            config,
+            uses_sample,
+            proxy: proxy_running,
+            control: control_running,
+            _stop: stop.drop_guard(),
+        })
+    }
+}
+
+/// The sample API's port, before it is known whether it is needed.
+struct Sample {
+    listener: TcpListener,
+    service: ServiceConfig,
+}
+
+impl Sample {
+    async fn bind() -> Result<Self, Failure> {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.map_err(Failure::failed)?;
+        let address = listener.local_addr().map_err(Failure::failed)?;
+        let service = format!("orders=http://{address}").parse().map_err(Failure::failed)?;
+        Ok(Self { listener, service })
+    }
+}
+
+/// Everything that `up` runs.
+struct Running {
+    folder: PathBuf,
+    state: State,
+    config: ProxyConfig,
+    uses_sample: bool,
+    proxy: RunningProxy,
+    control: RunningControl,
+    _stop: DropGuard,
+}
+
+impl Running {
+    /// Waits until the next steps would work, at most [`READY_WITHIN`].
+    async fn ready(&self) {
+        let ready = async {
+            while self.proxy.proxy.ready().is_err() {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        if tokio::time::timeout(READY_WITHIN, ready).await.is_err() {
+            tracing::warn!("the proxy has not heard from its control plane yet");
+        }
+    }
+
+    fn welcome(&self, data: &Path) -> Result<(), Failure> {
+        let program = std::env::args().next().unwrap_or_else(|| "jitgate".to_owned());
+        let welcome = Welcome {
+            program: &program,
+            data,
+            elsewhere: data != Path::new(DEFAULT_DATA),
+            proxy: self.state.proxy.first().copied().unwrap_or(ProxyConfig::LISTEN),
+            control: self.control.app.address(),
+            admin: self.state.admin,
+            domain: self.config.domains.first().map_or(ProxyConfig::DOMAIN, String::as_str),
+            services: &self.config.services,
+            sample: self.uses_sample,
+        };
+        output::line(&welcome.text())
+    }
+
+    /// The proxy first, while its control plane still answers.
+    async fn stop(self) -> Result<(), Failure> {
+        State::remove(&self.folder);
+        let drained = self.proxy.stop().await;
+        drained.and(self.control.stop().await)
+    }
+}
+
+fn state_of(
+    config: &ProxyConfig,
+    control: &RunningControl,
+    proxy: &RunningProxy,
+    link: &ControlLink,
+) -> State {
+    let reachable = |address: SocketAddr| match address.ip() {
+        ip if ip.is_unspecified() => SocketAddr::new(Ipv4Addr::LOCALHOST.into(), address.port()),
+        _ => address,
+    };
+    State {
+        control: Endpoint::from(reachable(control.app.address())),
+        control_identity: link.identity.clone(),
+        proxy: proxy.proxy.listen.clone(),
+        admin: proxy.admin.local_addr(),
+        domains: config.domains.to_vec(),
+        services: config.services.iter().map(Into::into).collect(),
+        audit: match &config.audit.target {
+            AuditTarget::File(path) => Some(path.clone()),
+            AuditTarget::Stdout => None,
+        },
+    }
+}
+
+/// Gives new operators of `certs issue` their roles while everything runs.
+async fn follow_operators(folder: PathBuf, plane: Plane, config: ControlConfig) {
+    let mut known = None;
+    loop {
+        tokio::time::sleep(LOOK).await;
+        let looked = operators::read(&folder);
+        match looked {
+            Ok(roles) if known.as_ref() == Some(&roles) => {}
+            Ok(roles) => {
+                let mut all = config.clone();
+                // What the configuration says about an identity stands.
+                all.roles = roles.clone().into_iter().chain(config.roles.clone()).collect();
+                plane.set_rules(Rules::new(config.max_ttl.get(), Roles::from_config(&all)));
+                known = Some(roles);
+            }
+            Err(error) => tracing::warn!(%error, "the roles of operators cannot be read; those known stay"),
+        }
     }
 }

@@ -7,6 +7,8 @@ use std::path::Path;
 
 /// What is known about the running `up`.
 pub(super) struct Welcome<'a> {
+    /// How this program was called: not everybody has it in their path.
+    pub(super) program: &'a str,
     /// Its folder, as the reader's shell would find it.
     pub(super) data: &'a Path,
     /// Whether verbs need `--data` to find it.
@@ -52,6 +54,7 @@ impl Welcome<'_> {
     fn steps(&self, out: &mut String) -> std::fmt::Result {
         let Some(service) = self.services.first() else { return Ok(()) };
         let data = quoted(&self.data.display().to_string());
+        let program = quoted(self.program);
         let more = if self.elsewhere { format!(" --data {data}") } else { String::new() };
         let (path, stream) = if self.sample { ("/v1/orders", "/v1/orders/events") } else { ("/", "/") };
         let name = &service.name;
@@ -63,7 +66,7 @@ impl Welcome<'_> {
         writeln!(out, "  # refused: nobody holds standing access\n  {curl}{resolve} {url}{path}\n")?;
         writeln!(
             out,
-            "  # grant it to the agent, for one task and 15 minutes\n  jitgate grant{more} \
+            "  # grant it to the agent, for one task and 15 minutes\n  {program} grant{more} \
              --principal spiffe://jitgate.local/agent/demo --task demo --scope '{name}:GET:/**' --ttl 15m --reason 'first steps'\n"
         )?;
         writeln!(out, "  # permitted\n  {curl}{resolve} {url}{path}\n")?;
@@ -75,9 +78,9 @@ impl Welcome<'_> {
         }
         writeln!(
             out,
-            "  # revoke: the stream is cut\n  jitgate revoke{more} --task demo --reason 'seen enough' --wait\n"
+            "  # revoke: the stream is cut\n  {program} revoke{more} --task demo --reason 'seen enough' --wait\n"
         )?;
-        writeln!(out, "  # all of it is in the audit trail\n  jitgate audit tail{more}")
+        writeln!(out, "  # all of it is in the audit trail\n  {program} audit tail{more}")
     }
 
     fn url(&self, service: &ServiceConfig) -> String {
@@ -116,6 +119,7 @@ mod tests {
     fn the_steps_name_the_folder_and_the_ports_in_use() {
         let services = ["orders=http://127.0.0.1:1".parse().unwrap()];
         let welcome = Welcome {
+            program: "target/jitgate",
             data: Path::new("my data"),
             elsewhere: true,
             proxy: "127.0.0.2:9443".parse().unwrap(),
@@ -129,7 +133,7 @@ mod tests {
         for part in [
             "curl --cacert 'my data'/ca.pem",
             "--connect-to ::127.0.0.2:9443 https://orders.localhost:9443/v1/orders\n",
-            "jitgate revoke --data 'my data' --task demo",
+            "\n  target/jitgate revoke --data 'my data' --task demo",
             "the built-in sample API",
         ] {
             assert!(text.contains(part), "{part} in {text}");

@@ -5,8 +5,8 @@ use crate::config::raw::{RawAudit, RawCeilings, RawControlLink, RawLimits, RawPr
 use crate::config::source::Source;
 use crate::config::text::HostName;
 use crate::config::{
-    AuditConfig, AuditTarget, Ceilings, ControlLink, DenialBudget, Limits, ProxyBase, ProxyConfig, TlsConfig,
-    TrustFiles,
+    AuditConfig, AuditTarget, Ceilings, ControlLink, DenialBudget, Limits, ProxyBase, ProxyConfig,
+    ServiceConfig, TlsConfig, TrustFiles,
 };
 use crate::model::SpiffeId;
 use std::collections::BTreeSet;
@@ -37,9 +37,11 @@ pub(in crate::config) fn proxy(
         Some(list) => list.into_iter().map(|domain| split(domain).0).map(|HostName(name)| name).collect(),
         None => Box::new([ProxyConfig::DOMAIN.to_owned()]),
     };
-    let no_services = raw_services.is_empty() && base.services.is_empty();
-    let services = service::services(source, raw_services, base.services, &domains);
-    if no_services {
+    let named = !raw_services.is_empty() || !base.services.is_empty();
+    let given = if named { base.services } else { base.sample.into_iter().collect() };
+    let none = !named && given.is_empty();
+    let services = service::services(source, raw_services, given, &domains);
+    if none {
         source.missing("service", "add at least one `[[service]]` with `name` and `upstream`");
     }
     let identity = identity(source, "proxy", raw.identity, base.identity);
@@ -80,7 +82,8 @@ struct Base {
     trust: Option<TrustFiles>,
     control: Option<ControlLink>,
     audit: Option<AuditTarget>,
-    services: Vec<crate::config::ServiceConfig>,
+    services: Vec<ServiceConfig>,
+    sample: Option<ServiceConfig>,
 }
 
 impl From<ProxyBase> for Base {
@@ -93,6 +96,7 @@ impl From<ProxyBase> for Base {
             control: Some(base.control),
             audit: Some(base.audit),
             services: base.services,
+            sample: base.sample,
         }
     }
 }
