@@ -380,9 +380,20 @@ fn any_scope() -> impl Strategy<Value = Scope> {
         .prop_map(|permissions| Scope::new(permissions.into_iter().collect()).unwrap())
 }
 
-/// A scope and another, which was often cut from it, so that containment is not always false.
-fn wide_and_narrow() -> impl Strategy<Value = (Scope, Scope)> {
-    prop_oneof![1 => (any_scope(), any_scope()), 2 => wide_and_cut()]
+/// A scope and another that was cut from it and then, often, changed: containment is neither always false nor always true.
+fn wide_and_near() -> impl Strategy<Value = (Scope, Scope)> {
+    let change = (services(), actions(), pattern(), query_rule(), any::<[bool; 4]>());
+    (wide_and_cut(), change).prop_map(|((wide, cut), (services, actions, path, query, changed))| {
+        let Permission::Http(http) = &cut.permissions()[0] else { return (wide, cut) };
+        let kept: Vec<&str> = http.locations().iter().map(ServiceName::as_str).collect();
+        let (names, patterns) = (http.methods().names(), http.paths());
+        let services = if changed[0] { services } else { kept };
+        let actions = if changed[1] { actions } else { names };
+        let path = if changed[2] { path } else { patterns[0].to_string() };
+        let query = if changed[3] { query } else { http.query().cloned() };
+        let near = HttpPermission::new(&services, &actions, &[path], query).unwrap();
+        (wide, Scope::from(Permission::Http(near)))
+    })
 }
 
 /// A scope and one that was cut from it: one of its permissions, for one service, one path and one method.
@@ -406,6 +417,26 @@ fn wide_and_cut() -> impl Strategy<Value = (Scope, Scope)> {
         };
         (wide, narrow.into())
     })
+}
+
+/// Requests that fit the patterns of a scope, with any method and several queries.
+fn requests(scope: &Scope, fill: &[String]) -> Vec<(&'static str, String, Option<&'static str>)> {
+    let mut requests = Vec::new();
+    let patterns = scope.permissions().iter().filter_map(|permission| match permission {
+        Permission::Http(http) => Some(http.paths()),
+        Permission::Grpc(_) => None,
+    });
+    for pattern in patterns.flatten() {
+        for rest in ["".to_owned(), fill[0].clone(), format!("{}/{}/", fill[0], fill[1])] {
+            let path = pattern.as_str().replace("**", &rest).replace('*', &fill[2]);
+            for method in METHODS {
+                for query in [None, Some("p=1"), Some("q=2&p="), Some("r%5B%5D=%20"), Some("z=1")] {
+                    requests.push((method, path.clone(), query));
+                }
+            }
+        }
+    }
+    requests
 }
 
 proptest! {
@@ -447,21 +478,20 @@ proptest! {
         let _ = serde_json::from_str::<Scope>(&text);
     }
 
-    /// What is shown to be narrower is narrower.
+    /// What is shown to be narrower is narrower: each request made to fit the narrow scope fits the wide one.
     #[test]
     fn contained_is_permitted(
-        (wide, narrow) in wide_and_narrow(),
-        requests in prop::collection::vec((services(), path(), prop::sample::select(METHODS.to_vec())), 40),
+        (wide, narrow) in prop_oneof![1 => (any_scope(), any_scope()), 4 => wide_and_near()],
+        fill in prop::collection::vec(segment(), 4),
     ) {
         prop_assert!(wide.contains(&wide));
         if wide.contains(&narrow) {
-            for (services, path, method) in requests {
-                let service: ServiceName = services[0].parse().unwrap();
-                for query in [None, Some("p=1"), Some("q=2&p="), Some("r%5B%5D=%20"), Some("z=1")] {
+            for service in ["a", "b", "c.d"].map(|name| name.parse::<ServiceName>().unwrap()) {
+                for (method, path, query) in requests(&narrow, &fill) {
                     prop_assert!(
                         !narrow.permits_http(&service, method, &path, query)
                             || wide.permits_http(&service, method, &path, query),
-                        "{} {} {:?}: {} not in {}", method, path, query, narrow, wide
+                        "{} {} {} {:?}: {} not in {}", service, method, path, query, narrow, wide
                     );
                 }
                 for call in ["/p.S/M", "/p.S/X", "/p.T/M", "/Z/M"] {
