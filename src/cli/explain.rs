@@ -125,8 +125,8 @@ impl Explain {
         let label = host_label(authority, &domains, &mut buffer);
         Ok(match (own, services.as_slice()) {
             (Some(service), _) => service.name.to_string(),
-            // A single service is the only one, whatever the host is.
-            (None, [only]) => only.name.to_string(),
+            // A single service is the only one, unless the host is itself the name of a service.
+            (None, [only]) if label.len() == host.len() => only.name.to_string(),
             (None, _) => label.to_owned(),
         })
     }
