@@ -1,6 +1,6 @@
 //! Puts snapshots and deltas together from their parts. Nothing is applied before it is whole.
 
-use crate::model::{Change, Delta, Digest, Grant, GrantId, Revision};
+use crate::model::{Change, Delta, Digest, Grant, GrantId, Interner, Revision};
 use crate::sync::Fault;
 use crate::wire::message::{DeltaPart, Received, ReceivedChange, SnapshotPart};
 use std::collections::HashMap;
@@ -37,9 +37,11 @@ impl Parts {
     /// Adds a part; the whole, if it was the last.
     pub(super) fn snapshot(
         &mut self,
-        part: SnapshotPart,
+        mut part: SnapshotPart,
         most: usize,
+        interner: &mut Interner,
     ) -> Result<Option<WholeSnapshot>, Fault> {
+        part.grants.iter_mut().for_each(|grant| share(grant, interner));
         let (revision, grants) = match std::mem::replace(self, Self::None) {
             Self::None => (part.revision, part.grants),
             Self::Snapshot { revision, mut grants } if revision == part.revision => {
@@ -61,7 +63,18 @@ impl Parts {
     }
 
     /// Adds a part; the whole, if it was the last.
-    pub(super) fn delta(&mut self, part: DeltaPart, most: usize) -> Result<Option<WholeDelta>, Fault> {
+    pub(super) fn delta(
+        &mut self,
+        mut part: DeltaPart,
+        most: usize,
+        interner: &mut Interner,
+    ) -> Result<Option<WholeDelta>, Fault> {
+        for change in &mut part.changes {
+            match change {
+                ReceivedChange::Issued(grant) => share(grant, interner),
+                ReceivedChange::Ended { .. } => {}
+            }
+        }
         let (after, revision, changes) = match std::mem::replace(self, Self::None) {
             Self::None => (part.after, part.revision, part.changes),
             Self::Delta { after, revision, mut changes }
@@ -82,6 +95,17 @@ impl Parts {
         }
         *self = Self::Delta { after, revision, changes };
         Ok(None)
+    }
+}
+
+/// A million grants name the same few scopes: part by part, so that at most one part is held twice.
+fn share(received: &mut Received, interner: &mut Interner) {
+    match received {
+        Received::Readable(grant) => {
+            let owned = Grant::clone(grant);
+            *grant = Arc::new(interner.grant(owned));
+        }
+        Received::Unreadable { .. } => {}
     }
 }
 

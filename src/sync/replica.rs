@@ -10,7 +10,7 @@
 mod io;
 #[cfg(test)]
 mod tests;
-use crate::model::{Change, Digest, Epoch, GrantId, LogId, Revision};
+use crate::model::{Change, Digest, Epoch, GrantId, Interner, LogId, Revision};
 use crate::runtime::clock::Mono;
 use crate::sync::lease::{Leases, ping_every};
 use crate::sync::link::Dialer;
@@ -30,7 +30,7 @@ const PATIENCE: Duration = Duration::from_secs(1);
 enum Link<R> {
     Waiting { until: Mono },
     Connecting { give_up: Mono },
-    Open(Session<R>),
+    Open(Box<Session<R>>),
 }
 
 struct Session<R> {
@@ -51,6 +51,7 @@ pub struct Replica<R = FromAsking> {
     settings: Settings,
     position: Option<Position>,
     unreadable: Unreadable,
+    interner: Interner,
     resync: bool,
     lease: LeaseLength,
     dialer: Dialer,
@@ -65,6 +66,7 @@ impl<R: LeaseRule> Replica<R> {
         Self {
             position: None,
             unreadable: Unreadable::default(),
+            interner: Interner::default(),
             resync: false,
             lease: LeaseLength::DEFAULT,
             dialer: Dialer::new(settings.endpoints, settings.instance | 1),
@@ -179,7 +181,7 @@ impl<R: LeaseRule> Replica<R> {
             return;
         }
         let position = self.position.filter(|_| !self.resync);
-        self.link = Link::Open(Session::new(now, position.is_none()));
+        self.link = Link::Open(Box::new(Session::new(now, position.is_none())));
         let version = self.settings.version.clone();
         let instance = self.settings.instance;
         effects.push(Effect::Send(Up::Hello(Hello { position, version, instance })));
@@ -236,12 +238,16 @@ impl<R: LeaseRule> Replica<R> {
         match message {
             Down::Welcome { log, epoch } => self.welcomed(log, epoch, effects)?,
             Down::Snapshot(part) => {
-                if let Some(whole) = session.parts.snapshot(part, self.settings.max_grants)? {
+                if let Some(whole) =
+                    session.parts.snapshot(part, self.settings.max_grants, &mut self.interner)?
+                {
                     self.replace(whole, effects)?;
                 }
             }
             Down::Delta(part) => {
-                if let Some(whole) = session.parts.delta(part, self.settings.max_grants)? {
+                if let Some(whole) =
+                    session.parts.delta(part, self.settings.max_grants, &mut self.interner)?
+                {
                     self.apply(whole, effects)?;
                 }
             }

@@ -291,10 +291,9 @@ impl<R: LeaseRule> World<R> {
             Up::Usage(_) => {}
             Up::ReserveUses { grant, want, nonce } => {
                 let command = Command::ReserveUses { proxy: proxy_name(name), grant, want };
-                let granted = match self.submit(actor, command) {
-                    Ok(Outcome::Reserved { uses }) => Some(uses),
-                    other => panic!("{other:?}"),
-                };
+                let outcome = self.submit(actor, command);
+                let Ok(Outcome::Reserved { uses }) = outcome else { panic!("{outcome:?}") };
+                let granted = Some(uses);
                 self.send_down(link, convert::uses_reserved(nonce, granted));
             }
         }

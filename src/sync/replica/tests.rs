@@ -114,9 +114,9 @@ impl Subject {
 }
 
 fn fault(effects: &[Effect]) -> Option<&Fault> {
-    effects.iter().find_map(|effect| match effect {
-        Effect::Disconnect(fault) => Some(fault),
-        _ => None,
+    effects.iter().find_map(|effect| {
+        let Effect::Disconnect(fault) = effect else { return None };
+        Some(fault)
     })
 }
 
@@ -125,17 +125,17 @@ fn leased(effects: &[Effect]) -> bool {
 }
 
 fn tickets(effects: &[Effect]) -> Vec<CutTicket> {
-    let ticket = |effect: &Effect| match effect {
-        Effect::Apply(_, ticket) | Effect::Replace(_, ticket) => Some(*ticket),
-        _ => None,
+    let ticket = |effect: &Effect| {
+        let (Effect::Apply(_, ticket) | Effect::Replace(_, ticket)) = effect else { return None };
+        Some(*ticket)
     };
     effects.iter().filter_map(ticket).collect()
 }
 
 fn hello(effects: &[Effect]) -> Option<Option<Position>> {
-    effects.iter().find_map(|effect| match effect {
-        Effect::Send(Up::Hello(hello)) => Some(hello.position),
-        _ => None,
+    effects.iter().find_map(|effect| {
+        let Effect::Send(Up::Hello(hello)) = effect else { return None };
+        Some(hello.position)
     })
 }
 

@@ -45,18 +45,16 @@ async fn grant(plane: &Plane) -> GrantId {
         reason: "test".into(),
     };
     let operator = Actor::Identity(id("spiffe://d/op"));
-    match plane.submit(operator, Command::Grant([spec].into())).await {
-        Ok(Outcome::Granted(issued)) => issued[0].grant.id,
-        other => panic!("{other:?}"),
-    }
+    let outcome = plane.submit(operator, Command::Grant([spec].into())).await;
+    let Ok(Outcome::Granted(issued)) = outcome else { panic!("{outcome:?}") };
+    issued[0].grant.id
 }
 
 async fn revoke_all(plane: &Plane) -> crate::model::RevocationId {
     let command = Command::Revoke { selector: Selector::All(Everything), reason: "test".into() };
-    match plane.submit(Actor::Identity(id("spiffe://d/op")), command).await {
-        Ok(Outcome::Revoked { revocation, .. }) => revocation,
-        other => panic!("{other:?}"),
-    }
+    let outcome = plane.submit(Actor::Identity(id("spiffe://d/op")), command).await;
+    let Ok(Outcome::Revoked { revocation, .. }) = outcome else { panic!("{outcome:?}") };
+    revocation
 }
 
 /// The proxy's end of a channel.
