@@ -99,14 +99,14 @@ fn receive(chunks: Vec<Bytes>) -> Result<Snapshot, Failure> {
 }
 
 fn grant(number: u64, shape: u64) -> Result<Arc<Grant>, Failure> {
-    let random = number.wrapping_mul(0x9e37_79b9_7f4a_7c15).to_be_bytes();
+    let [a, b, c, d, e, f, g, h] = number.wrapping_mul(0x9e37_79b9_7f4a_7c15).to_be_bytes();
     let scope = match shape % 3 {
         0 => format!("orders:GET,HEAD:/v1/orders/{shape}/*"),
         1 => format!("orders,billing:POST:/v1/searches/{shape}"),
         _ => format!("stock:/inventory.v{shape}.Stock/Get"),
     };
     Ok(Arc::new(Grant {
-        id: GrantId::from_parts(number, random.repeat(2)[..10].try_into()?),
+        id: GrantId::from_parts(number, [a, b, c, d, e, f, g, h, a, b]),
         principal: format!("spiffe://jitgate.local/agent/worker-{}", number / EACH).parse()?,
         task: format!("INC-{number}").parse()?,
         scope: scope.parse()?,

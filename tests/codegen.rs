@@ -1,6 +1,12 @@
 //! `src/wire/generated.rs` is what the generator makes of `src/wire/sync.proto`. `JITGATE_REGENERATE=1 cargo test --test codegen`
 //! writes it anew.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test ends by panicking; clippy's exceptions for tests do not reach helpers outside #[test]"
+)]
+
 use std::path::Path;
 
 const HEADER: &str =

@@ -99,20 +99,20 @@ impl<R: LeaseRule> World<R> {
         let state = self.control.state()?;
         // What happened in the last moments is still on its way.
         let settled = self.now.saturating_sub(5 * crate::world::SECOND);
-        for name in 0..NAMES.len() {
+        for (name, shown) in NAMES.iter().enumerate() {
             let candidates = self.proxies.iter().filter(|proxy| proxy.alive && proxy.name == name);
             let enforces = candidates.clone().any(|proxy| {
                 proxy.lease.check(proxy.mono(self.now)).is_ok() && proxy.revision.0 + 20 >= state.revision().0
             });
             if !enforces {
-                return Some(format!("{} does not enforce after healing", NAMES[name]));
+                return Some(format!("{shown} does not enforce after healing"));
             }
             let joined = state.proxies()[&proxy_name(name)].joined;
             for revoked in
                 self.revoked.iter().filter(|revoked| revoked.at < settled && revoked.revision > joined)
             {
                 if !state.revocation(revoked.id)?.confirmed.contains_key(&proxy_name(name)) {
-                    return Some(format!("{} never confirmed {}", NAMES[name], revoked.id));
+                    return Some(format!("{shown} never confirmed {}", revoked.id));
                 }
             }
         }
