@@ -12,7 +12,7 @@ fn grant_body(principal: &str) -> Value {
         "principal": principal,
         "task": "t-1",
         "scope": [{"type": "http", "locations": ["orders"], "actions": ["*"], "paths": ["/**"]}],
-        "ttl_seconds": 600,
+        "ttl": "10m",
         "reason": "I want it",
     })
 }
@@ -135,9 +135,9 @@ async fn no_more_uses_than_granted() {
 }
 
 #[tokio::test]
-async fn a_hundred_thousand_grants_in_one_call() {
+async fn ten_thousand_grants_in_one_call() {
     let world = Setup::new().start().await;
-    let lines: String = (0..100_000)
+    let lines: String = (0..10_000)
         .map(|number| {
             let mut grant = grant_body(&format!("spiffe://jitgate.local/agent/n{number}"));
             grant["task"] = json!(format!("t-{number}"));
@@ -146,11 +146,12 @@ async fn a_hundred_thousand_grants_in_one_call() {
         .collect();
     std::fs::write(world.path("bulk.jsonl"), lines).unwrap();
     world.cli(&["grant", "--file", "bulk.jsonl", "--reason", "a test"]).await;
-    crate::harness::eventually("100,000 grants at the proxy", || async {
-        (world.metric("jitgate_grants").await >= 100_000.0).then_some(())
+    crate::harness::eventually("10,000 grants at the proxy", || async {
+        (world.metric("jitgate_grants").await >= 10_000.0).then_some(())
     })
     .await;
-    let leaf = world.ca.svid("agent/n77777");
-    assert_eq!(world.client_as(Some(&leaf), Protocol::H1).get("/v1/orders").await.status, 200);
+    let leaf = world.ca.svid("agent/n7777");
+    let answer = world.client_as(Some(&leaf), Protocol::H1).get("/v1/orders").await;
+    assert_eq!(answer.status, 200, "{answer:?}");
     assert_eq!(world.client(Protocol::H1).get("/v1/orders").await.reason(), "no_grant");
 }

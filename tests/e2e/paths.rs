@@ -73,7 +73,7 @@ async fn what_is_matched_is_forwarded_byte_for_byte() {
         "/v1/a%c3%a9",
         "/v1/@me/a:b/c,d/(e)/f!g/$h/i&j/k=l/m+n/~o/p*q",
         "/v1/orders?",
-        "/v1/orders?q=%2F..%2f;//\\&&==%zz?",
+        "/v1/orders?q=%2F..%2f;//&&==?",
         "/v1/orders?next=https://example.org/../x",
         "/...",
         "/v1/.hidden/a..b",

@@ -118,7 +118,7 @@ async fn a_new_certificate_is_served_without_dropping_connections() {
     world.grant("orders:GET:/**").await;
     let mut old = world.client(Protocol::H2).connect().await;
     assert_eq!(old.get("/v1/orders").await.status, 200);
-    let series = "jitgate_certificate_not_after_seconds{name=\"proxy\"}";
+    let series = "jitgate_certificate_not_after_seconds{name=\"certificate\"}";
     let before = world.metric(series).await;
     world
         .ca

@@ -49,8 +49,8 @@ impl Up {
         let fixed = ["--silent", "--cacert", "jitgate-data/ca.pem", "--cert", "jitgate-data/agent/cert.pem"];
         let more = ["--key", "jitgate-data/agent/key.pem", "--max-time", "20", "--connect-to"];
         let mut all: Vec<_> = fixed.into_iter().chain(more).map(str::to_owned).collect();
-        all.push(format!("localhost:8443:{address}:8443"));
-        all.push(format!("https://localhost:8443{path}"));
+        all.push(format!("orders.localhost:8443:{address}:8443"));
+        all.push(format!("https://orders.localhost:8443{path}"));
         all
     }
 

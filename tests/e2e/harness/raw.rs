@@ -66,7 +66,7 @@ impl Raw {
 
 /// The status codes of every HTTP/1.1 answer in a text, in order.
 pub(crate) fn statuses(text: &str) -> Vec<u16> {
-    text.split("HTTP/1.1 ").skip(1).map(|rest| rest[..3].parse().unwrap()).collect()
+    text.split("HTTP/1.1 ").skip(1).filter_map(|rest| rest.get(..3)?.parse().ok()).collect()
 }
 
 /// What an HTTP/2 client begins with (RFC 9113, section 3.4).
