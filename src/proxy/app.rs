@@ -3,6 +3,7 @@
 use crate::access::entry::CutCause;
 use crate::audit::sink::{self, AuditError, AuditSink};
 use crate::config::{AuditTarget, ProxyConfig};
+use crate::identity::Refusal;
 use crate::identity::reload::{Change, ReloadError, Reloader};
 use crate::identity::tls::{ALPN_HTTP, Acceptor, TlsOptions};
 use crate::model::{ProxyName, ServiceName};
@@ -148,6 +149,7 @@ pub fn start(config: ProxyConfig, metrics: Arc<Metrics>) -> Result<ProxyHandle, 
     let router = Router::new(&config.services, &config.domains, &metrics);
     let bound = bind_all(&config, &router, workers)?;
     let audit = AuditSink::open(sink_config(&config, name.clone()), Arc::clone(&metrics))?;
+    begin_counting(&metrics);
     let gate = Arc::new(Gate::new(config.ceilings.clone(), Arc::clone(&metrics)));
     let options = TlsOptions { tls12: config.tls.tls12, resumption: config.tls.resumption, alpn: ALPN_HTTP };
     let draining = CancellationToken::new();
@@ -198,6 +200,16 @@ pub fn start(config: ProxyConfig, metrics: Arc<Metrics>) -> Result<ProxyHandle, 
     let thread = spawn("sync", move || keep_up(link, gate, metrics, reloader, closing))?;
     handle.threads.push(thread);
     Ok(handle)
+}
+
+/// Every series of a closed set exists from the start: one that appears with its first event hides that event from a rate.
+fn begin_counting(metrics: &Metrics) {
+    for cause in CutCause::ALL {
+        metrics.streams_cut(cause.as_str()).inc_by(0);
+    }
+    for result in Refusal::ALL.into_iter().map(Refusal::as_str).chain(["ok"]) {
+        metrics.tls_handshakes(result).inc_by(0);
+    }
 }
 
 /// What runs beside the workers, on a thread of its own: the control channel, expiry, reload.

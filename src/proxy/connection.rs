@@ -6,13 +6,13 @@ use crate::config::Limits;
 use crate::identity::{Accepted, Refusal};
 use crate::model::DenyReason;
 use crate::proxy::meter::Metered;
-use crate::proxy::request;
 use crate::proxy::router::Route;
 use crate::proxy::worker::{Shared, Worker};
 use crate::proxy::{body::Download, ids};
+use crate::proxy::{reply, request};
 use crate::runtime::clock::{Mono, wall};
 use crate::session::Caller;
-use http::{HeaderValue, Request, Response};
+use http::{HeaderValue, Method, Request, Response};
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
@@ -154,7 +154,15 @@ async fn serve_http(shared: &Arc<Shared>, stream: TlsStream<TcpStream>, connecte
     let serving = Arc::clone(&connected);
     let service = service_fn(move |request: Request<Incoming>| {
         let connected = Arc::clone(&serving);
-        async move { Ok::<Response<Download>, Infallible>(request::serve(&connected, request).await) }
+        let is_head = request.method() == Method::HEAD;
+        async move {
+            let response = request::serve(&connected, request).await;
+            Ok::<Response<Download>, Infallible>(if is_head {
+                reply::without_body(response)
+            } else {
+                response
+            })
+        }
     });
     let ended = if is_http2 {
         let connection = http2_builder(&shared.limits).serve_connection(io, service);

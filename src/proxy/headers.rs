@@ -111,7 +111,22 @@ pub(crate) fn clean_request(headers: &mut HeaderMap) {
             headers.remove(name);
         }
     }
+    let trailers = announced_trailers(headers);
     remove_where(headers, |name| is_hop_by_hop(name) || is_claim(name));
+    if let Some(trailers) = trailers {
+        headers.insert(header::TRAILER, trailers);
+    }
+}
+
+/// The names in `Trailer` that may be forwarded: over HTTP/1.1 hyper sends no trailer that is not announced.
+fn announced_trailers(headers: &HeaderMap) -> Option<HeaderValue> {
+    let mut safe = Vec::new();
+    for value in headers.get_all(header::TRAILER) {
+        let names = value.to_str().ok()?.split(',').filter_map(|name| name.trim().parse::<HeaderName>().ok());
+        safe.extend(names.filter(|name| is_safe_trailer(name.as_str())));
+    }
+    let names: Vec<&str> = safe.iter().map(HeaderName::as_str).collect();
+    (!names.is_empty()).then(|| HeaderValue::from_str(&names.join(", ")).ok()).flatten()
 }
 
 /// Removes from request trailers what must not reach a service.
@@ -174,13 +189,15 @@ mod tests {
             ("x-original-url", "/admin"),
             ("x-rewrite-url", "/admin"),
             ("expect", "100-continue"),
+            ("trailer", "X-Checksum, x-jitgate-task, Content-Length, not a name"),
             ("accept", "*/*"),
             ("authorization", "Bearer x"),
         ]);
         clean_request(&mut headers);
         let mut left: Vec<_> = headers.keys().map(HeaderName::as_str).collect();
         left.sort_unstable();
-        assert_eq!(left, ["accept", "authorization", "content-length", "host"]);
+        assert_eq!(left, ["accept", "authorization", "content-length", "host", "trailer"]);
+        assert_eq!(headers["trailer"], "x-checksum");
     }
 
     #[test]

@@ -8,7 +8,7 @@ use crate::model::scope::Permission;
 use crate::model::{DenyReason, RequestId};
 use crate::proxy::body::Download;
 use bytes::Bytes;
-use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderName, RETRY_AFTER};
+use http::header::{ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, HeaderName, RETRY_AFTER};
 use http::{HeaderValue, Response, StatusCode};
 use serde::Serialize;
 
@@ -90,6 +90,17 @@ fn problem(refusal: &Refusal<'_>) -> (Response<Download>, u64) {
         headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
     }
     (response, length)
+}
+
+/// The same answer without its body, for `HEAD`: over HTTP/1.1 hyper would leave it out, over HTTP/2 it would send it.
+pub(crate) fn without_body(mut response: Response<Download>) -> Response<Download> {
+    let length = match response.body() {
+        Download::Ours(body) => body.as_ref().map_or(0, Bytes::len),
+        Download::Streaming(_) => return response,
+    };
+    response.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from(length));
+    *response.body_mut() = Download::ours(Bytes::new());
+    response
 }
 
 /// A Trailers-Only response (gRPC over HTTP/2, "Responses"): HTTP 200, the status in the header block.
