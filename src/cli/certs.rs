@@ -73,6 +73,11 @@ impl Certs {
 impl Issue {
     fn run(self, connection: &Connection, output: Output) -> Result<(), Failure> {
         let data = &connection.data;
+        if !data.join("ca.pem").exists() {
+            let folder = data.display();
+            let hint = "make one with `jitgate certs init` or `jitgate up`, or choose its folder with --data";
+            return Err(Failure::usage(format!("there is no development CA in `{folder}`: {hint}")));
+        }
         let ca = DevCa::open(data, wall()).map_err(Failure::usage)?;
         let (leaf, folder) = match (&self.agent, &self.operator) {
             (Some(name), _) => (Leaf::agent(name), data.join("agents").join(name)),

@@ -2,7 +2,6 @@
 //!
 //! Invariant: one `up` at a time; the lock is held as long as [`Layout`] lives, and goes with the process however it ends.
 
-use super::operators;
 use crate::cli::Failure;
 use crate::config::{
     AuditTarget, Base, ControlBase, ControlLink, Endpoint, IdentityFiles, ProxyBase, ProxyConfig, Role,
@@ -65,11 +64,10 @@ impl Layout {
     pub(super) fn base(&self, control: SocketAddr) -> Result<Base, Failure> {
         let bundle = self.ca.bundle();
         let trust = TrustFiles { bundles: [(TRUST_DOMAIN.to_owned(), bundle)].into(), crls: Vec::new() };
-        let mut roles = operators::read(&self.folder).map_err(|error| {
-            Failure::usage(format!("`operators.json` in `{}`: {error}", self.folder.display()))
-        })?;
-        roles.insert(id(Leaf::operator("local"))?, OPERATOR_ROLES.into());
-        roles.insert(id(Leaf::proxy("local", &[]))?, [Role::Proxy].into());
+        let roles = [
+            (id(Leaf::operator("local"))?, OPERATOR_ROLES.into()),
+            (id(Leaf::proxy("local", &[]))?, [Role::Proxy].into()),
+        ];
         Ok(Base {
             proxy: ProxyBase {
                 listen: None,
@@ -89,7 +87,7 @@ impl Layout {
                 identity: files_in(&self.folder.join("control")),
                 trust,
                 store: Store::Sqlite(self.folder.join("control.db")),
-                roles,
+                roles: roles.into(),
             },
         })
     }

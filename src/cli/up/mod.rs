@@ -83,7 +83,10 @@ impl Up {
         layout.certify_proxy(&proxy)?;
         let uses_sample = proxy.services.as_ref() == [sample.service.clone()];
         let metrics = halves::metrics(&proxy)?;
-        let control_running = RunningControl::start(control.clone(), Arc::clone(&metrics)).await?;
+        let known = operators::read(layout.folder()).map_err(Failure::usage)?;
+        let mut with_operators = control.clone();
+        with_operators.roles = operators::merged(&known, &control.roles);
+        let control_running = RunningControl::start(with_operators, Arc::clone(&metrics)).await?;
         if proxy.control == own_link {
             // The port that was chosen, where 0 was asked for.
             proxy.control.endpoints = Box::new([Endpoint::from(control_running.app.address())]);
@@ -101,6 +104,7 @@ impl Up {
             layout.folder().to_owned(),
             plane,
             control,
+            known,
         )));
         Ok(Running {
             folder: layout.folder().to_owned(),
@@ -201,22 +205,19 @@ fn state_of(
     }
 }
 
-/// Gives new operators of `certs issue` their roles while everything runs.
-async fn follow_operators(folder: PathBuf, plane: Plane, config: ControlConfig) {
-    let mut known = None;
+/// Gives operators of `certs issue` their roles while everything runs.
+async fn follow_operators(folder: PathBuf, plane: Plane, config: ControlConfig, mut known: operators::Roles) {
+    let mut all = config.clone();
     loop {
         tokio::time::sleep(LOOK).await;
-        let looked = operators::read(&folder);
-        match looked {
-            Ok(roles) if known.as_ref() == Some(&roles) => {}
+        match operators::read(&folder) {
+            Ok(roles) if roles == known => {}
             Ok(roles) => {
-                let mut all = config.clone();
-                // What the configuration says about an identity stands.
-                all.roles = roles.clone().into_iter().chain(config.roles.clone()).collect();
-                plane.set_rules(Rules::new(config.max_ttl.get(), Roles::from_config(&all)));
-                known = Some(roles);
+                all.roles = operators::merged(&roles, &config.roles);
+                plane.set_rules(Rules::new(all.max_ttl.get(), Roles::from_config(&all)));
+                known = roles;
             }
-            Err(error) => tracing::warn!(%error, "the roles of operators cannot be read; those known stay"),
+            Err(error) => tracing::warn!(%error, "the roles of operators stay as they were"),
         }
     }
 }
