@@ -76,9 +76,11 @@ impl Welcome<'_> {
                 "  # a stream that stays open (leave it running)\n  {curl}{resolve} -N {url}{stream}\n"
             )?;
         }
+        let effect =
+            if self.sample { "the stream is cut" } else { "what runs is cut, and calls are refused again" };
         writeln!(
             out,
-            "  # revoke: the stream is cut\n  {program} revoke{more} --task demo --reason 'seen enough' --wait\n"
+            "  # revoke: {effect}\n  {program} revoke{more} --task demo --reason 'seen enough' --wait\n"
         )?;
         writeln!(out, "  # all of it is in the audit trail\n  {program} audit tail{more}")
     }
