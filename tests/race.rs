@@ -1,4 +1,4 @@
-//! The admission race, under every schedule that shuttle explores: `src/access/entry.rs` itself, on shuttle's primitives.
+//! The admission race, under every schedule that shuttle explores: `src/access/entry.rs` and `stream.rs` themselves, on shuttle's primitives.
 //!
 //! What must hold whatever the order: once a revoker has seen its countdown at zero, no request is or will ever be admitted that
 //! was not cut.
@@ -17,16 +17,21 @@ mod runtime {
     pub(crate) use jitgate::runtime::clock;
 }
 
+#[path = "../src/access/stream.rs"]
+#[allow(dead_code, unreachable_pub, reason = "the file under test is compiled whole")]
+mod stream;
+
 #[path = "../src/access/entry.rs"]
 #[allow(dead_code, unreachable_pub, reason = "the file under test is compiled whole")]
 mod entry;
 
-use entry::{Countdown, Entry, Stream};
+use entry::{Countdown, Entry};
 use jitgate::model::{EndCause, Limits};
 use jitgate::runtime::clock::Mono;
 use shuttle::sync::atomic::{AtomicBool, Ordering};
 use shuttle::sync::{Arc, Mutex};
 use shuttle::thread;
+use stream::Stream;
 
 fn stream() -> Arc<Stream> {
     Arc::new(Stream::new(Arc::default(), Mono::from_nanos(1)))

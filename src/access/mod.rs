@@ -2,6 +2,7 @@
 
 pub mod cell;
 pub mod decide;
+pub mod stream;
 pub mod entry;
 mod index;
 mod ledger;

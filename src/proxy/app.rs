@@ -1,6 +1,6 @@
 //! Builds every part of a proxy in order, and returns what runs, what tells its state, and what ends it.
 
-use crate::access::entry::CutCause;
+use crate::access::stream::CutCause;
 use crate::audit::sink::{self, AuditError, AuditSink};
 use crate::config::{AuditTarget, ProxyConfig};
 use crate::identity::Refusal;

@@ -3,7 +3,7 @@
 //! An [`Exchange`] is shared by both directions and is gone when both are. A cut body ends in an error, never cleanly: over
 //! HTTP/1.1 the connection breaks off, over HTTP/2 the stream is reset.
 
-use crate::access::entry::{CutCause, Direction, Turn};
+use crate::access::stream::{CutCause, Direction, Turn};
 use crate::audit::record::{End, Record};
 use crate::proxy::headers;
 use crate::proxy::router::Route;

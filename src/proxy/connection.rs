@@ -1,6 +1,6 @@
 //! One caller's connection: handshake, then HTTP/1.1 or HTTP/2 until it ends or is ended.
 
-use crate::access::entry::Wanted;
+use crate::access::stream::Wanted;
 use crate::audit::record::{self, Draft, Handshake};
 use crate::config::Limits;
 use crate::identity::{Accepted, Refusal};

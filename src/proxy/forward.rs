@@ -1,6 +1,6 @@
 //! To the service and back: the request as it was checked, the response as it comes.
 
-use crate::access::entry::{CutCause, Turn};
+use crate::access::stream::{CutCause, Turn};
 use crate::audit::record::{End, Record, TraceId};
 use crate::config::{HostHeader, Transport};
 use crate::model::{DenyReason, RequestId};
@@ -97,7 +97,7 @@ pub(crate) async fn wait<T>(
         match polled {
             Poll::Ready(answer) => Poll::Ready(answer.map_err(Failure::Upstream)),
             Poll::Pending => {
-                exchange.live.stream().register(crate::access::entry::Direction::Down, cx.waker());
+                exchange.live.stream().register(crate::access::stream::Direction::Down, cx.waker());
                 if let Err(cause) = exchange.live.check(now) {
                     return Poll::Ready(Err(Failure::Cut(cause)));
                 }

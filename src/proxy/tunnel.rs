@@ -1,7 +1,7 @@
 //! WebSockets: the only upgrade there is. A tunnel opens when the service has answered 101, and each chunk is checked like a frame
 //! of a body.
 
-use crate::access::entry::{CutCause, Direction, Turn, Wanted};
+use crate::access::stream::{CutCause, Direction, Turn, Wanted};
 use crate::audit::record::{End, Protocol, Record};
 use crate::proxy::body::{Download, Exchange, Upload, poll_cut};
 use crate::proxy::connection::Connected;

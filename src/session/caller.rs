@@ -3,7 +3,7 @@
 //! The slot is looked up once, when the connection starts, and held as long as the connection lives.
 
 use crate::access::Slot;
-use crate::access::entry::{CutCause, Killer, Stream};
+use crate::access::stream::{CutCause, Killer, Stream};
 use crate::identity::Peer;
 use crate::runtime::clock::Mono;
 use parking_lot::Mutex;

@@ -1,7 +1,8 @@
 //! The gate: table, lease and what runs, as one thing. The control channel drives it, requests ask it.
 
-use crate::access::entry::{Countdown, Refused, Stream};
+use crate::access::entry::{Countdown, Refused};
 use crate::access::lease::Lease;
+use crate::access::stream::Stream;
 use crate::access::{Cell, Ended, Permit, Table, TableError};
 use crate::config::Ceilings;
 use crate::model::{Delta, EndCause, Epoch, Grant, GrantId, LogId, Revision, Time};
@@ -133,7 +134,7 @@ impl Gate {
         }
     }
 
-    pub(super) fn count_cut(&self, cause: crate::access::entry::CutCause) {
+    pub(super) fn count_cut(&self, cause: crate::access::stream::CutCause) {
         self.metrics.streams_cut(cause.as_str()).inc();
     }
 

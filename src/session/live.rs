@@ -3,7 +3,8 @@
 //! It is made by [`Gate::admit`](super::Gate::admit) alone and is gone when it is dropped, which takes it out of its grant's
 //! entry and off its connection; an acknowledgement of a revocation waits for that. Both directions share it.
 
-use crate::access::entry::{CutCause, Direction, Place, Stream, Turn};
+use crate::access::entry::Place;
+use crate::access::stream::{CutCause, Direction, Stream, Turn};
 use crate::access::{Cell, Lease};
 use crate::model::{EndCause, Time};
 use crate::runtime::clock::Mono;

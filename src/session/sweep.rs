@@ -3,7 +3,7 @@
 //! Timers only cut earlier: every frame is checked against the clock anyway (law 4). So one coarse pass serves for all of them,
 //! and a request arms no timer of its own.
 
-use crate::access::entry::{CutCause, Stream, Turn};
+use crate::access::stream::{CutCause, Stream, Turn};
 use crate::config::Limits;
 use crate::model::Time;
 use crate::runtime::clock::Mono;

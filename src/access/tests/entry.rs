@@ -1,6 +1,7 @@
 //! One grant's entry: who may enter, who is cut, what is counted. Apart from `entry.rs`, which `tests/race.rs` compiles anew.
 
 use crate::access::entry::*;
+use crate::access::stream::*;
 use crate::model::{EndCause, Limits};
 use crate::runtime::clock::Mono;
 use std::num::{NonZeroU32, NonZeroU64};

@@ -11,7 +11,7 @@ mod tls;
 pub(crate) use connect::Connector;
 pub(crate) use tls::TlsSetupError;
 
-use crate::access::entry::Stream;
+use crate::access::stream::Stream;
 use crate::config::{ServiceConfig, Transport};
 use crate::proxy::body::Upload;
 use crate::runtime::clock::Mono;

@@ -1,7 +1,7 @@
 //! The connections to one address.
 
 use super::{Connector, Guarded, UpstreamError};
-use crate::access::entry::{Killer, Wanted};
+use crate::access::stream::{Killer, Wanted};
 use crate::config::{Transport, Upstream as Address};
 use crate::proxy::body::Upload;
 use crate::proxy::upstream::connect::Io;
