@@ -32,7 +32,8 @@ impl<R: LeaseRule> World<R> {
                     self.break_link(link);
                 }
             }
-            66..76 => self.stall(),
+            66..73 => self.stall(),
+            73..76 => self.lag(),
             76..80 => self.unreachable_until = self.now + self.random.range(SECOND, 25 * SECOND),
             80..85 => self.pause_proxy(),
             85..87 => self.control.paused_until = self.now + self.random.range(MS, 12 * SECOND),
@@ -157,6 +158,13 @@ impl<R: LeaseRule> World<R> {
             wire.stall_up = until;
         }
         self.note(|| format!("link {link} stalls ({which}) until {:.3}", until as f64 / SECOND as f64));
+    }
+
+    fn lag(&mut self) {
+        let Some(link) = self.some_link() else { return };
+        let until = self.now + self.random.range(SECOND, 30 * SECOND);
+        self.note(|| format!("the feed of link {link} lags"));
+        self.feed_lags(link, until);
     }
 
     fn pause_proxy(&mut self) {

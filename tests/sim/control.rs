@@ -49,6 +49,8 @@ struct Process {
 
 #[derive(Default)]
 struct Channel {
+    /// Until when what this control plane has read of the log lags behind the log: as with several replicas on one database.
+    lags_until: u64,
     open: Option<(Follows, Feed, Connected)>,
 }
 
@@ -186,11 +188,26 @@ impl<R: LeaseRule> World<R> {
         links.into_iter().for_each(|link| self.pump(link));
     }
 
-    fn pump(&mut self, link: usize) {
+    /// From now on a proxy is sent nothing for a while, although its pings are answered.
+    pub(crate) fn feed_lags(&mut self, link: usize, until: u64) {
+        if let Some(process) = &mut self.control.process
+            && let Some(channel) = process.channels.get_mut(&link)
+        {
+            channel.lags_until = until;
+            self.at(until, Due::Pump(link));
+        }
+    }
+
+    pub(crate) fn pump(&mut self, link: usize) {
         loop {
             let head = self.control.head();
+            let now = self.now;
             let Some(process) = &mut self.control.process else { return };
-            let Some(Channel { open: Some((_, feed, _)) }) = process.channels.get_mut(&link) else { return };
+            let Some(channel) = process.channels.get_mut(&link) else { return };
+            if channel.lags_until > now {
+                return;
+            }
+            let Some((_, feed, _)) = &mut channel.open else { return };
             let messages: Vec<_> = match feed.step(head) {
                 Step::Wait => return,
                 Step::Snapshot => {
@@ -279,7 +296,9 @@ impl<R: LeaseRule> World<R> {
                     .ok()?;
                 let connected = process.presence.connected(proxy_name(name), process.clock.now());
                 let feed = Feed::begin(&hello, SERVED, head).expect("one log, one epoch, nothing lost");
-                process.channels.insert(link, Channel { open: Some((follows, feed, connected)) });
+                process
+                    .channels
+                    .insert(link, Channel { lags_until: 0, open: Some((follows, feed, connected)) });
                 self.send_down(link, convert::welcome(SERVED.log, SERVED.epoch));
                 self.pump(link);
             }

@@ -107,6 +107,10 @@ impl<R: LeaseRule> World<R> {
             if !enforces {
                 return Some(format!("{shown} does not enforce after healing"));
             }
+            let mut at_head = candidates.filter(|proxy| proxy.revision == state.revision());
+            if at_head.any(|proxy| proxy.digest() != state.digest()) {
+                return Some(format!("{shown} has another table than the log after healing"));
+            }
             let joined = state.proxies()[&proxy_name(name)].joined;
             for revoked in
                 self.revoked.iter().filter(|revoked| revoked.at < settled && revoked.revision > joined)

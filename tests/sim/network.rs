@@ -42,6 +42,8 @@ pub(crate) enum Due {
     CutDone(usize, usize),
     /// The control plane looks at acknowledgements that it held back.
     Held(usize),
+    /// A feed no longer lags.
+    Pump(usize),
     /// Something happens to the world.
     Act,
     /// A crashed process starts again.

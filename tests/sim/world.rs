@@ -212,7 +212,9 @@ impl<R: LeaseRule> World<R> {
             Due::Down(link, _) | Due::ProxyNotices(link) => {
                 Some(self.proxies[self.links[*link].proxy].paused_until)
             }
-            Due::Up(..) | Due::ControlNotices(_) | Due::Held(_) => Some(self.control.paused_until),
+            Due::Up(..) | Due::ControlNotices(_) | Due::Held(_) | Due::Pump(_) => {
+                Some(self.control.paused_until)
+            }
             Due::Act | Due::ControlStarts | Due::ProxyStarts(_) | Due::Look => None,
         }
     }
@@ -228,6 +230,7 @@ impl<R: LeaseRule> World<R> {
             Due::ControlNotices(link) => self.control_notices(link),
             Due::CutDone(proxy, cut) => self.cut_done(proxy, cut),
             Due::Held(link) => self.look_at_held(link),
+            Due::Pump(link) => self.pump(link),
             Due::Act => self.act(),
             Due::ControlStarts => self.control_starts(),
             Due::ProxyStarts(name) => self.start_proxy(name),
