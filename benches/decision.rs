@@ -217,12 +217,18 @@ fn fill(table: &Table, grants: u64) -> Result<(), Failure> {
     Ok(())
 }
 
+/// Ten bytes that look random.
+fn random(number: u64) -> [u8; 10] {
+    let mut bytes = [0; 10];
+    let (first, last) = bytes.split_at_mut(8);
+    first.copy_from_slice(&number.wrapping_mul(0x9e37_79b9_7f4a_7c15).to_be_bytes());
+    last.copy_from_slice(&(number as u16).to_be_bytes());
+    bytes
+}
+
 fn grant(principal: u64, number: u64) -> Result<Grant, Failure> {
     Ok(Grant {
-        id: GrantId::from_parts(
-            number,
-            number.wrapping_mul(0x9e37_79b9_7f4a_7c15).to_be_bytes().repeat(2)[..10].try_into()?,
-        ),
+        id: GrantId::from_parts(number, random(number)),
         principal: principal_id(principal)?,
         task: format!("INC-{number}").parse()?,
         scope: scope(number).parse()?,

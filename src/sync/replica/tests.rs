@@ -1,3 +1,5 @@
+//! The replica against inputs made by hand: what it asks for, what it refuses, what it acknowledges.
+
 use super::*;
 use crate::model::{EndCause, Grant, Time};
 use crate::sync::CutTicket;

@@ -1,3 +1,5 @@
+//! What converts, and what is refused.
+
 use super::*;
 use crate::model::Delta;
 use crate::wire::chunk::{self, CHUNK_BYTES};

@@ -1,3 +1,5 @@
+//! The channel against a wire of its own: who is let in, who is replaced, who is let go.
+
 use super::*;
 use crate::config::Role;
 use crate::control::authz::Roles;
