@@ -342,7 +342,7 @@ mod tests {
     use std::process::{Command, Stdio};
 
     /// Every name of the contract.
-    const CONTRACT: [&str; 18] = [
+    const CONTRACT: [&str; 19] = [
         "jitgate_requests_total",
         "jitgate_decision_seconds",
         "jitgate_request_seconds",
@@ -360,6 +360,8 @@ mod tests {
         "jitgate_tls_handshakes_total",
         "jitgate_certificate_not_after_seconds",
         "jitgate_connections",
+        // Beyond the contract: the alarm of a bad reload.
+        "jitgate_reload_failures_total",
         "jitgate_build_info",
     ];
 

@@ -53,6 +53,7 @@ pub struct Hello {
     /// For people; the proxy's name is taken from its certificate.
     #[prost(string, tag = "2")]
     pub version: ::prost::alloc::string::String,
+    /// Random, made when the process starts: tells a reconnect from a second process with the same identity.
     #[prost(fixed64, tag = "3")]
     pub instance: u64,
 }
@@ -209,7 +210,7 @@ pub struct Pong {
 pub struct UsesReserved {
     #[prost(uint64, tag = "1")]
     pub nonce: u64,
-    /// May be less than was wanted, and zero.
+    /// May be less than was wanted, and zero if none are left. Absent: cannot be said now.
     #[prost(uint64, optional, tag = "2")]
     pub granted: ::core::option::Option<u64>,
 }
