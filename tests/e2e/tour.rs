@@ -133,11 +133,14 @@ async fn refused_granted_permitted_revoked_cut_audited() {
     assert!(!cut.status.success(), "{cut:?}");
 
     assert_eq!(up.curl("/v1/orders", &[]).await.0, "403");
-    let tail = up.jitgate(&["audit", "tail", "--output", "json"]).await;
-    let text = String::from_utf8(tail.stdout).unwrap();
-    for word in ["no_grant", "\"permit\"", "\"cut\"", "\"revoked\"", &id] {
-        assert!(text.contains(word), "{word} is not in {text}");
-    }
+    // Lines are written in batches, a moment later.
+    let words = ["no_grant", "\"permit\"", "\"cut\"", "\"revoked\"", &id];
+    eventually("the whole story in the trail", || async {
+        let tail = up.jitgate(&["audit", "tail", "--output", "json"]).await;
+        let text = String::from_utf8(tail.stdout).unwrap();
+        words.iter().all(|word| text.contains(word)).then_some(())
+    })
+    .await;
 }
 
 #[tokio::test]
