@@ -222,3 +222,19 @@ fn each_dependency_has_its_reason_written_down() {
     }
     assert!(missing.is_empty(), "not in ARCHITECTURE.md, \"Why each dependency\": {missing:?}");
 }
+
+#[test]
+fn every_link_of_the_documents_leads_somewhere() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut broken = Vec::new();
+    for name in ["README.md", "ARCHITECTURE.md", "CHANGELOG.md"] {
+        let text = fs::read_to_string(root.join(name)).unwrap();
+        let targets = text.split("](").skip(1).filter_map(|rest| rest.split(')').next());
+        broken.extend(
+            targets
+                .filter(|target| !target.starts_with("https://") && !root.join(target).exists())
+                .map(|target| format!("{name}: {target}")),
+        );
+    }
+    assert!(broken.is_empty(), "{broken:?}");
+}
