@@ -1,5 +1,10 @@
 //! Between the request head and the verdict nothing is allocated, whatever the verdict.
 
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test ends by panicking; clippy's exceptions for tests do not reach helpers outside #[test]"
+)]
+
 use jitgate::access::{Request, Table, Verdict, View, decide, decide_after, host_label};
 use jitgate::config::Ceilings;
 use jitgate::model::grant::Conditions;

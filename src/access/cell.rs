@@ -6,18 +6,42 @@
 use super::entry::Entry;
 use crate::config::Ceilings;
 use crate::model::grant::Conditions;
-use crate::model::{Grant, GrantId, Limits, Revision, SpiffeId, TaskId, Time};
+use crate::model::{Grant, GrantId, Limits, Revision, Scope, SpiffeId, TaskId, Time};
 use std::cmp::Reverse;
 use std::fmt;
 use std::sync::Arc;
 
 /// A grant in the table. Shared by the table, the sets that list it, and whatever runs under it.
 pub struct Cell {
-    grant: Grant,
-    barred: bool,
+    id: GrantId,
+    owner: Arc<Owner>,
+    scope: Scope,
+    not_before: Time,
+    expires_at: Time,
+    revision: Revision,
+    /// Boxed: hardly any grant of a million has any.
+    terms: Option<Box<Terms>>,
     /// What was admitted under it.
     pub entry: Entry,
 }
+
+/// Whose grants they are and for which task: one copy for the grants of a task, wherever that is easily found.
+#[derive(PartialEq, Eq)]
+pub(in crate::access) struct Owner {
+    pub(in crate::access) principal: SpiffeId,
+    pub(in crate::access) task: TaskId,
+}
+
+/// What most grants do without.
+#[derive(PartialEq, Eq)]
+struct Terms {
+    conditions: Conditions,
+    limits: Limits,
+    barred: bool,
+}
+
+static UNLIMITED: Limits =
+    Limits { max_uses: None, rate: None, concurrent_streams: None, idle_timeout: None, bytes: None };
 
 /// The order of preference between grants that permit the same request, most preferred first: those whose use costs nothing
 /// (neither `max_uses` nor `bytes` is limited), then those that live longest, then the lowest id. Total and fixed for the life of
@@ -30,83 +54,113 @@ pub(in crate::access) struct Rank {
 }
 
 impl Cell {
-    /// `principal` is the grant's, as the table already holds it: one copy for all grants of a principal.
-    pub(in crate::access) fn new(grant: &Grant, principal: &SpiffeId, ceilings: &Ceilings) -> Arc<Self> {
+    /// `owner` is the grant's principal and task.
+    pub(in crate::access) fn new(grant: &Grant, owner: Arc<Owner>, ceilings: &Ceilings) -> Arc<Self> {
         Arc::new(Self {
-            barred: is_barred(grant, ceilings),
-            grant: Grant { principal: principal.clone(), ..grant.clone() },
+            id: grant.id,
+            owner,
+            scope: grant.scope.clone(),
+            not_before: grant.not_before,
+            expires_at: grant.expires_at,
+            revision: grant.revision,
+            terms: Terms::of(grant, is_barred(grant, ceilings)).map(Box::new),
             entry: Entry::default(),
         })
     }
 
-    /// The grant.
-    #[must_use]
-    pub fn grant(&self) -> &Grant {
-        &self.grant
+    /// Whether this is the cell of exactly this grant.
+    pub(in crate::access) fn is_of(&self, grant: &Grant) -> bool {
+        let identity =
+            self.id == grant.id && *self.principal() == grant.principal && *self.task() == grant.task;
+        let window = (self.not_before, self.expires_at) == (grant.not_before, grant.expires_at);
+        let terms = self.terms.as_deref() == Terms::of(grant, self.is_barred()).as_ref();
+        identity && window && terms && self.revision == grant.revision && self.scope == grant.scope
     }
 
     /// Its identifier.
     #[must_use]
     pub fn id(&self) -> GrantId {
-        self.grant.id
+        self.id
+    }
+
+    pub(in crate::access) fn id_ref(&self) -> &GrantId {
+        &self.id
     }
 
     /// Whose it is.
     #[must_use]
     pub fn principal(&self) -> &SpiffeId {
-        &self.grant.principal
+        &self.owner.principal
     }
 
     /// The unit of work that it is for.
     #[must_use]
     pub fn task(&self) -> &TaskId {
-        &self.grant.task
+        &self.owner.task
+    }
+
+    pub(in crate::access) fn owner(&self) -> &Arc<Owner> {
+        &self.owner
     }
 
     /// First point in time at which it permits.
     #[must_use]
     pub fn not_before(&self) -> Time {
-        self.grant.not_before
+        self.not_before
     }
 
     /// First point in time at which it no longer permits.
     #[must_use]
     pub fn expires_at(&self) -> Time {
-        self.grant.expires_at
+        self.expires_at
     }
 
     /// Revision of the event that issued it.
     #[must_use]
     pub fn revision(&self) -> Revision {
-        self.grant.revision
+        self.revision
     }
 
-    /// What must hold at each request.
+    /// What it permits.
     #[must_use]
-    pub fn conditions(&self) -> &Conditions {
-        &self.grant.conditions
+    pub fn scope(&self) -> &Scope {
+        &self.scope
+    }
+
+    /// What must hold at each request, if anything must.
+    #[must_use]
+    pub fn conditions(&self) -> Option<&Conditions> {
+        self.terms.as_ref().map(|terms| &terms.conditions)
     }
 
     /// How much it permits; taken at admission by [`Entry::admit`].
     #[must_use]
     pub fn limits(&self) -> &Limits {
-        &self.grant.limits
+        self.terms.as_ref().map_or(&UNLIMITED, |terms| &terms.limits)
     }
 
     /// Whether it passes a ceiling of this proxy (its window is longer than `max_ttl`, or its principal is of another trust
     /// domain). Such a grant is held, so that it is counted, compared and revoked like any other, and permits nothing.
     #[must_use]
     pub fn is_barred(&self) -> bool {
-        self.barred
+        self.terms.as_ref().is_some_and(|terms| terms.barred)
     }
 
     pub(in crate::access) fn rank(&self) -> Rank {
         let limits = self.limits();
         Rank {
             costly: limits.max_uses.is_some() || limits.bytes.is_some(),
-            longest: Reverse(self.grant.expires_at),
-            id: self.grant.id,
+            longest: Reverse(self.expires_at),
+            id: self.id,
         }
+    }
+}
+
+impl Terms {
+    /// None for a plain grant. Whether it is barred follows from the grant and from ceilings that never change.
+    fn of(grant: &Grant, barred: bool) -> Option<Self> {
+        let plain = grant.conditions.is_unconditional() && grant.limits.is_unlimited() && !barred;
+        (!plain).then(|| Self { conditions: grant.conditions.clone(), limits: grant.limits, barred })
     }
 }
 
@@ -121,5 +175,17 @@ fn is_barred(grant: &Grant, ceilings: &Ceilings) -> bool {
 impl fmt::Debug for Cell {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Cell").field("id", &self.id()).field("task", self.task()).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cell_stays_small() {
+        // With the counts of its `Arc`, a size that allocators have a class for.
+        assert!(size_of::<Cell>() <= 112, "{}", size_of::<Cell>());
+        assert_eq!(UNLIMITED, Limits::default());
     }
 }

@@ -117,7 +117,10 @@ fn obstacle(
         Some(DenyReason::Expired)
     } else if now < cell.not_before() {
         Some(DenyReason::NotYetValid)
-    } else if cell.is_barred() || !may_pass || !cell.conditions().hold(now, source) {
+    } else if cell.is_barred()
+        || !may_pass
+        || !cell.conditions().is_none_or(|conditions| conditions.hold(now, source))
+    {
         Some(DenyReason::Condition)
     } else {
         None

@@ -94,7 +94,7 @@ impl Ledger {
 
     /// The known grant, if it is the same as this one.
     pub(super) fn same(&self, grant: &Grant) -> Option<&Arc<Cell>> {
-        self.get(grant.id).filter(|cell| cell.grant() == grant)
+        self.get(grant.id).filter(|cell| cell.is_of(grant))
     }
 
     /// Ends a grant because the log did; the cell if it was live here.
@@ -212,7 +212,7 @@ struct ById(Arc<Cell>);
 
 impl Borrow<GrantId> for ById {
     fn borrow(&self) -> &GrantId {
-        &self.0.grant().id
+        self.0.id_ref()
     }
 }
 

@@ -4,7 +4,7 @@
 //! first publishes every set that it touches, each once, and then returns what must be cut. It refuses to know what runs under a
 //! grant, and what a lease is.
 
-use super::cell::Cell;
+use super::cell::{Cell, Owner};
 use super::index::{Context, GrantSet};
 use super::ledger::{Ledger, Standing};
 use super::slot::{Slot, Slots};
@@ -238,13 +238,22 @@ impl Table {
             ledger.list(grant.id);
             return;
         }
-        let slot = self.slots.get(&grant.principal);
-        let ceilings = self.context.ceilings.as_deref();
-        let Some(cell) = ceilings.map(|ceilings| Cell::new(grant, slot.principal(), ceilings)) else {
-            return;
-        };
+        let Some(ceilings) = self.context.ceilings.as_deref() else { return };
+        let cell = Cell::new(grant, self.owner(grant, touched), ceilings);
         ledger.issue(&cell);
         touched.entry(cell.principal().clone()).or_default().push(cell);
+    }
+
+    /// The owner of a grant, shared with another grant of the same task if one of the first few has it.
+    fn owner(&self, grant: &Grant, touched: &Touched) -> Arc<Owner> {
+        const LOOKED_AT: usize = 16;
+        let slot = self.slots.get(&grant.principal);
+        let held = slot.load();
+        let gained = touched.get(&grant.principal).into_iter().flat_map(|gained| gained.iter().rev());
+        let known = gained.take(LOOKED_AT).chain(held.live().take(LOOKED_AT)).map(|cell| cell.owner());
+        known.into_iter().find(|owner| owner.task == grant.task).map(Arc::clone).unwrap_or_else(|| {
+            Arc::new(Owner { principal: slot.principal().clone(), task: grant.task.clone() })
+        })
     }
 
     /// Compiles and publishes the set of each principal that was touched, once.

@@ -252,12 +252,14 @@ fn ten_thousand_permissions_are_told_apart() {
 }
 
 #[test]
-fn a_pattern_longer_than_any_request_names_its_service_only() {
+fn the_longest_patterns_match_the_longest_paths() {
+    let long = "/a".repeat(64);
     let table = table(vec![
-        grant(1, &format!("orders:GET:{}", "/a".repeat(65))),
-        grant(2, &format!("orders:PUT:{}", "/a".repeat(64))),
+        grant(1, &format!("orders:PUT:{long}")),
+        grant(2, &format!("orders:GET:{}/**", "/a".repeat(63))),
     ]);
-    assert_eq!(ask(&table, &format!("GET {}", "/a".repeat(64)), at(150)), Err(OutOfScope));
-    assert_eq!(ask(&table, &format!("PUT {}", "/a".repeat(64)), at(150)), Ok(id(2)));
+    assert_eq!(ask(&table, &format!("PUT {long}"), at(150)), Ok(id(1)));
+    assert_eq!(ask(&table, &format!("GET {long}"), at(150)), Ok(id(2)));
+    assert_eq!(ask(&table, &format!("GET {}", "/a".repeat(63)), at(150)), Err(OutOfScope));
     assert_eq!(ask(&table, "GET /", at(150)), Err(OutOfScope));
 }
