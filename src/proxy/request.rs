@@ -54,7 +54,8 @@ pub(crate) async fn serve(connected: &Connected, request: Request<Body>) -> Resp
     };
     match form {
         Form::Http | Form::Grpc => forward(connected, admitted, parts, body).await,
-        Form::Upgrade => tunnel::open(connected, admitted, parts, body).await,
+        // Boxed: its state would be moved with that of every request.
+        Form::Upgrade => Box::pin(tunnel::open(connected, admitted, parts, body)).await,
     }
 }
 
@@ -96,7 +97,7 @@ impl<'a> Incoming<'a> {
                 Err(Hindrance::Denied(denial)) => return Err(denial),
                 Err(Hindrance::NeedsUse(cell)) => cell,
             };
-            if reserved || gate.reserve_use(&cell).await.is_err() {
+            if reserved || Box::pin(gate.reserve_use(&cell)).await.is_err() {
                 return Err(Denial { reason: DenyReason::Limit, nearest: Some(cell.id()) });
             }
             reserved = true;

@@ -155,7 +155,8 @@ impl Upstream {
             if let Some(channel) = target.take(Mono::now()) {
                 return Ok((Arc::clone(target), channel));
             }
-            match target.open(self.connect_timeout).await {
+            // Boxed: nearly every request finds an open connection above.
+            match Box::pin(target.open(self.connect_timeout)).await {
                 Ok(channel) => {
                     target.works();
                     return Ok((Arc::clone(target), channel));
