@@ -37,7 +37,7 @@ pub struct Snapshot {
 /// What happened.
 #[derive(Debug)]
 pub enum Input {
-    /// Time has passed; due at [`Replica::next_wake`].
+    /// Time has passed; due at [`next_wake`](super::Replica::next_wake).
     Tick,
     /// The connection that was asked for is there.
     Connected,
