@@ -3,7 +3,10 @@
 //! What must hold whatever the order: once a revoker has seen its countdown at zero, no request is or will ever be admitted that
 //! was not cut.
 
-#![allow(clippy::unwrap_used, reason = "a test ends by panicking; clippy's exceptions for tests do not reach helpers")]
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test ends by panicking; clippy's exceptions for tests do not reach helpers"
+)]
 
 /// Shuttle's primitives in place of the standard library's.
 mod sync {

@@ -17,44 +17,54 @@ pub struct Interner {
 const CAPACITY: usize = 1 << 17;
 
 #[derive(Debug)]
-struct Known<T>(HashSet<T>);
+struct Known<T>(HashSet<T, foldhash::quality::RandomState>);
 
 impl<T> Default for Known<T> {
     fn default() -> Self {
-        Self(HashSet::new())
+        Self(HashSet::default())
     }
 }
 
 impl<T: Clone + Eq + Hash> Known<T> {
-    fn share(&mut self, value: T) -> T {
-        if let Some(known) = self.0.get(&value) {
-            return known.clone();
+    /// Makes `value` the copy that is known, or known if none is; `fresh` prepares one that was not known.
+    fn share(&mut self, value: &mut T, fresh: impl FnOnce(&mut T)) {
+        if let Some(known) = self.0.get(value) {
+            *value = known.clone();
+            return;
         }
+        fresh(value);
         if self.0.len() >= CAPACITY {
             self.0.clear();
         }
         self.0.insert(value.clone());
-        value
     }
 }
 
 impl Interner {
     /// The same grant, with its parts shared.
     #[must_use]
-    pub fn grant(&mut self, grant: Grant) -> Grant {
-        Grant {
-            principal: self.principals.share(grant.principal),
-            task: self.tasks.share(grant.task),
-            scope: self.scope(grant.scope),
-            ..grant
-        }
+    pub fn grant(&mut self, mut grant: Grant) -> Grant {
+        self.share(&mut grant);
+        grant
+    }
+
+    /// Shares the parts of a grant where it is.
+    pub fn share(&mut self, grant: &mut Grant) {
+        self.principals.share(&mut grant.principal, |_| {});
+        self.tasks.share(&mut grant.task, |_| {});
+        self.share_scope(&mut grant.scope);
     }
 
     /// The same scope, shared, or at least with shared service names.
     #[must_use]
-    pub fn scope(&mut self, scope: Scope) -> Scope {
+    pub fn scope(&mut self, mut scope: Scope) -> Scope {
+        self.share_scope(&mut scope);
+        scope
+    }
+
+    fn share_scope(&mut self, scope: &mut Scope) {
         let services = &mut self.services;
-        self.scopes.share(scope.with_names(|name| *name = services.share(name.clone())))
+        self.scopes.share(scope, |scope| scope.share_names(|name| services.share(name, |_| {})));
     }
 }
 
@@ -75,9 +85,9 @@ mod tests {
 
     #[test]
     fn it_forgets_rather_than_grows() {
-        let mut known = Known::default();
+        let mut known = Known::<usize>::default();
         for number in 0..=CAPACITY {
-            known.share(number);
+            known.share(&mut number.clone(), |_| {});
         }
         assert_eq!(known.0.len(), 1);
     }

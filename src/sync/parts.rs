@@ -101,9 +101,11 @@ impl Parts {
 /// A million grants name the same few scopes: part by part, so that at most one part is held twice.
 fn share(received: &mut Received, interner: &mut Interner) {
     match received {
+        // Whoever converted the message gave the only reference away; else it simply is not shared.
         Received::Readable(grant) => {
-            let owned = Grant::clone(grant);
-            *grant = Arc::new(interner.grant(owned));
+            if let Some(grant) = Arc::get_mut(grant) {
+                interner.share(grant);
+            }
         }
         Received::Unreadable { .. } => {}
     }

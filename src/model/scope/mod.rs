@@ -163,12 +163,11 @@ impl Scope {
         sha256(self.canonical_json().as_bytes())
     }
 
-    /// The same scope with each service name replaced by what `share` returns for it; see [`crate::model::Interner`].
-    pub(in crate::model) fn with_names(mut self, mut share: impl FnMut(&mut ServiceName)) -> Self {
+    /// Replaces each service name by what `share` makes of it, unless the scope is shared already; see [`crate::model::Interner`].
+    pub(in crate::model) fn share_names(&mut self, mut share: impl FnMut(&mut ServiceName)) {
         if let Some(permissions) = Arc::get_mut(&mut self.0) {
             permissions.iter_mut().flat_map(|permission| permission.names_mut()).for_each(&mut share);
         }
-        self
     }
 }
 
