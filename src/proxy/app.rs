@@ -12,6 +12,7 @@ use crate::proxy::router::Router;
 use crate::proxy::upstream::{Connector, TlsSetupError, Upstream};
 use crate::proxy::worker::{Shared, Worker};
 use crate::runtime::clock::{Mono, wall};
+use crate::runtime::files::raise_open_files;
 use crate::runtime::metrics::Metrics;
 use crate::session::{Callers, Gate, sweep};
 use crate::sync;
@@ -145,6 +146,15 @@ pub fn start(config: ProxyConfig, metrics: Arc<Metrics>) -> Result<ProxyHandle, 
         Box::new(move |change| observe_certificates(&observed, change)),
     )?;
     let name = name(&config, &reloader)?;
+    // A connection of a caller, and one to the service for it.
+    let wanted = 2 * config.limits.connections as u64;
+    if let Some(files) = raise_open_files().filter(|files| *files < wanted) {
+        tracing::warn!(
+            files,
+            wanted,
+            "fewer files may be open than `limits.connections` needs: raise the limit"
+        );
+    }
     // Ports before anything that leaves a trace.
     let router = Router::new(&config.services, &config.domains, &metrics);
     let bound = bind_all(&config, &router, workers)?;
