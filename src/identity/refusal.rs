@@ -62,11 +62,13 @@ pub enum Refusal {
     Timeout,
     /// The connection broke before the handshake was complete.
     Reset,
+    /// As many connections as there may be, in all or of one principal.
+    TooManyConnections,
 }
 
 impl Refusal {
     /// All of them, for whoever registers a counter for each.
-    pub const ALL: [Self; 28] = [
+    pub const ALL: [Self; 29] = [
         Self::NoCertificate,
         Self::WrongCa,
         Self::Expired,
@@ -95,6 +97,7 @@ impl Refusal {
         Self::Protocol,
         Self::Timeout,
         Self::Reset,
+        Self::TooManyConnections,
     ];
 
     /// The name in metrics and audit lines.
@@ -129,6 +132,7 @@ impl Refusal {
             Self::Protocol => "protocol",
             Self::Timeout => "timeout",
             Self::Reset => "reset",
+            Self::TooManyConnections => "too_many_connections",
         }
     }
 

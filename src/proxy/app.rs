@@ -12,6 +12,7 @@ use crate::proxy::router::Router;
 use crate::proxy::upstream::{Connector, TlsSetupError, Upstream};
 use crate::proxy::worker::{Shared, Worker};
 use crate::runtime::clock::{Mono, wall};
+use crate::runtime::drain::Drain;
 use crate::runtime::files::raise_open_files;
 use crate::runtime::metrics::Metrics;
 use crate::session::{Callers, Gate, sweep};
@@ -62,9 +63,7 @@ pub struct ProxyHandle {
     /// Listeners of single services.
     pub service_listen: Vec<(ServiceName, SocketAddr)>,
     shared: Arc<Shared>,
-    callers: Vec<Arc<Callers>>,
-    draining: CancellationToken,
-    closing: CancellationToken,
+    stop: CancellationToken,
     threads: Vec<JoinHandle<()>>,
 }
 
@@ -92,35 +91,28 @@ impl ProxyHandle {
 
     /// Takes no new connection, lets what runs finish until `deadline`, then cuts it; flushes the audit trail.
     pub async fn drain(mut self, deadline: Duration) {
-        self.draining.cancel();
-        let until = Mono::now().plus(deadline);
-        while Mono::now() < until && self.callers.iter().any(|callers| !callers.is_empty()) {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-        for callers in &self.callers {
-            callers.for_each(|caller| caller.end(CutCause::Drain));
-        }
-        // Two sweeps: what does not go by itself loses its connection.
-        let until = Mono::now().plus(3 * sweep::EVERY);
-        while Mono::now() < until && self.callers.iter().any(|callers| !callers.is_empty()) {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-        self.closing.cancel();
+        let drained = self.shared.drain.run(deadline).await;
+        tracing::info!(?drained, "drained");
+        self.stop.cancel();
         let (threads, audit) = (std::mem::take(&mut self.threads), Arc::clone(&self.shared.audit));
         let closed = tokio::task::spawn_blocking(move || {
             for thread in threads {
-                let _ = thread.join();
+                if thread.join().is_err() {
+                    tracing::error!("a thread panicked");
+                }
             }
             audit.close(Duration::from_secs(5))
         });
-        if let Ok(Err(error)) = closed.await {
-            tracing::error!(%error, "the audit trail is not complete");
+        match closed.await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::error!(%error, "the audit trail is not complete"),
+            Err(error) => tracing::error!(%error, "the audit trail could not be closed"),
         }
     }
 }
 
 fn readiness(shared: &Shared) -> Result<(), &'static str> {
-    if shared.draining.is_cancelled() {
+    if shared.drain.is_draining() {
         return Err("draining");
     }
     if shared.gate.lease().check(Mono::now()).is_err() {
@@ -162,8 +154,7 @@ pub fn start(config: ProxyConfig, metrics: Arc<Metrics>) -> Result<ProxyHandle, 
     begin_counting(&metrics);
     let gate = Arc::new(Gate::new(config.ceilings.clone(), Arc::clone(&metrics)));
     let options = TlsOptions { tls12: config.tls.tls12, resumption: config.tls.resumption, alpn: ALPN_HTTP };
-    let draining = CancellationToken::new();
-    let closing = CancellationToken::new();
+    let stop = CancellationToken::new();
     let shared = Arc::new(Shared {
         gate: Arc::clone(&gate),
         audit,
@@ -174,7 +165,7 @@ pub fn start(config: ProxyConfig, metrics: Arc<Metrics>) -> Result<ProxyHandle, 
         trust: reloader.trust(),
         connections: Arc::new(AtomicUsize::new(0)),
         by_principal: dashmap::DashMap::new(),
-        draining: draining.clone(),
+        drain: Drain::new(),
         metrics: Arc::clone(&metrics),
     });
     let connectors: Vec<Connector> = config.services.iter().map(Connector::of).collect::<Result<_, _>>()?;
@@ -182,9 +173,7 @@ pub fn start(config: ProxyConfig, metrics: Arc<Metrics>) -> Result<ProxyHandle, 
         listen: bound.listen,
         service_listen: bound.service_listen,
         shared: Arc::clone(&shared),
-        callers: Vec::new(),
-        draining,
-        closing: closing.clone(),
+        stop: stop.clone(),
         threads: Vec::new(),
     };
     for (number, listeners) in bound.by_worker.into_iter().enumerate() {
@@ -195,10 +184,9 @@ pub fn start(config: ProxyConfig, metrics: Arc<Metrics>) -> Result<ProxyHandle, 
             .map(|(service, connector)| Upstream::new(service, connector, workers))
             .collect();
         let callers = Arc::<Callers>::default();
-        handle.callers.push(Arc::clone(&callers));
         let worker = Arc::new(Worker { shared: Arc::clone(&shared), upstreams, callers });
-        let closing = closing.clone();
-        let thread = spawn(&format!("worker-{number}"), move || listener::run(worker, listeners, closing))?;
+        let stop = stop.clone();
+        let thread = spawn(&format!("worker-{number}"), move || listener::run(worker, listeners, stop))?;
         handle.threads.push(thread);
     }
     let link = sync::client::Link {
@@ -207,7 +195,7 @@ pub fn start(config: ProxyConfig, metrics: Arc<Metrics>) -> Result<ProxyHandle, 
         identity: reloader.own(),
         trust: reloader.trust(),
     };
-    let thread = spawn("sync", move || keep_up(link, gate, metrics, reloader, closing))?;
+    let thread = spawn("sync", move || keep_up(link, gate, metrics, reloader, stop))?;
     handle.threads.push(thread);
     Ok(handle)
 }
@@ -228,7 +216,7 @@ async fn keep_up(
     gate: Arc<Gate>,
     metrics: Arc<Metrics>,
     reloader: Reloader,
-    closing: CancellationToken,
+    stop: CancellationToken,
 ) -> io::Result<()> {
     let expiring = async {
         loop {
@@ -241,10 +229,10 @@ async fn keep_up(
         }
     };
     tokio::select! {
-        () = closing.cancelled() => {}
+        () = stop.cancelled() => {}
         () = expiring => {}
-        () = sync::client::run(link, Arc::clone(&gate), Arc::clone(&metrics), closing.clone()) => {}
-        () = reloader.run(closing.clone()) => {}
+        () = sync::client::run(link, Arc::clone(&gate), Arc::clone(&metrics), stop.clone()) => {}
+        () = reloader.run(stop.clone()) => {}
     }
     Ok(())
 }

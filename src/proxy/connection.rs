@@ -11,6 +11,7 @@ use crate::proxy::worker::{Shared, Worker};
 use crate::proxy::{body::Download, ids};
 use crate::proxy::{reply, request};
 use crate::runtime::clock::{Mono, wall};
+use crate::runtime::drain::Hold;
 use crate::session::Caller;
 use http::{HeaderValue, Method, Request, Response};
 use hyper::body::Incoming;
@@ -49,6 +50,7 @@ pub(crate) struct Connected {
 pub(crate) struct Counted {
     shared: Arc<Shared>,
     connections: Arc<AtomicUsize>,
+    _hold: Hold,
 }
 
 impl Counted {
@@ -57,7 +59,7 @@ impl Counted {
         let connections = Arc::clone(&shared.connections);
         let before = connections.fetch_add(1, Ordering::AcqRel);
         shared.metrics.connections.inc();
-        let counted = Self { shared: Arc::clone(shared), connections };
+        let counted = Self { shared: Arc::clone(shared), connections, _hold: shared.drain.hold() };
         (before < shared.limits.connections).then_some(counted)
     }
 }
@@ -114,11 +116,11 @@ pub(crate) async fn serve(
             Err(_) => return refuse(&shared, source, Refusal::Timeout, None),
         };
     let Accepted { stream, peer, mut changes, .. } = accepted;
-    shared.metrics.tls_handshakes("ok").inc();
     let Some(held) = Held::take(counted, peer.principal()) else {
-        tracing::warn!(principal = %peer.principal(), "refused: as many connections as one principal may have");
-        return;
+        let shown = Some(*peer.certificate_sha256());
+        return refuse(&shared, source, Refusal::TooManyConnections, shown);
     };
+    shared.metrics.tls_handshakes("ok").inc();
     let (Ok(principal), Ok(shown)) = (
         HeaderValue::from_str(peer.principal().as_str()),
         HeaderValue::from_str(&source.ip().to_canonical().to_string()),
@@ -140,7 +142,12 @@ pub(crate) async fn serve(
     serve_http(&shared, stream, connected).await;
 }
 
-fn refuse(shared: &Shared, source: SocketAddr, reason: Refusal, certificate_sha256: Option<[u8; 32]>) {
+pub(crate) fn refuse(
+    shared: &Shared,
+    source: SocketAddr,
+    reason: Refusal,
+    certificate_sha256: Option<[u8; 32]>,
+) {
     let reason = reason.as_str();
     shared.metrics.tls_handshakes(reason).inc();
     tracing::debug!(%source, reason, "handshake refused");

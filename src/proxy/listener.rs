@@ -1,10 +1,13 @@
 //! A worker thread: its listeners, its callers, its sweep.
 
+use crate::access::stream::CutCause;
+use crate::identity::Refusal;
+use crate::model::Time;
 use crate::proxy::connection::{self, Counted};
 use crate::proxy::router::Route;
 use crate::proxy::worker::Worker;
 use crate::runtime::clock::{Mono, wall};
-use crate::session::{Caller, sweep};
+use crate::session::sweep;
 use socket2::{Domain, Protocol, Socket, Type};
 use std::io;
 use std::net::{SocketAddr, TcpListener as StdListener};
@@ -42,25 +45,24 @@ fn socket(address: SocketAddr, shared: bool) -> io::Result<StdListener> {
 /// A listener, and the service that it belongs to if it belongs to one.
 pub(crate) type Bound = (StdListener, Option<Arc<Route>>);
 
-/// Runs a worker until `closing`; on `draining` it takes no new connection.
+/// Runs a worker until `stop`; while draining it takes no new connection.
 pub(crate) async fn run(
     worker: Arc<Worker>,
     listeners: Vec<Bound>,
-    closing: CancellationToken,
+    stop: CancellationToken,
 ) -> io::Result<()> {
-    let draining = worker.shared.draining.clone();
     for (listener, route) in listeners {
         let listener = TcpListener::from_std(listener)?;
-        let (worker, draining) = (Arc::clone(&worker), draining.clone());
+        let worker = Arc::clone(&worker);
         tokio::spawn(async move {
             tokio::select! {
-                () = draining.cancelled() => {}
+                () = worker.shared.drain.draining() => {}
                 () = accept(&worker, &listener, route) => {}
             }
         });
     }
     tokio::select! {
-        () = closing.cancelled() => {}
+        () = stop.cancelled() => {}
         () = sweep_forever(&worker) => {}
     }
     Ok(())
@@ -79,7 +81,7 @@ async fn accept(worker: &Arc<Worker>, listener: &TcpListener, route: Option<Arc<
         };
         let _ = tcp.set_nodelay(true);
         let Some(counted) = Counted::take(&worker.shared) else {
-            tracing::warn!(%source, "refused: as many connections as there may be");
+            connection::refuse(&worker.shared, source, Refusal::TooManyConnections, None);
             continue;
         };
         tokio::spawn(connection::serve(Arc::clone(worker), tcp, source, route.clone(), counted));
@@ -89,24 +91,33 @@ async fn accept(worker: &Arc<Worker>, listener: &TcpListener, route: Option<Arc<
 async fn sweep_forever(worker: &Arc<Worker>) {
     let shared = &worker.shared;
     let mut trust = shared.trust.changes();
-    let mut retired = false;
     loop {
         tokio::time::sleep(sweep::EVERY).await;
         let (now, wall) = (Mono::now(), wall());
-        let changed = trust.has_changed().unwrap_or(true);
-        if changed {
+        if trust.has_changed().unwrap_or(true) {
             trust.mark_unchanged();
+            recheck(worker, wall);
         }
-        let distrusted = |caller: &Caller| changed && shared.trust.recheck(caller.peer(), wall).is_err();
-        sweep::sweep(&worker.callers, &shared.gate, &shared.limits, now, wall, distrusted);
+        sweep::sweep(&worker.callers, &shared.gate, &shared.limits, now, wall);
         worker.upstreams.iter().for_each(|upstream| upstream.sweep(now));
         // Connections that were shaking hands when the drain began come in later: so again each time.
-        if shared.draining.is_cancelled() {
-            if !retired {
-                tracing::debug!(callers = worker.callers.len(), "draining");
-                retired = true;
-            }
+        if shared.drain.is_closing() {
+            worker.callers.for_each(|caller| caller.end(CutCause::Drain));
+        } else if shared.drain.is_draining() {
             worker.callers.for_each(|caller| caller.killer().retire());
         }
     }
+}
+
+/// Ends the connections whose certificates no longer hold. Beside the worker: with many callers it takes a while, and their
+/// requests must not wait for it.
+fn recheck(worker: &Arc<Worker>, wall: Time) {
+    let worker = Arc::clone(worker);
+    tokio::task::spawn_blocking(move || {
+        worker.callers.for_each(|caller| {
+            if worker.shared.trust.recheck(caller.peer(), wall).is_err() {
+                caller.end(CutCause::Identity);
+            }
+        });
+    });
 }

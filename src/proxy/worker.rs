@@ -8,11 +8,11 @@ use crate::config::Limits;
 use crate::identity::{Acceptor, Trust};
 use crate::proxy::router::Router;
 use crate::proxy::upstream::Upstream;
+use crate::runtime::drain::Drain;
 use crate::runtime::metrics::{Metrics, ServiceMetrics};
 use crate::session::{Callers, Gate};
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
-use tokio_util::sync::CancellationToken;
 
 /// What all workers share.
 pub(crate) struct Shared {
@@ -26,8 +26,8 @@ pub(crate) struct Shared {
     pub(crate) trust: Arc<Trust>,
     pub(crate) connections: Arc<AtomicUsize>,
     pub(crate) by_principal: dashmap::DashMap<crate::model::SpiffeId, usize>,
-    /// No new connection, no new request on old ones.
-    pub(crate) draining: CancellationToken,
+    /// First no new connection and no new request on old ones, then the end of what is left.
+    pub(crate) drain: Drain,
 }
 
 /// One worker's share.

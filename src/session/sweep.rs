@@ -7,7 +7,7 @@ use crate::access::stream::{CutCause, Stream, Turn};
 use crate::config::Limits;
 use crate::model::Time;
 use crate::runtime::clock::Mono;
-use crate::session::{Caller, Callers, Gate};
+use crate::session::{Callers, Gate};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,19 +21,11 @@ pub const LONG_LIVED: Duration = Duration::from_secs(10);
 /// A connection that was told to retire and has nothing to finish is given this long.
 const GRACE: Duration = Duration::from_secs(10);
 
-/// Cuts what is overdue, stale, or on a connection whose certificate no longer holds. `distrusted` says whether a peer that is
-/// not expired must go too (after the trust changed).
-pub fn sweep(
-    callers: &Callers,
-    gate: &Gate,
-    limits: &Limits,
-    now: Mono,
-    wall: Time,
-    distrusted: impl Fn(&Caller) -> bool,
-) {
+/// Cuts what is overdue, stale, or on a connection whose certificate has expired.
+pub fn sweep(callers: &Callers, gate: &Gate, limits: &Limits, now: Mono, wall: Time) {
     let stale = gate.lease().now(now).is_err();
     callers.for_each(|caller| {
-        if caller.peer().not_after() <= wall || distrusted(caller) {
+        if caller.peer().not_after() <= wall {
             caller.end(CutCause::Identity);
             return;
         }
