@@ -217,6 +217,8 @@ fn grant(principal: u64, number: u64) -> Result<Grant, Failure> {
         expires_at: NOW.plus(Duration::from_secs(60 + number % 28_000)),
         conditions: Default::default(),
         limits: Default::default(),
+        recording: jitgate::model::Recording::default(),
+        lineage: None,
         revision: Revision(number),
     })
 }

@@ -114,6 +114,8 @@ fn grant(number: u64, shape: u64) -> Result<Arc<Grant>, Failure> {
         expires_at: NOW.plus(Duration::from_secs(60 + number % 28_000)),
         conditions: Default::default(),
         limits: Default::default(),
+        recording: jitgate::model::Recording::default(),
+        lineage: None,
         revision: Revision(number + 1),
     }))
 }

@@ -27,6 +27,8 @@ fn grant(number: u64, scope: &str, conditions: Conditions) -> Change {
         expires_at: at(200),
         conditions,
         limits: Default::default(),
+        recording: jitgate::model::Recording::default(),
+        lineage: None,
         revision: Revision(1),
     }))
 }

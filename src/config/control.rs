@@ -1,7 +1,7 @@
 //! The control plane's half of a configuration.
 
-use crate::config::{IdentityFiles, TrustFiles};
-use crate::model::{SpiffeId, Ttl};
+use crate::config::{IdentityFiles, PrincipalEntry, RequestRules, RoleTemplate, TrustFiles};
+use crate::model::{GroupName, RoleName, ServiceName, ServiceProfile, SpiffeId, Ttl};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
@@ -32,6 +32,14 @@ pub struct ControlConfig {
     pub roles: BTreeMap<SpiffeId, BTreeSet<Role>>,
     /// Which identities belong to one human; no identity belongs to two.
     pub people: Box<[Person]>,
+    /// What access requests are held to.
+    pub requests: RequestRules,
+    /// What is known about principals.
+    pub principals: BTreeMap<SpiffeId, PrincipalEntry>,
+    /// What is known about services; access to others cannot be asked for.
+    pub services: BTreeMap<ServiceName, ServiceProfile>,
+    /// Named scope templates.
+    pub templates: BTreeMap<RoleName, RoleTemplate>,
 }
 
 impl ControlConfig {
@@ -59,6 +67,8 @@ pub struct Person {
     pub name: String,
     /// The identities; never empty.
     pub identities: BTreeSet<SpiffeId>,
+    /// The groups that the person is in; all its identities are.
+    pub groups: BTreeSet<GroupName>,
 }
 
 /// What an identity may do at the control plane.

@@ -6,7 +6,7 @@ use crate::config::{
     AuditTarget, ControlConfig, ControlLink, IdentityFiles, ProxyConfig, Role, ServiceConfig, Store,
     TrustFiles, build,
 };
-use crate::model::SpiffeId;
+use crate::model::{Owner, SpiffeId};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::path::Path;
@@ -64,6 +64,8 @@ pub struct ControlBase {
     pub store: Store,
     /// Beside those of the file, which wins for an identity that both name.
     pub roles: BTreeMap<SpiffeId, BTreeSet<Role>>,
+    /// Who answers for services of which nothing else is said.
+    pub owner: SpiffeId,
 }
 
 impl Config {
@@ -105,25 +107,42 @@ impl Config {
         }
         let (proxy_base, control_base) =
             base.map_or((None, None), |base| (Some(base.proxy), Some(base.control)));
-        let with_proxy = proxy_base.is_some() || raw.proxy.is_some() || !raw.service.is_empty();
         let with_control = control_base.is_some()
             || raw.control.is_some()
             || !raw.identities.is_empty()
-            || !raw.people.is_empty();
+            || !raw.people.is_empty()
+            || !raw.principals.is_empty()
+            || !raw.roles.is_empty();
+        // A control plane on its own knows services as well: who owns them, how sensitive they are.
+        let with_proxy =
+            proxy_base.is_some() || raw.proxy.is_some() || (!with_control && !raw.service.is_empty());
         if !with_proxy && !with_control && !source.has_problems() {
             source.whole("", "nothing is configured: add `[proxy]` and `[[service]]`, or `[control]`");
         }
+        let known = build::Known {
+            identities: raw.identities,
+            people: raw.people,
+            principals: raw.principals,
+            roles: raw.roles,
+            services: build::profiles(&mut source, &raw.service, with_control, control_base.as_ref()),
+        };
         let proxy = if with_proxy {
             build::proxy(&mut source, raw.proxy.unwrap_or_default(), raw.service, proxy_base)
         } else {
             None
         };
-        let control = if with_control {
-            let own = raw.control.unwrap_or_default();
-            build::control(&mut source, own, raw.identities, raw.people, control_base)
+        let mut control = if with_control {
+            build::control(&mut source, raw.control.unwrap_or_default(), known, control_base.clone())
         } else {
             None
         };
+        if let (Some(base), Some(proxy), Some(control)) = (control_base, &proxy, &mut control) {
+            // Services of the command line belong to whoever runs it.
+            for service in &proxy.services {
+                let profile = || build::owned_by(Owner::Identity(base.owner.clone()));
+                control.services.entry(service.name.clone()).or_insert_with(profile);
+            }
+        }
         source.finish(Some(Self { proxy, control }))
     }
 }

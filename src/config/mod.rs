@@ -7,6 +7,7 @@
 //! Invariants: a value of these types was checked; there is no later `validate()`. A relative path is resolved against the
 //! folder of the file it stands in. No list is ever empty where an empty list could be read as "all".
 
+pub mod access;
 mod build;
 pub mod control;
 pub mod limits;
@@ -20,6 +21,7 @@ mod text;
 mod tree;
 pub mod url;
 
+pub use access::{PrincipalEntry, RequestRules, RoleTemplate};
 pub use control::{ControlConfig, Person, Role, Store};
 pub use limits::{Ceilings, Limits};
 pub use load::{Base, Config, ControlBase, ProxyBase};

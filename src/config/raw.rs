@@ -2,9 +2,12 @@
 //!
 //! Every key is optional here: what is missing is found later, together with everything else that is wrong.
 
-use crate::config::text::{HostName, Method, Parsed, PersonName, Text, TrustDomain};
+use crate::config::text::{HostName, Method, Parsed, PersonName, Text, TrustDomain, Wait};
 use crate::config::{Endpoint, Role, Store, Upstream};
-use crate::model::{ProxyName, ServiceName, SpiffeId, Ttl};
+use crate::model::{
+    GroupName, Owner, PrincipalKind, ProxyName, Risk, RoleName, Scope, Sensitivity, ServiceName, SpiffeId,
+    Ttl,
+};
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -24,6 +27,10 @@ pub(super) struct RawFile {
     pub(super) identities: Vec<RawIdentity>,
     #[serde(default)]
     pub(super) people: Vec<RawPerson>,
+    #[serde(default)]
+    pub(super) principals: Vec<RawPrincipal>,
+    #[serde(default)]
+    pub(super) roles: Vec<RawRole>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -135,6 +142,14 @@ pub(super) struct RawService {
     pub(super) idle_timeout: Option<Text<Ttl>>,
     pub(super) max_connections: Option<NonZeroUsize>,
     pub(super) upstream_ca: Option<Text<PathBuf>>,
+    pub(super) owner: Option<Text<Owner>>,
+    pub(super) sensitivity: Option<Sensitivity>,
+    pub(super) environment: Option<String>,
+    #[serde(default)]
+    pub(super) labels: BTreeMap<String, String>,
+    #[serde(default)]
+    pub(super) tools: BTreeMap<String, Sensitivity>,
+    pub(super) requestable: Option<bool>,
 }
 
 #[derive(Debug, Clone, Copy, Deserialize)]
@@ -156,6 +171,44 @@ pub(super) struct RawControl {
     pub(super) drain_timeout: Option<Text<Ttl>>,
     pub(super) identity: Option<RawIdentityFiles>,
     pub(super) trust: Option<RawTrust>,
+    #[serde(default)]
+    pub(super) requests: RawRequests,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawRequests {
+    pub(super) pending_timeout: Option<Text<Ttl>>,
+    pub(super) max_pending: Option<NonZeroUsize>,
+    pub(super) cooldown_after_denial: Option<Text<Wait>>,
+    pub(super) cooldown_after_revocation: Option<Text<Wait>>,
+    pub(super) cooldown_after_expiry: Option<Text<Wait>>,
+    pub(super) privileged_cap: Option<Text<Ttl>>,
+    pub(super) privileged_window: Option<Text<Ttl>>,
+    pub(super) max_open_reviews: Option<NonZeroUsize>,
+    pub(super) review_within: Option<Text<Ttl>>,
+    pub(super) task_idle_timeout: Option<Text<Ttl>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawPrincipal {
+    pub(super) id: Option<Text<SpiffeId>>,
+    pub(super) kind: Option<PrincipalKind>,
+    #[serde(default)]
+    pub(super) groups: Vec<Text<GroupName>>,
+    pub(super) risk: Option<Risk>,
+    pub(super) compliant: Option<bool>,
+    #[serde(default)]
+    pub(super) labels: BTreeMap<String, String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawRole {
+    pub(super) name: Option<Text<RoleName>>,
+    pub(super) scope: Option<Spanned<Vec<Text<Scope>>>>,
+    pub(super) max_ttl: Option<Text<Ttl>>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -170,6 +223,8 @@ pub(super) struct RawIdentity {
 pub(super) struct RawPerson {
     pub(super) name: Option<Text<PersonName>>,
     pub(super) identities: Option<Spanned<Vec<Text<SpiffeId>>>>,
+    #[serde(default)]
+    pub(super) groups: Vec<Text<GroupName>>,
 }
 
 /// The value inside, and its place.

@@ -34,8 +34,15 @@ fn the_examples_are_read_and_paths_start_from_the_file() {
     assert_eq!(control.store, Store::Sqlite("/etc/jitgate/control.db".into()));
     assert_eq!(control.lease, Duration::from_secs(15));
     assert_eq!(control.people[0].identities.len(), 2);
-    let both = parse(&format!("{PROXY}\n{CONTROL}")).unwrap();
-    assert_eq!((both.proxy, both.control), (Some(proxy), Some(control)));
+    assert_eq!(control.services.len(), 2);
+    // In one file what is known about a service stands beside where it is.
+    let before_services = CONTROL.split("[[service]]").next().unwrap();
+    let owned = PROXY.replace("[[service]]\n", "[[service]]\nowner = \"person:Ada\"\n");
+    let both = parse(&format!("{owned}\n{before_services}")).unwrap();
+    let known = both.control.as_ref().unwrap().services.keys().map(|name| name.as_str()).collect::<Vec<_>>();
+    assert_eq!(known, ["orders", "stock"]);
+    let services = both.control.as_ref().unwrap().services.clone();
+    assert_eq!((both.proxy, both.control), (Some(proxy), Some(ControlConfig { services, ..control })));
 }
 
 /// What the examples show as defaults are the defaults: taking the comment away changes nothing.
@@ -165,9 +172,21 @@ name = "Ada"
 identities = ["spiffe://d/a", "spiffe://d/a"]
 [[people]]
 identities = ["spiffe://d/c"]
+[[principals]]
+id = "spiffe://d/b"
+kind = "workload"
+[[roles]]
+name = "reader"
+scope = []
+[[service]]
+name = "orders"
+[[service]]
+name = "stock"
+owner = "someone"
+sensitivity = "mild"
 [person]
 "#;
-    let found = problems(text);
+    let found = problems(&text.replace("roles = [\"viewer\"]", "roles = [\"admin\"]"));
     for (start, says) in [
         ("3 control.store:", "sqlite:control.db"),
         ("4 control.lease:", "`1s` to `60s`"),
@@ -177,11 +196,16 @@ identities = ["spiffe://d/c"]
         ("17 identities[2].id:", "listed twice"),
         ("21 people[0].identities[1]:", "belongs to a person already"),
         ("22 people[1].name:", "missing"),
-        ("24 person:", "unknown key"),
+        ("25 principals[0].id:", "a workload cannot hold the role `admin`"),
+        ("29 roles[0].scope:", "permits nothing"),
+        ("30 service[0].owner:", "who answers for it"),
+        ("34 service[1].owner:", "an owner such as"),
+        ("35 service[1].sensitivity:", "unknown variant"),
+        ("36 person:", "unknown key"),
     ] {
         has(&found, start, says);
     }
-    assert_eq!(found.len(), 9, "{found:#?}");
+    assert_eq!(found.len(), 14, "{found:#?}");
 }
 
 #[test]
@@ -254,6 +278,7 @@ fn base() -> Base {
             trust,
             store: Store::Sqlite("control.db".into()),
             roles: BTreeMap::new(),
+            owner: "spiffe://d/operator".parse().unwrap(),
         },
     }
 }

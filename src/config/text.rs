@@ -1,7 +1,7 @@
 //! Values that are written as a string: each with what it expects, so that every error says what to write instead.
 
 use crate::config::{Endpoint, Role, Store, Upstream};
-use crate::model::{ProxyName, ServiceName, SpiffeId, Ttl};
+use crate::model::{GroupName, Owner, ProxyName, RoleName, Scope, ServiceName, SpiffeId, Ttl};
 use serde::de::{Deserialize, Deserializer, Error, Visitor};
 use std::fmt;
 use std::marker::PhantomData;
@@ -59,6 +59,9 @@ by_from_str! {
     ServiceName: "a service name such as `orders`",
     ProxyName: "a proxy name such as `edge-1`",
     Role: "a role such as `viewer`",
+    GroupName: "a group such as `payments`",
+    RoleName: "the name of a scope template such as `orders-reader`",
+    Scope: "a permission such as `orders:GET:/v1/orders/*`",
     Upstream: "an upstream URL such as `http://127.0.0.1:8080`",
     Endpoint: "a control plane address such as `https://127.0.0.1:8444`",
 }
@@ -130,6 +133,32 @@ impl FromText for Method {
             Ok(Self(text.into()))
         } else {
             Err(format!("expected {}", Self::EXPECTED))
+        }
+    }
+}
+
+/// A time to wait; none is written `0s`.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Wait(pub(super) std::time::Duration);
+
+impl FromText for Wait {
+    const EXPECTED: &'static str = "a duration such as `5m`, or `0s`";
+    fn from_text(text: &str) -> Result<Self, String> {
+        if text == "0s" {
+            return Ok(Self(std::time::Duration::ZERO));
+        }
+        text.parse::<Ttl>().map(|ttl| Self(ttl.get())).map_err(|_| format!("expected {}", Self::EXPECTED))
+    }
+}
+
+impl FromText for Owner {
+    const EXPECTED: &'static str = "an owner such as `person:Ada`, `group:payments` or a SPIFFE ID";
+    fn from_text(text: &str) -> Result<Self, String> {
+        let wrong = || format!("expected {}", Self::EXPECTED);
+        match text.split_once(':') {
+            Some(("person", name)) => PersonName::from_text(name).map(|PersonName(name)| Self::Person(name)),
+            Some(("group", name)) => name.parse().map(Self::Group).map_err(|_| wrong()),
+            Some(_) | None => text.parse().map(Self::Identity).map_err(|_| wrong()),
         }
     }
 }

@@ -10,6 +10,7 @@ pub mod expire;
 pub mod listener;
 pub mod log;
 pub mod plane;
+pub mod policy;
 pub mod presence;
 pub mod receipt;
 pub mod publish;

@@ -3,7 +3,10 @@
 //! Stored as JSON. An event of an unknown kind, or with an unknown member, stops the reader: a control plane must not run on a
 //! history that it does not understand.
 
-use crate::model::{EndCause, Grant, GrantId, ProxyName, RevocationId, ServiceName, SpiffeId, TaskId, Time};
+use crate::model::{
+    AccessRequest, AccessRequestId, Attributes, EndCause, Evaluation, Grant, GrantId, ProxyName, ReviewId,
+    RevocationId, Scope, ServiceName, SpiffeId, TaskId, Time, Ttl, User,
+};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
@@ -33,12 +36,141 @@ pub enum Actor {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
 pub enum EventBody {
-    /// Grants were issued by one decision of an operator. A bulk call makes several such events in one append.
+    /// Grants were issued by one decision: of an operator, or on an access request (then each grant's `lineage` names it). A bulk
+    /// call makes several such events in one append.
     GrantsIssued {
         /// The grants; `revision` inside each is the revision of this event.
         grants: Vec<Arc<Grant>>,
+        /// Why: the operator's words, or the justification of the request.
+        reason: String,
+    },
+    /// Somebody asked for access.
+    AccessRequested {
+        /// What was asked.
+        request: Arc<AccessRequest>,
+    },
+    /// The policies were asked about a request: when it was made, when a step of its plan was to open, or when they were replaced.
+    AccessEvaluated {
+        /// Which request.
+        request: AccessRequestId,
+        /// What they said.
+        evaluation: Arc<Evaluation>,
+    },
+    /// Somebody approved a request, or a part of it.
+    AccessApproved {
+        /// Which request.
+        request: AccessRequestId,
+        /// The hash of the request that they saw ([`AccessRequest::hash`]).
+        hash: String,
+        /// The stage that the approval counts for, from 0.
+        stage: u32,
+        /// A narrower scope, if they approved less.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        scope: Option<Scope>,
+        /// A shorter time, if they approved less.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        ttl: Option<Ttl>,
+        /// Why, in their words.
+        reason: String,
+        /// How they proved themselves beside their certificate.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        authenticated: Option<User>,
+    },
+    /// A request was refused: by an approver, or by the policies (then the control plane itself is the actor).
+    AccessDenied {
+        /// Which request.
+        request: AccessRequestId,
+        /// Why.
+        reason: String,
+    },
+    /// A request was withdrawn.
+    AccessCancelled {
+        /// Which request.
+        request: AccessRequestId,
+        /// Why, in the words of whoever withdrew it.
+        reason: String,
+    },
+    /// Nobody decided on a request in time.
+    AccessLapsed {
+        /// Which request.
+        request: AccessRequestId,
+    },
+    /// A task began, or was taken up again by its owner.
+    TaskOpened {
+        /// Which task.
+        task: TaskId,
+        /// Whose it is: its first requester.
+        owner: SpiffeId,
+    },
+    /// Another principal may ask for access under a task.
+    TaskJoined {
+        /// Which task.
+        task: TaskId,
+        /// Who joins.
+        principal: SpiffeId,
+        /// Why.
+        reason: String,
+    },
+    /// A task is over; its grants end by events of their own in the same append.
+    TaskEnded {
+        /// Which task.
+        task: TaskId,
+        /// How.
+        outcome: TaskOutcome,
+        /// Why, in the words of whoever ended it.
+        reason: String,
+    },
+    /// What is known about a principal was replaced.
+    AttributesSet {
+        /// Whose.
+        principal: SpiffeId,
+        /// All of it.
+        attributes: Arc<Attributes>,
+    },
+    /// A cool-down was lifted before its time.
+    CooldownLifted {
+        /// Whose.
+        principal: SpiffeId,
         /// Why, in the operator's words.
         reason: String,
+    },
+    /// Somebody else must look at what was done under a grant.
+    ReviewOpened {
+        /// Its identifier.
+        review: ReviewId,
+        /// The request that was granted.
+        request: AccessRequestId,
+        /// The grant.
+        grant: GrantId,
+        /// When it is due.
+        due: Time,
+    },
+    /// A review was closed by a second person.
+    ReviewClosed {
+        /// Which.
+        review: ReviewId,
+        /// What happened, in the reviewer's words.
+        findings: String,
+        /// Whether the access was right.
+        justified: bool,
+    },
+    /// Another set of policies decides from now on.
+    PoliciesLoaded {
+        /// Identifies it: as in [`Evaluation::policy`].
+        policy: String,
+        /// The ids of its policies, sorted.
+        policies: Vec<String>,
+    },
+    /// What proxies counted under a grant, in all.
+    GrantUsed {
+        /// Which grant.
+        grant: GrantId,
+        /// Which proxy counted.
+        proxy: ProxyName,
+        /// Requests that were admitted.
+        requests: u64,
+        /// Body bytes, both directions.
+        bytes: u64,
     },
     /// Grants were revoked.
     GrantsRevoked {
@@ -88,6 +220,82 @@ pub enum EventBody {
         /// Milliseconds.
         lease_ms: u64,
     },
+}
+
+impl EventBody {
+    /// The name of its kind, as in JSON.
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::GrantsIssued { .. } => "grants_issued",
+            Self::AccessRequested { .. } => "access_requested",
+            Self::AccessEvaluated { .. } => "access_evaluated",
+            Self::AccessApproved { .. } => "access_approved",
+            Self::AccessDenied { .. } => "access_denied",
+            Self::AccessCancelled { .. } => "access_cancelled",
+            Self::AccessLapsed { .. } => "access_lapsed",
+            Self::TaskOpened { .. } => "task_opened",
+            Self::TaskJoined { .. } => "task_joined",
+            Self::TaskEnded { .. } => "task_ended",
+            Self::AttributesSet { .. } => "attributes_set",
+            Self::CooldownLifted { .. } => "cooldown_lifted",
+            Self::ReviewOpened { .. } => "review_opened",
+            Self::ReviewClosed { .. } => "review_closed",
+            Self::PoliciesLoaded { .. } => "policies_loaded",
+            Self::GrantUsed { .. } => "grant_used",
+            Self::GrantsRevoked { .. } => "grants_revoked",
+            Self::GrantsEnded { .. } => "grants_ended",
+            Self::UsesReserved { .. } => "uses_reserved",
+            Self::ProxyJoined { .. } => "proxy_joined",
+            Self::Acknowledged { .. } => "acknowledged",
+            Self::LeaseRaised { .. } => "lease_raised",
+        }
+    }
+
+    /// The grants that it issues.
+    #[must_use]
+    pub fn issued(&self) -> &[Arc<Grant>] {
+        if let Self::GrantsIssued { grants, .. } = self { grants } else { &[] }
+    }
+
+    /// The grants that it ends, and why.
+    #[must_use]
+    pub fn ended(&self) -> Option<(&[GrantId], EndCause)> {
+        if let Self::GrantsRevoked { grants, .. } = self {
+            Some((grants, EndCause::Revoked))
+        } else if let Self::GrantsEnded { grants, cause } = self {
+            Some((grants, *cause))
+        } else {
+            None
+        }
+    }
+}
+
+/// How a task ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TaskOutcome {
+    /// Its owner reported it done.
+    Done,
+    /// Its owner reported it failed.
+    Failed,
+    /// Its deadline passed.
+    Deadline,
+    /// No traffic and no sign of life for its idle time.
+    Idle,
+}
+
+impl TaskOutcome {
+    /// The name in JSON.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Done => "done",
+            Self::Failed => "failed",
+            Self::Deadline => "deadline",
+            Self::Idle => "idle",
+        }
+    }
 }
 
 /// Which grants a revocation is for. `all` is written out; nothing is ever implied by an empty value.

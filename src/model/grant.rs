@@ -3,8 +3,9 @@
 
 use crate::model::scope::Scope;
 use crate::model::strict::{Object, present};
-use crate::model::{GrantId, Revision, SpiffeId, TaskId, Time};
+use crate::model::{AccessRequestId, GrantId, Recording, Revision, SpiffeId, TaskId, Time};
 use serde::{Deserialize, Serialize};
+use std::sync::Arc;
 
 pub use crate::model::scope::conditions::{Conditions, TimeWindow};
 pub use crate::model::scope::limits::{Limits, Rate};
@@ -12,7 +13,7 @@ pub use crate::model::scope::limits::{Limits, Rate};
 /// A grant as it was decided. It is live at `now` when `not_before <= now < expires_at` and it has not been ended.
 ///
 /// JSON form: the contract's `id principal task scope not_before expires_at revision` and, where set, `conditions` and
-/// `limits`; an unknown member, `null` and an empty window are refused (law 1).
+/// `limits`, `recording` and `lineage`; an unknown member, `null` and an empty window are refused (law 1).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "Object<RawGrant>")]
 pub struct Grant {
@@ -34,8 +35,32 @@ pub struct Grant {
     /// How much it permits.
     #[serde(skip_serializing_if = "Limits::is_unlimited")]
     pub limits: Limits,
+    /// How much of each request is recorded.
+    #[serde(skip_serializing_if = "Recording::is_metadata")]
+    pub recording: Recording,
+    /// What it comes from; none of an operator's direct grant.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lineage: Option<Arc<Lineage>>,
     /// Revision of the event that issued it.
     pub revision: Revision,
+}
+
+/// What a grant comes from.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Lineage {
+    /// The access request that it answers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub request: Option<AccessRequestId>,
+    /// The grant that it is a part of; it ends with that one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parent: Option<GrantId>,
+    /// The grant that it goes on from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub extends: Option<GrantId>,
+    /// Scopes that it was narrowed from: each of these must permit as well, so that nothing rests on a comparison of scopes.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub within: Vec<Scope>,
 }
 
 /// A window in which no request could ever be permitted.
@@ -56,6 +81,10 @@ struct RawGrant {
     conditions: Option<Conditions>,
     #[serde(default, deserialize_with = "present")]
     limits: Option<Limits>,
+    #[serde(default, deserialize_with = "present")]
+    recording: Option<Recording>,
+    #[serde(default, deserialize_with = "present")]
+    lineage: Option<Arc<Lineage>>,
     revision: Revision,
 }
 
@@ -75,12 +104,20 @@ impl TryFrom<Object<RawGrant>> for Grant {
             expires_at: raw.expires_at,
             conditions: raw.conditions.unwrap_or_default(),
             limits: raw.limits.unwrap_or_default(),
+            recording: raw.recording.unwrap_or_default(),
+            lineage: raw.lineage,
             revision: raw.revision,
         })
     }
 }
 
 impl Grant {
+    /// The scopes that it was narrowed from; each of these must permit as well.
+    #[must_use]
+    pub fn within(&self) -> &[Scope] {
+        self.lineage.as_ref().map_or(&[], |lineage| &lineage.within)
+    }
+
     /// Whether `now` lies in the half-open window `[not_before, expires_at)`.
     #[must_use]
     pub fn covers(&self, now: Time) -> bool {

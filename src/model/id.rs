@@ -130,6 +130,14 @@ id!(
     RevocationId, "rv"
 );
 id!(
+    /// An access request, `rq_…`.
+    AccessRequestId, "rq"
+);
+id!(
+    /// A review of what was granted under an exception, `rw_…`.
+    ReviewId, "rw"
+);
+id!(
     /// One HTTP request at a proxy, `rq_…` is an access request; this is `req_…`, the value of `x-request-id`.
     RequestId, "req"
 );

@@ -3,6 +3,7 @@
 //! Everything here is a value. Nothing here reads a clock, opens a socket or knows tokio; whatever was constructed is
 //! valid, because the only way in is a parser that refuses ([`std::str::FromStr`], `TryFrom`, serde).
 
+pub mod decision;
 pub mod delta;
 pub mod deny;
 pub mod digest;
@@ -12,19 +13,24 @@ pub mod id;
 pub mod intern;
 pub mod name;
 pub mod principal;
+pub mod profile;
+pub mod request;
 pub mod revision;
 pub mod scope;
 mod strict;
 pub mod time;
 
+pub use decision::{ApproverRule, Evaluation, PolicyOutcome, Recording, Risk, Stage, StepUp, Terms};
 pub use delta::{Change, Delta};
 pub use deny::DenyReason;
 pub use digest::Digest;
 pub use grant::{EndCause, Grant, Limits};
-pub use id::{GrantId, RequestId, RevocationId};
+pub use id::{AccessRequestId, GrantId, RequestId, ReviewId, RevocationId};
 pub use intern::Interner;
-pub use name::{ProxyName, ServiceName, TaskId};
+pub use name::{GroupName, ProxyName, RoleName, ServiceName, TaskId};
 pub use principal::SpiffeId;
+pub use profile::{Attributes, Owner, PrincipalKind, PrincipalProfile, Sensitivity, ServiceProfile};
+pub use request::{AccessRequest, Plan, RequestKind, Step, User};
 pub use revision::{Epoch, LogId, Revision};
 pub use scope::{Permission, Scope};
 pub use time::{Time, Ttl};

@@ -102,6 +102,14 @@ name!(
     /// The name of a proxy in audit lines and receipts: the last part of its SPIFFE ID or as configured.
     ProxyName, "proxy name", "lower-case letters, digits and `-` (dots between labels), at most 253 characters", is_service
 );
+name!(
+    /// A group of principals and people, as policies and approval rules name it.
+    GroupName, "group name", "1 to 128 letters, digits or any of `-._:#@+=`", is_task
+);
+name!(
+    /// A named scope template of the configuration, which a request may name instead of a scope.
+    RoleName, "role name", "1 to 128 letters, digits or any of `-._:#@+=`", is_task
+);
 
 #[cfg(test)]
 mod tests {

@@ -212,6 +212,8 @@ impl TryFrom<raw::Grant> for Received {
             expires_at,
             conditions,
             limits,
+            recording: crate::model::Recording::default(),
+            lineage: None,
             revision,
         })))
     }

@@ -142,7 +142,15 @@ impl World {
             identity,
             trust: TrustFiles { bundles: BTreeMap::new(), crls: Vec::new() },
             roles,
-            people: Box::new([Person { name: "ada".into(), identities: person.map(id).into() }]),
+            people: Box::new([Person {
+                name: "ada".into(),
+                identities: person.map(id).into(),
+                groups: std::collections::BTreeSet::new(),
+            }]),
+            requests: jitgate::config::RequestRules::default(),
+            principals: std::collections::BTreeMap::new(),
+            services: std::collections::BTreeMap::new(),
+            templates: std::collections::BTreeMap::new(),
         };
         let trust = Trust::new(bundle(&ca), Arc::new(wall));
         let mut world = Self { folder, ca, trust, config, drain: Drain::new(), app: None };

@@ -39,6 +39,8 @@ pub(super) fn grant(number: u64, scope: &str) -> Grant {
         expires_at: at(200),
         conditions: Default::default(),
         limits: Default::default(),
+        recording: crate::model::Recording::default(),
+        lineage: None,
         revision: Revision(number),
     }
 }

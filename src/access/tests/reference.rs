@@ -111,6 +111,8 @@ prop_compose! {
             expires_at: at(until.max(from + 1)),
             conditions: Conditions::new(Some(vec![network.parse().unwrap()]), None).unwrap(),
             limits,
+            recording: crate::model::Recording::default(),
+            lineage: None,
             ..grant(number, "orders:GET:/")
         };
         Given { grant, end }

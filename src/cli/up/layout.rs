@@ -88,6 +88,7 @@ impl Layout {
                 trust,
                 store: Store::Sqlite(self.folder.join("control.db")),
                 roles: roles.into(),
+                owner: id(Leaf::operator("local"))?,
             },
         })
     }

@@ -1,5 +1,6 @@
 //! `[control]`, `[[identities]]` and `[[people]]`.
 
+use super::access::{self, Known};
 use super::{duration, filled, identity, required, trust, value};
 use crate::config::raw::{RawControl, RawIdentity, RawPerson, split};
 use crate::config::source::Source;
@@ -14,13 +15,15 @@ const LEASE: std::ops::RangeInclusive<Duration> = Duration::from_secs(1)..=Durat
 pub(in crate::config) fn control(
     source: &mut Source<'_>,
     raw: RawControl,
-    raw_identities: Vec<RawIdentity>,
-    raw_people: Vec<RawPerson>,
+    known: Known,
     base: Option<ControlBase>,
 ) -> Option<ControlConfig> {
     let mut roles = base.as_ref().map(|base| base.roles.clone()).unwrap_or_default();
-    identities(source, raw_identities, &mut roles);
-    let people = people(source, raw_people);
+    identities(source, known.identities, &mut roles);
+    let people = people(source, known.people);
+    let principals = access::principals(source, known.principals, &roles);
+    let templates = access::templates(source, known.roles);
+    let requests = access::requests(raw.requests);
     let (base_identity, base_trust, base_store, base_listen) = match base {
         Some(base) => (Some(base.identity), Some(base.trust), Some(base.store), base.listen),
         None => (None, None, None, None),
@@ -58,6 +61,10 @@ pub(in crate::config) fn control(
         trust: trust?,
         roles,
         people: people.into(),
+        requests,
+        principals,
+        services: known.services,
+        templates,
     })
 }
 
@@ -115,7 +122,9 @@ fn people(source: &mut Source<'_>, raw: Vec<RawPerson>) -> Vec<Person> {
         if !names.insert(name.clone()) {
             source.at(&span, "is there already: list all identities of a person in one entry");
         }
-        people.push(Person { name, identities: listed.into_iter().map(|(id, _)| id).collect() });
+        let identities = listed.into_iter().map(|(id, _)| id).collect();
+        let groups = raw.groups.into_iter().map(|group| split(group).0).collect();
+        people.push(Person { name, identities, groups });
     }
     people
 }

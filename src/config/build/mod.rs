@@ -1,10 +1,12 @@
 //! From the mirror to typed values. Each function notes everything that is wrong and goes on; what it cannot do without makes
 //! it return `None` after noting why.
 
+mod access;
 mod control;
 mod proxy;
 mod service;
 
+pub(super) use access::{Known, owned_by, profiles};
 pub(super) use control::control;
 pub(super) use proxy::proxy;
 

@@ -6,7 +6,6 @@ use crate::control::api::read::{Caller, Query};
 use crate::control::authz::Need;
 use crate::control::log::Recorded;
 use crate::control::plane::Plane;
-use crate::model::event::EventBody;
 use crate::model::{Revision, SpiffeId};
 use axum::extract::State as Shared;
 use axum::http::HeaderMap;
@@ -100,18 +99,6 @@ fn event(recorded: &Recorded) -> Event {
     let data = serde_json::json!({"revision": recorded.revision, "event": &*recorded.event});
     Event::default()
         .id(recorded.revision.to_string())
-        .event(kind(&recorded.event.body))
+        .event(recorded.event.body.kind())
         .data(data.to_string())
-}
-
-fn kind(body: &EventBody) -> &'static str {
-    match body {
-        EventBody::GrantsIssued { .. } => "grants_issued",
-        EventBody::GrantsRevoked { .. } => "grants_revoked",
-        EventBody::GrantsEnded { .. } => "grants_ended",
-        EventBody::UsesReserved { .. } => "uses_reserved",
-        EventBody::ProxyJoined { .. } => "proxy_joined",
-        EventBody::Acknowledged { .. } => "acknowledged",
-        EventBody::LeaseRaised { .. } => "lease_raised",
-    }
 }

@@ -2,7 +2,6 @@
 
 use crate::control::log::Recorded;
 use crate::model::Revision;
-use crate::model::event::EventBody;
 use std::collections::VecDeque;
 
 /// Events and grants that are kept.
@@ -39,13 +38,7 @@ impl Recent {
 }
 
 fn weight(recorded: &Recorded) -> usize {
-    let named = match &recorded.event.body {
-        EventBody::GrantsIssued { grants, .. } => grants.len(),
-        EventBody::GrantsRevoked { grants, .. } | EventBody::GrantsEnded { grants, .. } => grants.len(),
-        EventBody::UsesReserved { .. }
-        | EventBody::ProxyJoined { .. }
-        | EventBody::Acknowledged { .. }
-        | EventBody::LeaseRaised { .. } => 0,
-    };
-    named.saturating_add(1)
+    let body = &recorded.event.body;
+    let ended = body.ended().map_or(0, |(grants, _)| grants.len());
+    body.issued().len().saturating_add(ended).saturating_add(1)
 }

@@ -150,31 +150,14 @@ impl Feed {
 }
 
 fn revocation(body: &EventBody) -> Option<RevocationId> {
-    match body {
-        EventBody::GrantsRevoked { revocation, .. } => Some(*revocation),
-        EventBody::GrantsIssued { .. }
-        | EventBody::GrantsEnded { .. }
-        | EventBody::UsesReserved { .. }
-        | EventBody::ProxyJoined { .. }
-        | EventBody::Acknowledged { .. }
-        | EventBody::LeaseRaised { .. } => None,
-    }
+    if let EventBody::GrantsRevoked { revocation, .. } = body { Some(*revocation) } else { None }
 }
 
 fn add_changes(recorded: &Recorded, changes: &mut Vec<Change>) {
-    let at = recorded.event.time;
-    let mut end = |grants: &[crate::model::GrantId], cause: EndCause| {
-        changes.extend(grants.iter().map(|grant| Change::Ended { grant: *grant, cause, at }));
-    };
-    match &recorded.event.body {
-        EventBody::GrantsIssued { grants, .. } => changes.extend(grants.iter().cloned().map(Change::Issued)),
-        EventBody::GrantsRevoked { grants, .. } => end(grants, EndCause::Revoked),
-        EventBody::GrantsEnded { grants, cause } => end(grants, *cause),
-        EventBody::UsesReserved { .. }
-        | EventBody::ProxyJoined { .. }
-        | EventBody::Acknowledged { .. }
-        | EventBody::LeaseRaised { .. } => {}
-    }
+    let (at, body) = (recorded.event.time, &recorded.event.body);
+    changes.extend(body.issued().iter().cloned().map(Change::Issued));
+    let (grants, cause) = body.ended().unwrap_or((&[], EndCause::Expired));
+    changes.extend(grants.iter().map(|grant| Change::Ended { grant: *grant, cause, at }));
 }
 
 #[cfg(test)]

@@ -116,6 +116,21 @@ impl State {
                     known.acknowledged = known.acknowledged.max(*up_to);
                 }
             }
+            EventBody::AccessRequested { .. }
+            | EventBody::AccessEvaluated { .. }
+            | EventBody::AccessApproved { .. }
+            | EventBody::AccessDenied { .. }
+            | EventBody::AccessCancelled { .. }
+            | EventBody::AccessLapsed { .. }
+            | EventBody::TaskOpened { .. }
+            | EventBody::TaskJoined { .. }
+            | EventBody::TaskEnded { .. }
+            | EventBody::AttributesSet { .. }
+            | EventBody::CooldownLifted { .. }
+            | EventBody::ReviewOpened { .. }
+            | EventBody::ReviewClosed { .. }
+            | EventBody::PoliciesLoaded { .. }
+            | EventBody::GrantUsed { .. } => {}
             EventBody::LeaseRaised { lease_ms } => {
                 self.longest_lease = self.longest_lease.max(Duration::from_millis(*lease_ms));
             }

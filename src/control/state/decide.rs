@@ -170,6 +170,8 @@ fn grant(draft: &mut Draft<'_>, specs: &[GrantSpec], context: &mut Context<'_>) 
             expires_at: window.1,
             conditions: spec.conditions.clone(),
             limits: spec.limits,
+            recording: crate::model::Recording::default(),
+            lineage: None,
             revision: draft.next_revision(),
         });
         batch.add(like, Arc::clone(&grant), &spec.reason);

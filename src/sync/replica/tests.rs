@@ -34,6 +34,8 @@ fn grant(n: u128) -> Received {
         expires_at: Time::MAX,
         conditions: Default::default(),
         limits: Default::default(),
+        recording: crate::model::Recording::default(),
+        lineage: None,
         revision: Revision(1),
     }))
 }

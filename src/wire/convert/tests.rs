@@ -17,6 +17,8 @@ fn model_grant(n: u128) -> Arc<Grant> {
         expires_at: Time::from_micros(6),
         conditions: serde_json::from_str(r#"{"source_networks":["10.0.0.0/8"]}"#).unwrap(),
         limits: serde_json::from_str(r#"{"max_uses":7}"#).unwrap(),
+        recording: crate::model::Recording::default(),
+        lineage: None,
         revision: Revision(3),
     })
 }
