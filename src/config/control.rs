@@ -1,6 +1,6 @@
 //! The control plane's half of a configuration.
 
-use crate::config::{IdentityFiles, PrincipalEntry, RequestRules, RoleTemplate, TrustFiles};
+use crate::config::{IdentityFiles, PrincipalEntry, RequestRules, RoleTemplate, TokenRules, TrustFiles};
 use crate::model::{GroupName, RoleName, ServiceName, ServiceProfile, SpiffeId, Ttl};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -38,6 +38,8 @@ pub struct ControlConfig {
     pub principals: BTreeMap<SpiffeId, PrincipalEntry>,
     /// What is known about services; access to others cannot be asked for.
     pub services: BTreeMap<ServiceName, ServiceProfile>,
+    /// What its own access tokens say.
+    pub tokens: TokenRules,
     /// Named scope templates.
     pub templates: BTreeMap<RoleName, RoleTemplate>,
 }

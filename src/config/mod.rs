@@ -18,6 +18,7 @@ mod raw;
 pub mod service;
 mod source;
 mod text;
+pub mod token;
 mod tree;
 pub mod url;
 
@@ -28,6 +29,7 @@ pub use load::{Base, Config, ControlBase, ProxyBase};
 pub use problem::{ConfigErrors, Problem};
 pub use proxy::{AuditConfig, AuditTarget, ControlLink, DenialBudget, Endpoint, ProxyConfig, TlsConfig};
 pub use service::{HostHeader, Protocol, ServiceConfig, Transport, Upstream};
+pub use token::TokenRules;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;

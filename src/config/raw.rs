@@ -2,7 +2,7 @@
 //!
 //! Every key is optional here: what is missing is found later, together with everything else that is wrong.
 
-use crate::config::text::{HostName, Method, Parsed, PersonName, Text, TrustDomain, Wait};
+use crate::config::text::{HostName, Method, Parsed, PersonName, Text, TokenParty, TrustDomain, Wait};
 use crate::config::{Endpoint, Role, Store, Upstream};
 use crate::model::{
     GroupName, Owner, PrincipalKind, ProxyName, Risk, RoleName, Scope, Sensitivity, ServiceName, SpiffeId,
@@ -141,6 +141,8 @@ pub(super) struct RawService {
     pub(super) first_byte_timeout: Option<Text<Ttl>>,
     pub(super) idle_timeout: Option<Text<Ttl>>,
     pub(super) max_connections: Option<NonZeroUsize>,
+    pub(super) token_required: Option<bool>,
+    pub(super) forward_authorization: Option<bool>,
     pub(super) upstream_ca: Option<Text<PathBuf>>,
     pub(super) owner: Option<Text<Owner>>,
     pub(super) sensitivity: Option<Sensitivity>,
@@ -173,6 +175,8 @@ pub(super) struct RawControl {
     pub(super) trust: Option<RawTrust>,
     #[serde(default)]
     pub(super) requests: RawRequests,
+    #[serde(default)]
+    pub(super) tokens: RawTokens,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -188,6 +192,14 @@ pub(super) struct RawRequests {
     pub(super) max_open_reviews: Option<NonZeroUsize>,
     pub(super) review_within: Option<Text<Ttl>>,
     pub(super) task_idle_timeout: Option<Text<Ttl>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawTokens {
+    pub(super) issuer: Option<Text<TokenParty>>,
+    pub(super) audience: Option<Text<TokenParty>>,
+    pub(super) rotate_every: Option<Text<Ttl>>,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -151,6 +151,22 @@ impl FromText for Wait {
     }
 }
 
+/// Who makes a token or whom it is for (RFC 7519 `StringOrURI`).
+#[derive(Debug, Clone)]
+pub(super) struct TokenParty(pub(super) String);
+
+impl FromText for TokenParty {
+    const EXPECTED: &'static str =
+        "a name or URI of 1 to 512 visible ASCII characters such as `https://idp.example`";
+    fn from_text(text: &str) -> Result<Self, String> {
+        if (1..=512).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic()) {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err(format!("expected {}", Self::EXPECTED))
+        }
+    }
+}
+
 impl FromText for Owner {
     const EXPECTED: &'static str = "an owner such as `person:Ada`, `group:payments` or a SPIFFE ID";
     fn from_text(text: &str) -> Result<Self, String> {

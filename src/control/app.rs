@@ -11,13 +11,15 @@ use crate::control::plane::{self, Plane, PlaneOptions};
 use crate::control::policy::PolicySet;
 use crate::control::publish::SyncService;
 use crate::control::receipt::{Signer, SignerError};
-use crate::control::state::Rules;
+use crate::control::state::{Rules, State};
+use crate::control::token::{self, RingError, Tokens};
 use crate::identity::own::OwnIdentity;
 use crate::identity::tls::{ALPN_HTTP, Acceptor, TlsOptions};
 use crate::identity::trust::Trust;
 use crate::runtime::drain::Drain;
 use std::io;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
@@ -55,6 +57,9 @@ pub enum StartError {
     /// The key for receipts cannot be used.
     #[error(transparent)]
     Signer(#[from] SignerError),
+    /// The keys for tokens cannot be used.
+    #[error(transparent)]
+    Tokens(#[from] RingError),
     /// Its certificate names nobody.
     #[error("the control plane's certificate has no SPIFFE ID")]
     Nameless,
@@ -92,18 +97,20 @@ impl ControlApp {
             clock: ControlClock::default(),
         };
         let plane = Plane::start(log, options).await?;
+        let tokens = open_tokens(config, &path.with_extension("tokens.keys.json"), issuer.as_str(), &plane)?;
         let tls = TlsOptions { tls12: false, resumption: false, alpn: ALPN_HTTP };
         let server = Server {
             plane: plane.clone(),
             acceptor: Acceptor::new(Arc::clone(&parts.own), Arc::clone(&parts.trust), tls)?,
             trust: parts.trust,
-            api: Api::new(plane.clone(), signer).router(),
+            api: Api::new(plane.clone(), signer, tokens.clone()).router(),
             channel: SyncService::new(plane.clone()).router(),
             drain: parts.drain,
             handshakes: parts.handshakes,
         };
         let stop = CancellationToken::new();
         tokio::spawn(expire::run(plane.clone(), stop.clone()));
+        tokio::spawn(token::run(tokens, stop.clone()));
         let server = tokio::spawn(server.run(listener));
         Ok(Self { plane, address, server, _background: stop.drop_guard() })
     }
@@ -124,4 +131,21 @@ impl ControlApp {
     pub async fn stopped(self) {
         let _joined = self.server.await;
     }
+}
+
+fn open_tokens(
+    config: &ControlConfig,
+    path: &Path,
+    own_id: &str,
+    plane: &Plane,
+) -> Result<Tokens, RingError> {
+    let rules = &config.tokens;
+    let issuer = rules.issuer.clone().unwrap_or_else(|| own_id.to_owned());
+    let settings = token::Settings {
+        rotate_every: rules.rotate_every,
+        // Keys come before each lease: whoever has not heard of one by then has none.
+        lead: plane.with_state(State::longest_lease).saturating_add(config.clock_drift),
+        longest: config.max_ttl.get(),
+    };
+    Tokens::open(path, (issuer, rules.audience.clone()), settings, plane.clone())
 }

@@ -16,5 +16,6 @@ pub mod presence;
 pub mod receipt;
 pub mod publish;
 pub mod state;
+pub mod token;
 pub mod usage;
 pub mod workflow;

@@ -152,6 +152,7 @@ impl World {
             requests: jitgate::config::RequestRules::default(),
             principals: std::collections::BTreeMap::new(),
             services: services(),
+            tokens: jitgate::config::TokenRules::default(),
             templates: std::collections::BTreeMap::new(),
         };
         let trust = Trust::new(bundle(&ca), Arc::new(wall));

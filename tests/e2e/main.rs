@@ -25,5 +25,6 @@ mod requests;
 mod strangers;
 mod streaming;
 mod tls;
+mod tokens;
 mod tour;
 mod upgrades;

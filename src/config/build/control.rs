@@ -1,7 +1,7 @@
 //! `[control]`, `[[identities]]` and `[[people]]`.
 
 use super::access::{self, Known};
-use super::{duration, filled, identity, required, trust, value};
+use super::{duration, filled, identity, required, token, trust, value};
 use crate::config::raw::{RawControl, RawIdentity, RawPerson, split};
 use crate::config::source::Source;
 use crate::config::text::PersonName;
@@ -24,6 +24,7 @@ pub(in crate::config) fn control(
     let principals = access::principals(source, known.principals, &roles);
     let templates = access::templates(source, known.roles);
     let requests = access::requests(source, raw.requests);
+    let tokens = token::tokens(source, raw.tokens);
     let (base_identity, base_trust, base_store, base_listen) = match base {
         Some(base) => (Some(base.identity), Some(base.trust), Some(base.store), base.listen),
         None => (None, None, None, None),
@@ -64,6 +65,7 @@ pub(in crate::config) fn control(
         requests,
         principals,
         services: known.services,
+        tokens,
         templates,
     })
 }

@@ -5,6 +5,7 @@ mod access;
 mod control;
 mod proxy;
 mod service;
+mod token;
 
 pub(super) use access::{Known, names, owned_by, profiles};
 pub(super) use control::control;

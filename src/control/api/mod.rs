@@ -19,12 +19,14 @@ mod revocations;
 mod status;
 mod story;
 mod tasks;
+mod tokens;
 
 pub use openapi::openapi;
 pub use problem::Problem;
 
 use crate::control::plane::Plane;
 use crate::control::receipt::Signer;
+use crate::control::token::Tokens;
 use axum::Router;
 use axum::extract::State as Shared;
 use axum::http::{HeaderValue, Method, StatusCode, header};
@@ -45,14 +47,15 @@ const BULK_CALLS: usize = 2;
 pub struct Api {
     plane: Plane,
     signer: Arc<Signer>,
+    tokens: Tokens,
     bulk: Arc<Semaphore>,
 }
 
 impl Api {
     /// The API of this control plane.
     #[must_use]
-    pub fn new(plane: Plane, signer: Arc<Signer>) -> Self {
-        Self { plane, signer, bulk: Arc::new(Semaphore::new(BULK_CALLS)) }
+    pub fn new(plane: Plane, signer: Arc<Signer>, tokens: Tokens) -> Self {
+        Self { plane, signer, tokens, bulk: Arc::new(Semaphore::new(BULK_CALLS)) }
     }
 
     /// Its routes. To be served with an `Arc<Peer>` in the extensions of each request; without one nothing is answered.
@@ -62,6 +65,9 @@ impl Api {
             .route("/v1/grants/{id}", get(grants::show))
             .route("/v1/grants/{id}/extend", post(parts::extend))
             .route("/v1/grants/{id}/delegate", post(parts::delegate))
+            .route("/v1/grants/{id}/token", post(tokens::mint))
+            .route("/v1/introspect", post(tokens::introspect))
+            .route("/v1/keys/rotate", post(tokens::rotate))
             .route("/v1/requests", post(requests::create).get(requests::list))
             .route("/v1/requests/{id}", get(requests::show))
             .route("/v1/requests/{id}/story", get(story::story))

@@ -76,6 +76,18 @@ impl Problem {
         Self::new(StatusCode::UNAUTHORIZED, "token_invalid", "Invalid token", detail)
     }
 
+    /// The grant does not run now.
+    #[must_use]
+    pub fn not_live(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::CONFLICT, "not_live", "Not live", detail)
+    }
+
+    /// A token would not fit into a header.
+    #[must_use]
+    pub fn token_too_large(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::CONFLICT, "token_too_large", "Too large for a token", detail)
+    }
+
     /// The body is too large.
     #[must_use]
     pub fn too_large(max: usize) -> Self {

@@ -8,6 +8,7 @@ use crate::control::presence::Connected;
 use crate::control::publish::{Feed, Followers, Follows, Retired, Step};
 use crate::control::state::{Command, Outcome, Refusal};
 use crate::control::usage::GrantUsage;
+use crate::identity::token::TokenKeys;
 use crate::model::event::Actor;
 use crate::model::{GrantId, ProxyName, Revision, SpiffeId};
 use crate::runtime::clock::Mono;
@@ -15,6 +16,7 @@ use crate::wire::generated as raw;
 use crate::wire::message::{Hello, LeaseLength, Pong, Up};
 use crate::wire::{chunk, convert};
 use futures_util::{Stream, StreamExt};
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tonic::Status;
@@ -46,8 +48,10 @@ where
     let ended = match open(&plane, &followers, &caller, &mut wire).await {
         Ok((follows, feed)) => {
             let connected = plane.presence().connected(proxy.clone(), plane.control_time());
-            let head = plane.head();
-            Channel { plane, caller, follows, connected, feed, head, wire }.run().await
+            let (head, mut keys) = (plane.head(), plane.token_keys());
+            // The first turn sends them.
+            keys.mark_changed();
+            Channel { plane, caller, follows, connected, feed, head, keys, wire }.run().await
         }
         Err(status) => {
             let _ = wire.down.try_send(Err(status.clone()));
@@ -145,6 +149,7 @@ struct Channel<S> {
     connected: Connected,
     feed: Feed,
     head: watch::Receiver<Revision>,
+    keys: watch::Receiver<Option<Arc<TokenKeys>>>,
     wire: Wire<S>,
 }
 
@@ -163,6 +168,7 @@ where
     }
 
     async fn turn(&mut self) -> Result<(), Status> {
+        self.publish_keys().await?;
         self.pump().await?;
         let held = self.acknowledge().await?;
         let replaced = self.follows.replaced().clone();
@@ -175,6 +181,10 @@ where
                 self.received(message).await
             }
             changed = self.head.changed() => {
+                changed.map_err(|_| Status::unavailable("the control plane is stopping"))
+            }
+            changed = self.keys.changed() => {
+                self.keys.mark_changed();
                 changed.map_err(|_| Status::unavailable("the control plane is stopping"))
             }
             () = tokio::time::sleep(held.unwrap_or_default()), if held.is_some() => Ok(()),
@@ -196,6 +206,18 @@ where
                 Ok(())
             }
             Up::ReserveUses { grant, want, nonce } => self.reserve(grant, want, nonce).await,
+        }
+    }
+
+    /// Sends by what tokens are verified, if that has changed.
+    async fn publish_keys(&mut self) -> Result<(), Status> {
+        if !self.keys.has_changed().unwrap_or(false) {
+            return Ok(());
+        }
+        let keys = self.keys.borrow_and_update().clone();
+        match keys {
+            Some(keys) => send(&self.wire.down, convert::token_keys(&keys)).await,
+            None => Ok(()),
         }
     }
 
@@ -242,6 +264,8 @@ where
         }
         let lease =
             LeaseLength::try_from(self.plane.lease()).map_err(|error| Status::internal(error.to_string()))?;
+        // A lease says that the proxy knows the keys of now.
+        self.publish_keys().await?;
         let head = self.plane.confirm_head().await.map_err(unavailable)?;
         let (digest_revision, digest) = self.digest().await?;
         let now = self.plane.control_time();
