@@ -3,6 +3,7 @@
 use super::Failure;
 use super::output::{self, Output};
 use crate::config::{Config, ConfigErrors, Problem};
+use crate::control::notify::Secrets;
 use serde_json::json;
 use std::path::PathBuf;
 
@@ -58,12 +59,20 @@ fn files(config: &Config) -> Vec<Problem> {
         named.push(("control.identity.key".to_owned(), &control.identity.key));
         named.extend(control.trust.bundles.values().map(|file| ("control.trust.bundles".to_owned(), file)));
         named.extend(control.trust.crls.iter().map(|file| ("control.trust.crls".to_owned(), file)));
+        let cas = control.webhooks.iter().filter_map(|hook| Some((&hook.name, hook.ca.as_ref()?)));
+        named.extend(cas.map(|(name, file)| (format!("ca of webhook `{name}`"), file)));
     }
     let problem = |(key, file): (String, &PathBuf)| {
         let error = std::fs::File::open(file).err()?;
         Some(Problem { file: file.clone(), line: None, key, message: format!("cannot be read: {error}") })
     };
-    named.into_iter().filter_map(problem).collect()
+    let secrets = config.control.iter().flat_map(|control| &control.webhooks).filter_map(|hook| {
+        let file = hook.secret_file.as_ref()?;
+        let error = Secrets::load(file).err()?;
+        let key = format!("secret_file of webhook `{}`", hook.name);
+        Some(Problem { file: file.clone(), line: None, key, message: error.to_string() })
+    });
+    named.into_iter().filter_map(problem).chain(secrets).collect()
 }
 
 fn services(proxy: &crate::config::ProxyConfig) -> String {

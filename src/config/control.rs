@@ -1,6 +1,6 @@
 //! The control plane's half of a configuration.
 
-use crate::config::{IdentityFiles, PrincipalEntry, RequestRules, RoleTemplate, TrustFiles};
+use crate::config::{IdentityFiles, PrincipalEntry, RequestRules, RoleTemplate, TrustFiles, WebhookConfig};
 use crate::model::{GroupName, RoleName, ServiceName, ServiceProfile, SpiffeId, Ttl};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -40,6 +40,8 @@ pub struct ControlConfig {
     pub services: BTreeMap<ServiceName, ServiceProfile>,
     /// Named scope templates.
     pub templates: BTreeMap<RoleName, RoleTemplate>,
+    /// Whom it tells of what happens; each has a name of its own.
+    pub webhooks: Box<[WebhookConfig]>,
 }
 
 impl ControlConfig {

@@ -11,6 +11,11 @@ pub enum UrlError {
     /// A control plane address of another kind.
     #[error("expected `https://HOST[:PORT]`")]
     Endpoint,
+    /// A receiver of another kind.
+    #[error(
+        "expected `https://HOST[:PORT][/PATH]`, without fragment and with everything unusual percent-encoded"
+    )]
+    Web,
     /// An MCP server.
     #[error("`mcp+http(s)://` comes with MCP support, which this version does not have")]
     Mcp,

@@ -13,4 +13,5 @@ mod grants;
 mod requests;
 mod revocations;
 mod strangers;
+mod webhooks;
 mod world;

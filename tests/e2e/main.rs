@@ -26,3 +26,4 @@ mod streaming;
 mod tls;
 mod tour;
 mod upgrades;
+mod webhooks;

@@ -5,6 +5,7 @@ mod access;
 mod control;
 mod proxy;
 mod service;
+mod webhooks;
 
 pub(super) use access::{Known, owned_by, profiles};
 pub(super) use control::control;

@@ -18,10 +18,12 @@ mod revocations;
 mod status;
 mod story;
 mod tasks;
+mod webhooks;
 
 pub use openapi::openapi;
 pub use problem::Problem;
 
+use crate::control::notify::Notifier;
 use crate::control::plane::Plane;
 use crate::control::receipt::Signer;
 use axum::Router;
@@ -44,6 +46,7 @@ const BULK_CALLS: usize = 2;
 pub struct Api {
     plane: Plane,
     signer: Arc<Signer>,
+    webhooks: Notifier,
     bulk: Arc<Semaphore>,
 }
 
@@ -51,7 +54,13 @@ impl Api {
     /// The API of this control plane.
     #[must_use]
     pub fn new(plane: Plane, signer: Arc<Signer>) -> Self {
-        Self { plane, signer, bulk: Arc::new(Semaphore::new(BULK_CALLS)) }
+        Self { plane, signer, webhooks: Notifier::default(), bulk: Arc::new(Semaphore::new(BULK_CALLS)) }
+    }
+
+    /// With these webhooks.
+    #[must_use]
+    pub fn with_webhooks(self, webhooks: Notifier) -> Self {
+        Self { webhooks, ..self }
     }
 
     /// Its routes. To be served with an `Arc<Peer>` in the extensions of each request; without one nothing is answered.
@@ -82,6 +91,8 @@ impl Api {
             .route("/v1/revocations/{id}", get(revocations::show))
             .route("/v1/proxies", get(proxies::list))
             .route("/v1/proxies/{name}", get(proxies::show))
+            .route("/v1/webhooks", get(webhooks::list))
+            .route("/v1/webhooks/{name}/redeliver", post(webhooks::redeliver))
             .route("/v1/events", get(events::follow))
             .route("/v1/status", get(status::status))
             .route("/v1/whoami", get(status::whoami))
