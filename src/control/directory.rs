@@ -22,18 +22,27 @@ impl Directory {
     /// From the configuration.
     #[must_use]
     pub fn from_config(config: &ControlConfig) -> Self {
-        let people = config.people.to_vec();
+        Self::new(
+            config.principals.clone(),
+            config.people.to_vec(),
+            config.services.clone(),
+            config.templates.clone(),
+        )
+    }
+
+    /// From its parts.
+    #[must_use]
+    pub fn new(
+        principals: BTreeMap<SpiffeId, PrincipalEntry>,
+        people: Vec<Person>,
+        services: BTreeMap<ServiceName, ServiceProfile>,
+        templates: BTreeMap<RoleName, RoleTemplate>,
+    ) -> Self {
         let numbered = people.iter().enumerate();
         let person_of = numbered
             .flat_map(|(at, person)| person.identities.iter().map(move |id| (id.clone(), at)))
             .collect();
-        Self {
-            principals: config.principals.clone(),
-            people,
-            person_of,
-            services: config.services.clone(),
-            templates: config.templates.clone(),
-        }
+        Self { principals, people, person_of, services, templates }
     }
 
     /// The person that an identity belongs to.

@@ -153,7 +153,7 @@ impl Problem {
             R::NotBroker => (FORBIDDEN, "forbidden", "Forbidden"),
             R::ForeignTask { .. } => (FORBIDDEN, "foreign_task", "Somebody else's task"),
             R::TaskEnded { .. } => (CONFLICT, "task_ended", "The task has ended"),
-            R::TaskTerms { .. } | R::Deadline | R::Longer { .. } | R::Apart | R::Invalid(_) => {
+            R::TaskTerms { .. } | R::Deadline | R::Longer { .. } | R::NotNarrower | R::Invalid(_) => {
                 (INVALID, "invalid", "Not allowed like this")
             }
             R::TooManyPending { .. } => {

@@ -127,7 +127,7 @@ fn check_narrower(record: &RequestRecord, new: &NewApproval) -> Result<(), Refus
         Some(_) if asked.plan.is_some() => {
             refuse(AccessRefusal::Invalid("a plan is approved as it is, or denied: leave out `scope`"))
         }
-        Some(scope) if !asked.scope.overlaps(scope) => refuse(AccessRefusal::Apart),
+        Some(scope) if !asked.scope.contains(scope) => refuse(AccessRefusal::NotNarrower),
         Some(_) | None => Ok(()),
     }
 }

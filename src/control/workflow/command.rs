@@ -314,9 +314,11 @@ pub enum AccessRefusal {
         /// What was asked.
         asked: Ttl,
     },
-    /// Nothing that was asked for.
-    #[error("nothing of this scope was asked for: an approver or delegate only narrows")]
-    Apart,
+    /// Not shown to be narrower.
+    #[error(
+        "this scope is not shown to be within what it narrows: name permissions that are each within one of its own"
+    )]
+    NotNarrower,
     /// The grant is not live.
     #[error("the grant is not live")]
     NotLive,

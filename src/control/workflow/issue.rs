@@ -49,7 +49,9 @@ pub(super) fn issue(
         }
         None => Part { scope: &request.scope, max_uses: None, window },
     };
-    let same = (&request.principal, &request.task, part.scope);
+    // What counts is what would be issued, which an approver may have narrowed to what is there already.
+    let (scope, _) = narrowed(draft, grounds, part.scope)?;
+    let same = (&request.principal, &request.task, &scope);
     if request.plan.is_none()
         && let Some(existing) = draft.state.same(same, window)
     {

@@ -60,8 +60,8 @@ pub(super) fn delegate(
         return refuse(AccessRefusal::Oneself);
     }
     check_services(&new.scope, context.rules)?;
-    if !of.scope.overlaps(&new.scope) {
-        return refuse(AccessRefusal::Apart);
+    if !of.scope.contains(&new.scope) {
+        return refuse(AccessRefusal::NotNarrower);
     }
     if (Limits { idle_timeout: None, ..of.limits }) != Limits::default() {
         return refuse(AccessRefusal::Limited);
