@@ -18,7 +18,6 @@ async fn a_revocation_arrives_signed() {
         "[[webhooks]]\nname = \"siem\"\nurl = \"http://{}/\"\nsecret_file = \"hook.secret\"\nevents = [\"grant.revoked\"]\n",
         receiver.local_addr().unwrap()
     );
-    let tables = format!("owner = \"group:ops\"\n{tables}");
     let mut world = Setup::new().tables(&tables).prepare().await;
     let key = [9_u8; 32];
     let secret = world.path("hook.secret");

@@ -133,6 +133,7 @@ roles = ["proxy"]
 [[service]]
 name = "orders"
 upstream = ["http://{upstream}"]
+owner = "spiffe://jitgate.local/operator/local"
 {tables}
 "#
         )
