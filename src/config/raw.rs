@@ -3,7 +3,7 @@
 //! Every key is optional here: what is missing is found later, together with everything else that is wrong.
 
 use crate::config::text::{EventName, HostName, Method, Parsed, PersonName, Text, TrustDomain, Wait};
-use crate::config::{Endpoint, Role, Store, Upstream, WebhookUrl};
+use crate::config::{Endpoint, Role, Store, TicketUrl, Upstream, WebhookUrl};
 use crate::model::{
     GroupName, Owner, PrincipalKind, ProxyName, Risk, RoleName, Scope, Sensitivity, ServiceName, SpiffeId,
     Ttl, WebhookName,
@@ -33,6 +33,7 @@ pub(super) struct RawFile {
     pub(super) roles: Vec<RawRole>,
     #[serde(default)]
     pub(super) webhooks: Vec<RawWebhook>,
+    pub(super) tickets: Option<RawTickets>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -238,6 +239,19 @@ pub(super) struct RawWebhook {
     pub(super) secret_file: Option<Text<PathBuf>>,
     pub(super) events: Option<Spanned<Vec<Text<EventName>>>>,
     pub(super) format: Option<RawWebhookFormat>,
+    pub(super) ca: Option<Text<PathBuf>>,
+    pub(super) timeout: Option<Text<Ttl>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawTickets {
+    pub(super) url: Option<Text<TicketUrl>>,
+    pub(super) insecure: Option<bool>,
+    pub(super) header: Option<Spanned<String>>,
+    pub(super) secret_file: Option<Text<PathBuf>>,
+    pub(super) pointer: Option<Spanned<String>>,
+    pub(super) open: Option<Spanned<Vec<String>>>,
     pub(super) ca: Option<Text<PathBuf>>,
     pub(super) timeout: Option<Text<Ttl>>,
 }

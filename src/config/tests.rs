@@ -35,6 +35,9 @@ fn the_examples_are_read_and_paths_start_from_the_file() {
     assert_eq!(control.lease, Duration::from_secs(15));
     assert_eq!(control.people[0].identities.len(), 2);
     assert_eq!(control.services.len(), 2);
+    let tickets = control.tickets.as_ref().unwrap();
+    assert_eq!(tickets.header.as_ref().unwrap().1, Path::new("/etc/jitgate/tickets.secret"));
+    assert_eq!(tickets.url.of("X-1"), "https://tickets.example.internal/rest/api/2/issue/X-1");
     let [hook] = &control.webhooks[..] else { panic!("{:?}", control.webhooks) };
     assert_eq!((hook.events.len(), hook.format), (WebhookEvent::ALL.len(), WebhookFormat::Standard));
     assert_eq!(hook.secret_file.as_deref(), Some(Path::new("/etc/jitgate/webhooks/siem.secret")));
@@ -231,6 +234,11 @@ insecure = true
 format = "chat"
 events = ["*"]
 secret = "whsec_"
+[tickets]
+url = "http://tickets.example/{ticket}"
+header = "x-key"
+pointer = "status"
+open = []
 "#,
     );
     for (start, says) in [
@@ -241,6 +249,10 @@ secret = "whsec_"
         ("7 webhooks[1].secret_file:", "missing"),
         ("10 webhooks[1].events[0]:", "`grant.revoked`"),
         ("17 webhooks[2].secret:", "unknown key"),
+        ("19 tickets.url:", "expected `https`"),
+        ("20 tickets.header:", "secret_file"),
+        ("21 tickets.pointer:", "a JSON pointer"),
+        ("22 tickets.open:", "no ticket would ever be open"),
     ] {
         has(&found, start, says);
     }

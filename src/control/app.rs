@@ -15,6 +15,7 @@ use crate::control::policy::PolicySet;
 use crate::control::publish::SyncService;
 use crate::control::receipt::{Signer, SignerError};
 use crate::control::state::Rules;
+use crate::control::tickets::{self, Tickets};
 use crate::identity::own::OwnIdentity;
 use crate::identity::tls::{ALPN_HTTP, Acceptor, TlsOptions};
 use crate::identity::trust::Trust;
@@ -61,6 +62,9 @@ pub enum StartError {
     /// Webhooks cannot be told.
     #[error(transparent)]
     Webhooks(#[from] notify::StartError),
+    /// Tickets cannot be asked about.
+    #[error(transparent)]
+    Tickets(#[from] tickets::SetupError),
     /// Its certificate names nobody.
     #[error("the control plane's certificate has no SPIFFE ID")]
     Nameless,
@@ -99,6 +103,7 @@ impl ControlApp {
             clock: ControlClock::default(),
         };
         let webhooks: Arc<dyn WebhookStore> = Arc::new(SqliteWebhooks::beside(&log));
+        let tickets = config.tickets.clone().map(Tickets::new).transpose()?.map(Arc::new);
         let plane = Plane::start(log, options).await?;
         let stop = CancellationToken::new();
         let notifier = Notifier::start(&config.webhooks, &plane, webhooks, &stop).await?;
@@ -107,7 +112,10 @@ impl ControlApp {
             plane: plane.clone(),
             acceptor: Acceptor::new(Arc::clone(&parts.own), Arc::clone(&parts.trust), tls)?,
             trust: parts.trust,
-            api: Api::new(plane.clone(), signer).with_webhooks(notifier.clone()).router(),
+            api: Api::new(plane.clone(), signer)
+                .with_webhooks(notifier.clone())
+                .with_tickets(tickets)
+                .router(),
             channel: SyncService::new(plane.clone()).router(),
             drain: parts.drain,
             handshakes: parts.handshakes,

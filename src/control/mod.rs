@@ -17,5 +17,6 @@ pub mod presence;
 pub mod receipt;
 pub mod publish;
 pub mod state;
+pub mod tickets;
 pub mod usage;
 pub mod workflow;

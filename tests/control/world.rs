@@ -153,6 +153,7 @@ impl World {
             principals: std::collections::BTreeMap::new(),
             services: services(),
             webhooks: Box::new([]),
+            tickets: None,
             templates: std::collections::BTreeMap::new(),
         };
         let trust = Trust::new(bundle(&ca), Arc::new(wall));

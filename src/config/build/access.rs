@@ -2,7 +2,7 @@
 
 use super::{duration, filled, value};
 use crate::config::raw::{
-    RawIdentity, RawPerson, RawPrincipal, RawRequests, RawRole, RawService, RawWebhook, split,
+    RawIdentity, RawPerson, RawPrincipal, RawRequests, RawRole, RawService, RawTickets, RawWebhook, split,
 };
 use crate::config::source::Source;
 use crate::config::text::{Parsed, Text, Wait};
@@ -21,6 +21,7 @@ pub(in crate::config) struct Known {
     pub(in crate::config) principals: Vec<RawPrincipal>,
     pub(in crate::config) roles: Vec<RawRole>,
     pub(in crate::config) webhooks: Vec<RawWebhook>,
+    pub(in crate::config) tickets: Option<RawTickets>,
     pub(in crate::config) services: BTreeMap<ServiceName, ServiceProfile>,
 }
 

@@ -5,6 +5,7 @@ mod access;
 mod control;
 mod proxy;
 mod service;
+mod tickets;
 mod webhooks;
 
 pub(super) use access::{Known, owned_by, profiles};

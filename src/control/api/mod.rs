@@ -26,6 +26,7 @@ pub use problem::Problem;
 use crate::control::notify::Notifier;
 use crate::control::plane::Plane;
 use crate::control::receipt::Signer;
+use crate::control::tickets::Tickets;
 use axum::Router;
 use axum::extract::State as Shared;
 use axum::http::{HeaderValue, Method, StatusCode, header};
@@ -47,6 +48,7 @@ pub struct Api {
     plane: Plane,
     signer: Arc<Signer>,
     webhooks: Notifier,
+    tickets: Option<Arc<Tickets>>,
     bulk: Arc<Semaphore>,
 }
 
@@ -54,13 +56,25 @@ impl Api {
     /// The API of this control plane.
     #[must_use]
     pub fn new(plane: Plane, signer: Arc<Signer>) -> Self {
-        Self { plane, signer, webhooks: Notifier::default(), bulk: Arc::new(Semaphore::new(BULK_CALLS)) }
+        Self {
+            plane,
+            signer,
+            webhooks: Notifier::default(),
+            tickets: None,
+            bulk: Arc::new(Semaphore::new(BULK_CALLS)),
+        }
     }
 
     /// With these webhooks.
     #[must_use]
     pub fn with_webhooks(self, webhooks: Notifier) -> Self {
         Self { webhooks, ..self }
+    }
+
+    /// With a ticket system to ask.
+    #[must_use]
+    pub fn with_tickets(self, tickets: Option<Arc<Tickets>>) -> Self {
+        Self { tickets, ..self }
     }
 
     /// Its routes. To be served with an `Arc<Peer>` in the extensions of each request; without one nothing is answered.

@@ -93,14 +93,7 @@ impl Sender {
                 .map_err(|source| SetupError::Roots { name: name(), source })?;
             builder = builder.https_only(true).tls_backend_preconfigured((*tls).clone());
         } else {
-            // Without TLS no root is needed; an empty store trusts nobody.
-            let tls = rustls::ClientConfig::builder_with_provider(
-                rustls::crypto::aws_lc_rs::default_provider().into(),
-            )
-            .with_safe_default_protocol_versions()
-            .map_err(|_| SetupError::Client { name: name() })?
-            .with_root_certificates(rustls::RootCertStore::empty())
-            .with_no_client_auth();
+            let tls = plain().map_err(|_| SetupError::Client { name: name() })?;
             builder = builder.tls_backend_preconfigured(tls);
         }
         Ok(Self {
@@ -138,6 +131,15 @@ impl Sender {
             Err(error) => failed(explain(&error)),
         }
     }
+}
+
+/// For URLs without TLS, where no root is needed: it trusts nobody.
+pub(in crate::control) fn plain() -> Result<rustls::ClientConfig, rustls::Error> {
+    let provider = rustls::crypto::aws_lc_rs::default_provider();
+    Ok(rustls::ClientConfig::builder_with_provider(provider.into())
+        .with_safe_default_protocol_versions()?
+        .with_root_certificates(rustls::RootCertStore::empty())
+        .with_no_client_auth())
 }
 
 /// What an answer means.
