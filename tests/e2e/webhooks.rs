@@ -46,5 +46,7 @@ async fn a_revocation_arrives_signed() {
     hmac::verify(&key, format!("{id}.{timestamp}.{body}").as_bytes(), &signature).unwrap();
     let told: Value = serde_json::from_str(body).unwrap();
     assert_eq!((&told["type"], &told["data"]["grants"][0]["id"]), (&"grant.revoked".into(), &grant.into()));
+    let (_, metrics) = world.admin(9465, "/metrics").await.unwrap();
+    assert!(metrics.contains("jitgate_webhook_waiting{webhook=\"siem\"} 1"), "{metrics}");
     stream.write_all(b"HTTP/1.1 204 No Content\r\n\r\n").await.unwrap();
 }
