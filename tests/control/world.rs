@@ -152,6 +152,8 @@ impl World {
             requests: jitgate::config::RequestRules::default(),
             principals: std::collections::BTreeMap::new(),
             services: services(),
+            webhooks: Box::new([]),
+            tickets: None,
             templates: std::collections::BTreeMap::new(),
         };
         let trust = Trust::new(bundle(&ca), Arc::new(wall));
@@ -185,6 +187,12 @@ impl World {
             }
         }
         panic!("the log stays locked");
+    }
+
+    /// Changes the configuration and starts anew with it.
+    pub(crate) async fn configure(&mut self, change: impl FnOnce(&mut ControlConfig)) {
+        change(&mut self.config);
+        self.restart().await;
     }
 
     pub(crate) fn app(&self) -> &ControlApp {

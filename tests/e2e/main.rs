@@ -27,3 +27,4 @@ mod streaming;
 mod tls;
 mod tour;
 mod upgrades;
+mod webhooks;

@@ -1,7 +1,9 @@
 //! `[control.requests]`, `[[principals]]`, `[[roles]]`, and what `[[service]]` says about a service beside where it is.
 
 use super::{duration, filled, value};
-use crate::config::raw::{RawIdentity, RawPerson, RawPrincipal, RawRequests, RawRole, RawService, split};
+use crate::config::raw::{
+    RawIdentity, RawPerson, RawPrincipal, RawRequests, RawRole, RawService, RawTickets, RawWebhook, split,
+};
 use crate::config::source::Source;
 use crate::config::text::{Parsed, Text, Wait};
 use crate::config::{ControlBase, PrincipalEntry, RequestRules, Role, RoleTemplate};
@@ -18,6 +20,8 @@ pub(in crate::config) struct Known {
     pub(in crate::config) people: Vec<RawPerson>,
     pub(in crate::config) principals: Vec<RawPrincipal>,
     pub(in crate::config) roles: Vec<RawRole>,
+    pub(in crate::config) webhooks: Vec<RawWebhook>,
+    pub(in crate::config) tickets: Option<RawTickets>,
     pub(in crate::config) services: BTreeMap<ServiceName, ServiceProfile>,
 }
 

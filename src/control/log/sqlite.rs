@@ -21,7 +21,7 @@ use std::time::Duration;
 /// Ours, in the file's header: `JGLG`.
 const APPLICATION: i64 = 0x4a47_4c47;
 /// The schema that this version writes. Raise it with each change, and migrate in [`prepare`].
-const SCHEMA: i64 = 1;
+const SCHEMA: i64 = 2;
 /// Rows of one INSERT.
 const ROWS: usize = 500;
 /// How long a process that is just ending may hold the lock.
@@ -61,6 +61,11 @@ impl SqliteLog {
         Ok(Self { pool, identity })
     }
 
+    /// The one connection, for tables that stand beside the log.
+    pub(in crate::control) fn pool(&self) -> SqlitePool {
+        self.pool.clone()
+    }
+
     /// Closes the file; another process may open it then.
     pub async fn close(&self) {
         self.pool.close().await;
@@ -90,7 +95,7 @@ async fn prepare(pool: &SqlitePool, path: &str) -> Result<Identity, LogError> {
         (0, 0) if tables == 0 => {
             let mut log = [0_u8; 16];
             getrandom::fill(&mut log).map_err(|_| broken("no random numbers for its identity"))?;
-            for statement in CREATE {
+            for statement in CREATE.iter().chain(WEBHOOKS).chain(MARKS) {
                 sqlx::query(*statement).execute(&mut *transaction).await.map_err(explain)?;
             }
             sqlx::query("INSERT INTO log (only, id, epoch) VALUES (1, ?, 0)")
@@ -100,6 +105,11 @@ async fn prepare(pool: &SqlitePool, path: &str) -> Result<Identity, LogError> {
                 .map_err(explain)?;
         }
         (APPLICATION, SCHEMA) => {}
+        (APPLICATION, 1) => {
+            for statement in WEBHOOKS.iter().chain(MARKS) {
+                sqlx::query(*statement).execute(&mut *transaction).await.map_err(explain)?;
+            }
+        }
         (APPLICATION, found) if found > SCHEMA => {
             return Err(LogError::NewerSchema { path: path.to_owned(), found, known: SCHEMA });
         }
@@ -118,9 +128,13 @@ async fn prepare(pool: &SqlitePool, path: &str) -> Result<Identity, LogError> {
 const CREATE: &[&str] = &[
     "CREATE TABLE log (only INTEGER PRIMARY KEY CHECK (only = 1), id BLOB NOT NULL, epoch INTEGER NOT NULL) STRICT",
     "CREATE TABLE events (revision INTEGER PRIMARY KEY, event TEXT NOT NULL) STRICT",
-    "PRAGMA application_id = 1246186567",
-    "PRAGMA user_version = 1",
 ];
+/// Since schema 2: how far each webhook's receiver has been told, and what is on its way to it.
+const WEBHOOKS: &[&str] = &[
+    "CREATE TABLE webhooks (name TEXT PRIMARY KEY, revision INTEGER NOT NULL, reviews INTEGER NOT NULL) STRICT",
+    "CREATE TABLE webhook_deliveries (webhook TEXT NOT NULL, id TEXT NOT NULL, delivery TEXT NOT NULL, PRIMARY KEY (webhook, id)) STRICT",
+];
+const MARKS: &[&str] = &["PRAGMA application_id = 1246186567", "PRAGMA user_version = 2"];
 
 /// Says what a database error at opening means.
 fn explain(path: &str, error: sqlx::Error) -> LogError {
