@@ -12,6 +12,8 @@ use crate::wire::message::Hello;
 const MAX_BACKLOG: u64 = 20_000;
 /// Events read at once; each names at most 1,000 grants.
 const PAGE: usize = 64;
+/// Changes after which a delta is closed: a proxy takes a delta in at once, and hears nothing meanwhile.
+const CHANGES: usize = 2_000;
 
 /// The position of one proxy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -117,7 +119,7 @@ impl Feed {
     }
 
     /// The deltas of a page, each with the revision that it follows. A delta ends with each revocation, so that the streams which
-    /// a proxy reports as cut for it are those of this revocation.
+    /// a proxy reports as cut for it are those of this revocation, and where it has grown large.
     ///
     /// # Errors
     /// [`Hole`] if the page does not follow what was sent.
@@ -138,7 +140,8 @@ impl Feed {
             add_changes(recorded, &mut changes);
             let next = events.peek().and_then(|next| revocation(&next.event.body));
             let ends = revocation(&recorded.event.body).is_some_and(|this| next != Some(this));
-            if ends || events.peek().is_none() {
+            let is_full = changes.len() >= CHANGES && next.is_none();
+            if ends || is_full || events.peek().is_none() {
                 let delta = Delta { revision: reached, changes: std::mem::take(&mut changes) };
                 deltas.push((after, delta));
                 after = reached;

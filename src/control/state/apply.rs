@@ -135,6 +135,9 @@ impl State {
                 self.longest_lease = self.longest_lease.max(Duration::from_millis(*lease_ms));
             }
         }
+        if event.body.takes_away() {
+            self.taken_away = revision;
+        }
         self.ended.forget(event.time);
         self.revision = revision;
         self.time = event.time;
