@@ -13,7 +13,7 @@ const MAX_BACKLOG: u64 = 20_000;
 /// Events read at once; each names at most 1,000 grants.
 const PAGE: usize = 64;
 /// Changes after which a delta is closed: a proxy takes a delta in at once, and hears nothing meanwhile.
-const CHANGES: usize = 2_000;
+const CHANGES: usize = 1_000;
 
 /// The position of one proxy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -238,6 +238,29 @@ mod tests {
             deltas.iter().map(|(after, delta)| (after.0, delta.revision.0, delta.changes.len())).collect();
         assert_eq!(shape, [(4, 6, 1), (6, 8, 2), (8, 9, 0)]);
         assert_eq!(feed.sent(), Some(Revision(9)));
+    }
+
+    #[test]
+    fn a_large_delta_is_closed_but_never_within_a_revocation() {
+        let grants: Vec<_> = (0..CHANGES as u128).map(GrantId::from_bits).collect();
+        let expired = EventBody::GrantsEnded { grants: grants.clone(), cause: EndCause::Expired };
+        let ended = |revocation| EventBody::GrantsRevoked {
+            revocation: RevocationId::from_bits(revocation),
+            selector: Selector::All(Everything),
+            grants: grants.clone(),
+            reason: "test".into(),
+        };
+        let mut feed = Feed { sent: Some(Revision(4)) };
+        let page = [
+            recorded(5, expired.clone()),
+            recorded(6, expired),
+            recorded(7, raised()),
+            recorded(8, ended(1)),
+            recorded(9, ended(1)),
+        ];
+        let deltas = feed.page(&page).unwrap();
+        let shape: Vec<_> = deltas.iter().map(|(after, delta)| (after.0, delta.revision.0)).collect();
+        assert_eq!(shape, [(4, 5), (5, 6), (6, 9)]);
     }
 
     #[test]
