@@ -8,6 +8,7 @@ use crate::model::event::Event;
 use crate::model::{Epoch, LogId, Revision};
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
+use parking_lot::Mutex;
 use sqlx::sqlite::{
     SqliteConnectOptions, SqliteJournalMode, SqliteLockingMode, SqlitePoolOptions, SqliteSynchronous,
 };
@@ -31,6 +32,9 @@ const LOCK_WAIT: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub struct SqliteLog {
     pool: SqlitePool,
+    /// What this process committed last, or found. It holds the file exclusively, so this is the file's head, and can be said while a
+    /// large append keeps the only connection busy. None while that is not certain.
+    head: Mutex<Option<Revision>>,
     identity: Identity,
 }
 
@@ -58,7 +62,7 @@ impl SqliteLog {
             .await
             .map_err(|error| explain(&shown, error))?;
         let identity = prepare(&pool, &shown).await?;
-        Ok(Self { pool, identity })
+        Ok(Self { pool, head: Mutex::new(None), identity })
     }
 
     /// The one connection, for tables that stand beside the log.
@@ -157,6 +161,8 @@ async fn head(executor: impl sqlx::SqliteExecutor<'_>) -> Result<Revision, LogEr
 
 impl SqliteLog {
     async fn try_append(&self, expected: Revision, events: Vec<Arc<Event>>) -> Result<Revision, AppendError> {
+        // However this ends other than well, also by being dropped: the file has to be asked.
+        let mut known = Known { head: &self.head, reached: None };
         let rows = encode(expected, events).await.map_err(AppendError::Log)?;
         let database = |error| AppendError::Log(LogError::Database(error));
         let mut transaction = self.pool.begin_with("BEGIN IMMEDIATE").await.map_err(database)?;
@@ -172,7 +178,18 @@ impl SqliteLog {
             insert.build().execute(&mut *transaction).await.map_err(database)?;
         }
         transaction.commit().await.map_err(database)?;
-        Ok(Revision(expected.0.saturating_add(rows.len() as u64)))
+        let reached = Revision(expected.0.saturating_add(rows.len() as u64));
+        known.reached = Some(reached);
+        Ok(reached)
+    }
+
+    async fn try_head(&self) -> Result<Revision, LogError> {
+        let known = *self.head.lock();
+        match known {
+            Some(head) => Ok(head),
+            // Not kept: an append may be on its way. The next one that succeeds says where it stands.
+            None => head(&self.pool).await,
+        }
     }
 
     async fn try_read(&self, after: Revision, limit: usize) -> Result<Vec<Recorded>, LogError> {
@@ -187,6 +204,18 @@ impl SqliteLog {
                 .map_err(LogError::Database)?;
         let decode = move || rows.iter().map(decode).collect();
         tokio::task::spawn_blocking(decode).await.map_err(|_| LogError::Closed)?
+    }
+}
+
+/// Writes down what an append came to when it is over.
+struct Known<'a> {
+    head: &'a Mutex<Option<Revision>>,
+    reached: Option<Revision>,
+}
+
+impl Drop for Known<'_> {
+    fn drop(&mut self) {
+        *self.head.lock() = self.reached;
     }
 }
 
@@ -217,7 +246,7 @@ impl EventLog for SqliteLog {
     }
 
     fn head(&self) -> BoxFuture<'_, Result<Revision, LogError>> {
-        head(&self.pool).boxed()
+        self.try_head().boxed()
     }
 
     fn read(&self, after: Revision, limit: usize) -> BoxFuture<'_, Result<Vec<Recorded>, LogError>> {
