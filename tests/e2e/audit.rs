@@ -117,9 +117,7 @@ async fn a_caller_that_vanishes_before_the_answer_leaves_a_line() {
 #[tokio::test]
 async fn an_upstream_that_cannot_be_reached_is_told_apart() {
     let mut world = crate::harness::Setup::new().prepare().await;
-    world.append_config(
-        "[[service]]\nname = \"stock\"\nowner = \"group:ops\"\nupstream = [\"http://127.0.0.1:9\"]\n",
-    );
+    world.append_config("[[service]]\nname = \"stock\"\nupstream = [\"http://127.0.0.1:9\"]\n");
     world.start_control().await;
     world.start_proxy().await;
     world.grant("stock:GET:/**").await;

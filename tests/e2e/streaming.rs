@@ -137,10 +137,8 @@ async fn a_caller_that_waits_for_100_continue_gets_it_only_if_it_may_go_on() {
 #[tokio::test]
 async fn grpc_passes_with_its_status_and_is_refused_in_its_own_words() {
     let mut world = Setup::new().prepare().await;
-    let service = format!(
-        "[[service]]\nname = \"stock\"\nowner = \"group:ops\"\nupstream = [\"h2c://{}\"]\n",
-        world.upstream.address
-    );
+    let service =
+        format!("[[service]]\nname = \"stock\"\nupstream = [\"h2c://{}\"]\n", world.upstream.address);
     world.append_config(&service);
     world.start_control().await;
     world.start_proxy().await;
