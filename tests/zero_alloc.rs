@@ -7,7 +7,7 @@
 
 use jitgate::access::{Request, Table, Verdict, View, decide, decide_after, host_label};
 use jitgate::config::Ceilings;
-use jitgate::model::grant::Conditions;
+use jitgate::model::grant::{Conditions, Lineage};
 use jitgate::model::{Change, Delta, EndCause, Grant, GrantId, Revision, SpiffeId, Time};
 use std::hint::black_box;
 use std::net::IpAddr;
@@ -49,6 +49,13 @@ fn table() -> Table {
     changes.push(grant(1, "orders:GET:/v1/guarded/**", conditions));
     changes.push(grant(2, "orders:/p.S/M", Conditions::default()));
     changes.push(grant(3, "orders:GET:/v1/ended", Conditions::default()));
+    let mut narrowed = grant(4, "orders:GET:/v1/narrow/**", Conditions::default().with_token_required());
+    if let Change::Issued(grant) = &mut narrowed {
+        let within = vec!["orders:*:/v1/narrow/*".parse().unwrap(), "orders:GET:/**".parse().unwrap()];
+        let lineage = Some(Arc::new(Lineage { within, ..Lineage::default() }));
+        *grant = Arc::new(Grant { lineage, ..Grant::clone(grant) });
+    }
+    changes.push(narrowed);
     changes.push(Change::Ended {
         grant: GrantId::from_parts(3, [0; 10]),
         cause: EndCause::Revoked,
@@ -78,7 +85,11 @@ fn a_decision_allocates_nothing() {
         ("GET", "/v1/orders/42", ("accept", "*/*"), false),
         ("GET", "/v1/ended", ("accept", "*/*"), false),
         ("GET", "/a%2fb", ("accept", "*/*"), false),
+        ("GET", "/v1/narrow/a", ("accept", "token"), true),
+        ("GET", "/v1/narrow/a", ("accept", "*/*"), false),
+        ("GET", "/v1/narrow/a/b", ("accept", "token"), false),
     ] {
+        let token = (header.1 == "token").then(|| GrantId::from_parts(4, [0; 10]));
         let request =
             http::Request::builder().method(method).uri(path).header("host", "Orders.LOCALHOST:8443");
         let parts = request.header(header.0, header.1).body(()).unwrap().into_parts().0;
@@ -86,7 +97,8 @@ fn a_decision_allocates_nothing() {
             let mut buffer = [0; 253];
             let Ok(view) = View::of(black_box(&parts)) else { return false };
             let service = host_label(view.authority(), &domains, &mut buffer);
-            let request = Request { service, view: &view, source: IpAddr::from([127, 0, 0, 1]) };
+            let source = IpAddr::from([127, 0, 0, 1]);
+            let request = Request { service, view: &view, source, token };
             match decide(&slot.load(), &request, at(150)) {
                 Verdict::Permit(permit) => {
                     let _ = black_box(decide_after(&slot.load(), &request, at(150), permit.cell()));

@@ -4,9 +4,11 @@
 //! lists it.
 
 use super::entry::Entry;
+use super::rules::{Probe, Seed};
+use super::within::Within;
 use crate::config::Ceilings;
 use crate::model::grant::Conditions;
-use crate::model::{Grant, GrantId, Limits, Revision, Scope, SpiffeId, TaskId, Time};
+use crate::model::{Grant, GrantId, Limits, Recording, Revision, Scope, SpiffeId, TaskId, Time};
 use std::cmp::Reverse;
 use std::fmt;
 use std::sync::Arc;
@@ -33,10 +35,11 @@ pub(in crate::access) struct Owner {
 }
 
 /// What most grants do without.
-#[derive(PartialEq, Eq)]
 struct Terms {
     conditions: Conditions,
     limits: Limits,
+    recording: Recording,
+    within: Within,
     barred: bool,
 }
 
@@ -55,7 +58,12 @@ pub(in crate::access) struct Rank {
 
 impl Cell {
     /// `owner` is the grant's principal and task.
-    pub(in crate::access) fn new(grant: &Grant, owner: Arc<Owner>, ceilings: &Ceilings) -> Arc<Self> {
+    pub(in crate::access) fn new(
+        grant: &Grant,
+        owner: Arc<Owner>,
+        ceilings: &Ceilings,
+        seed: &Seed,
+    ) -> Arc<Self> {
         Arc::new(Self {
             id: grant.id,
             owner,
@@ -63,7 +71,7 @@ impl Cell {
             not_before: grant.not_before,
             expires_at: grant.expires_at,
             revision: grant.revision,
-            terms: Terms::of(grant, is_barred(grant, ceilings)).map(Box::new),
+            terms: Terms::of(grant, is_barred(grant, ceilings), seed).map(Box::new),
             entry: Entry::default(),
         })
     }
@@ -73,7 +81,10 @@ impl Cell {
         let identity =
             self.id == grant.id && *self.principal() == grant.principal && *self.task() == grant.task;
         let window = (self.not_before, self.expires_at) == (grant.not_before, grant.expires_at);
-        let terms = self.terms.as_deref() == Terms::of(grant, self.is_barred()).as_ref();
+        let terms = match &self.terms {
+            Some(terms) => terms.is_of(grant),
+            None => Terms::is_plain(grant),
+        };
         identity && window && terms && self.revision == grant.revision && self.scope == grant.scope
     }
 
@@ -139,6 +150,17 @@ impl Cell {
         self.terms.as_ref().map_or(&UNLIMITED, |terms| &terms.limits)
     }
 
+    /// How much of each request is recorded.
+    #[must_use]
+    pub fn recording(&self) -> Recording {
+        self.terms.as_ref().map_or(Recording::Metadata, |terms| terms.recording)
+    }
+
+    /// Whether every scope that it was narrowed from permits as well.
+    pub(in crate::access) fn is_within(&self, service: &str, probe: &Probe<'_>) -> bool {
+        self.terms.as_ref().is_none_or(|terms| terms.within.permits(service, probe))
+    }
+
     /// Whether it passes a ceiling of this proxy (its window is longer than `max_ttl`, or its principal is of another trust
     /// domain). Such a grant is held, so that it is counted, compared and revoked like any other, and permits nothing.
     #[must_use]
@@ -158,9 +180,29 @@ impl Cell {
 
 impl Terms {
     /// None for a plain grant. Whether it is barred follows from the grant and from ceilings that never change.
-    fn of(grant: &Grant, barred: bool) -> Option<Self> {
-        let plain = grant.conditions.is_unconditional() && grant.limits.is_unlimited() && !barred;
-        (!plain).then(|| Self { conditions: grant.conditions.clone(), limits: grant.limits, barred })
+    fn of(grant: &Grant, barred: bool, seed: &Seed) -> Option<Self> {
+        (barred || !Self::is_plain(grant)).then(|| Self {
+            conditions: grant.conditions.clone(),
+            limits: grant.limits,
+            recording: grant.recording,
+            within: Within::compile(grant.within(), seed),
+            barred,
+        })
+    }
+
+    fn is_plain(grant: &Grant) -> bool {
+        grant.conditions.is_unconditional()
+            && grant.limits.is_unlimited()
+            && grant.recording.is_metadata()
+            && grant.within().is_empty()
+    }
+
+    /// Whether they are the terms of this grant, but for what bars it.
+    fn is_of(&self, grant: &Grant) -> bool {
+        self.conditions == grant.conditions
+            && self.limits == grant.limits
+            && self.recording == grant.recording
+            && self.within.is_of(grant.within())
     }
 }
 

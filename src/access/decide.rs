@@ -8,10 +8,12 @@
 //! # What is reported where none does
 //!
 //! The greatest [`DenyReason`] of the grants that match the request but for the reason itself. With `jitgate-task`, grants of
-//! other tasks count as if they did not exist.
+//! other tasks count as if they did not exist; with a token, so do all grants but the one that it names. A grant that was narrowed matches what its own scope and each scope that it was
+//! narrowed from permit.
 //!
 //! | reason | a grant of the principal that matches service, action, path and query … |
 //! |---|---|
+//! | `token_required` | demands a token, and there is none |
 //! | `limit` | has ended because its bytes were used up |
 //! | `condition` | passes a ceiling of this proxy, or its conditions do not hold |
 //! | `not_yet_valid` | has a window that is not open yet |
@@ -23,10 +25,12 @@
 //! Only grants of the principal are looked at, so that a stranger gets `no_grant` whatever exists (law 11).
 
 use super::cell::Cell;
-use super::index::{GrantSet, Probe, Rule, Shapes};
+use super::index::GrantSet;
+use super::rules::{Probe, Rule, Shapes};
 use super::verdict::{Denial, Permit, Verdict};
 use super::view::View;
-use crate::model::{DenyReason, EndCause, Time};
+use crate::model::grant::Conditions;
+use crate::model::{DenyReason, EndCause, GrantId, Time};
 use std::net::IpAddr;
 
 /// What is asked, beyond who asks (the [`GrantSet`] is the caller's).
@@ -38,6 +42,8 @@ pub struct Request<'a> {
     pub view: &'a View<'a>,
     /// The caller's address.
     pub source: IpAddr,
+    /// The grant that a verified token of this caller names: no other counts. A token narrows; it permits nothing.
+    pub token: Option<GrantId>,
 }
 
 /// Decides a request at `now`, control time.
@@ -67,7 +73,7 @@ fn scan(set: &GrantSet, request: &Request<'_>, now: Time, from: u32) -> Verdict 
                 break;
             }
             let Some((cell, end)) = matching(set, rule, request, &probe) else { continue };
-            match obstacle(cell, end, may_pass, request.source, now) {
+            match obstacle(cell, end, may_pass, request, now) {
                 None => best = Some((rule.member, cell)),
                 Some(reason) => {
                     let found = Denial { reason, nearest: Some(cell.id()) };
@@ -82,19 +88,22 @@ fn scan(set: &GrantSet, request: &Request<'_>, now: Time, from: u32) -> Verdict 
     }
 }
 
-/// The grant of a rule, if it is of the task asked for and the rule matches.
+/// The grant of a rule, if it is of the task asked for, the rule matches, and so does what the grant was narrowed from.
 fn matching<'s>(
     set: &'s GrantSet,
     rule: &Rule,
     request: &Request<'_>,
     probe: &Probe<'_>,
 ) -> Option<(&'s std::sync::Arc<Cell>, Option<EndCause>)> {
-    set.member(rule.member)
-        .filter(|(cell, _)| is_of_task(cell, request) && GrantSet::matches(cell, rule, probe))
+    set.member(rule.member).filter(|(cell, _)| {
+        counts(cell, request) && rule.matches(cell.scope(), probe) && cell.is_within(request.service, probe)
+    })
 }
 
-fn is_of_task(cell: &Cell, request: &Request<'_>) -> bool {
+/// Whether a grant counts at all: it is of the task asked for, and the one that the token names.
+fn counts(cell: &Cell, request: &Request<'_>) -> bool {
     request.view.task().is_none_or(|task| task == cell.task().as_str())
+        && request.token.is_none_or(|grant| grant == cell.id())
 }
 
 /// What keeps a matching grant from permitting. Its limits are not looked at: they are taken at admission.
@@ -102,7 +111,7 @@ fn obstacle(
     cell: &Cell,
     end: Option<EndCause>,
     may_pass: bool,
-    source: IpAddr,
+    request: &Request<'_>,
     now: Time,
 ) -> Option<DenyReason> {
     match end {
@@ -119,9 +128,11 @@ fn obstacle(
         Some(DenyReason::NotYetValid)
     } else if cell.is_barred()
         || !may_pass
-        || !cell.conditions().is_none_or(|conditions| conditions.hold(now, source))
+        || !cell.conditions().is_none_or(|conditions| conditions.hold(now, request.source))
     {
         Some(DenyReason::Condition)
+    } else if request.token.is_none() && cell.conditions().is_some_and(Conditions::token_required) {
+        Some(DenyReason::TokenRequired)
     } else {
         None
     }
@@ -129,7 +140,7 @@ fn obstacle(
 
 /// No grant matches: is there one that names the service at all?
 fn unmatched(set: &GrantSet, shapes: &Shapes<'_>, request: &Request<'_>) -> Denial {
-    let counts = |rule: &Rule| set.member(rule.member).is_some_and(|(cell, _)| is_of_task(cell, request));
-    let named = shapes.rules().any(counts);
+    let counted = |rule: &Rule| set.member(rule.member).is_some_and(|(cell, _)| counts(cell, request));
+    let named = shapes.rules().any(counted);
     Denial::of(if named { DenyReason::OutOfScope } else { DenyReason::NoGrant })
 }

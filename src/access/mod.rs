@@ -7,10 +7,12 @@ pub mod entry;
 mod index;
 mod ledger;
 pub mod lease;
+mod rules;
 mod slot;
 pub mod table;
 pub mod verdict;
 pub mod view;
+mod within;
 
 /// The primitives that `entry` is built on; `tests/race.rs` puts shuttle's in their place.
 mod sync {

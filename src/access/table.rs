@@ -239,7 +239,7 @@ impl Table {
             return;
         }
         let Some(ceilings) = self.context.ceilings.as_deref() else { return };
-        let cell = Cell::new(grant, self.owner(grant, touched), ceilings);
+        let cell = Cell::new(grant, self.owner(grant, touched), ceilings, &self.context.seed);
         ledger.issue(&cell);
         touched.entry(cell.principal().clone()).or_default().push(cell);
     }

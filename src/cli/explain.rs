@@ -13,7 +13,7 @@ use crate::access::view::HostBuffer;
 use crate::access::{Request, Table, Verdict, View, decide, host_label};
 use crate::config::Ceilings;
 use crate::model::{
-    Change, Delta, DenyReason, EndCause, Grant, Revision, ServiceName, SpiffeId, TaskId, Time,
+    Change, Delta, DenyReason, EndCause, Grant, GrantId, Revision, ServiceName, SpiffeId, TaskId, Time,
 };
 use crate::runtime::clock::wall;
 use findings::{Finding, KnownGrant};
@@ -40,6 +40,9 @@ pub(super) struct Explain {
     /// The service, where it is not chosen by host name
     #[arg(long)]
     service: Option<ServiceName>,
+    /// With a valid token of this grant
+    #[arg(long, value_name = "GRANT")]
+    token: Option<GrantId>,
     /// From this address
     #[arg(long, value_name = "IP", default_value = "127.0.0.1")]
     source: IpAddr,
@@ -161,7 +164,8 @@ impl Explain {
                 return explanation;
             }
         };
-        let request = Request { service: &explanation.service, view: &view, source: self.source };
+        let request =
+            Request { service: &explanation.service, view: &view, source: self.source, token: self.token };
         match verdict(&self.principal, grants, &request, now) {
             Ok(Verdict::Permit(permit)) => {
                 explanation.decision = "permit";

@@ -2,13 +2,13 @@
 
 use crate::config::{ControlConfig, Store};
 use crate::control::api::Api;
-use crate::control::authz::Roles;
 use crate::control::clock::ControlClock;
 use crate::control::expire;
 use crate::control::listener::{Handshakes, Server};
 use crate::control::log::LogError;
 use crate::control::log::sqlite::SqliteLog;
 use crate::control::plane::{self, Plane, PlaneOptions};
+use crate::control::policy::PolicySet;
 use crate::control::publish::SyncService;
 use crate::control::receipt::{Signer, SignerError};
 use crate::control::state::Rules;
@@ -86,7 +86,7 @@ impl ControlApp {
         let issuer = parts.own.current().principal().cloned().ok_or(StartError::Nameless)?;
         let signer = Arc::new(Signer::open(&path.with_extension("receipts.key.pem"), issuer.as_str())?);
         let options = PlaneOptions {
-            rules: Rules::new(config.max_ttl.get(), Roles::from_config(config)),
+            rules: Rules::from_config(config, PolicySet::builtin()),
             lease: config.lease,
             clock_drift: config.clock_drift,
             clock: ControlClock::default(),

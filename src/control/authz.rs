@@ -17,6 +17,14 @@ pub enum Need {
     Read,
     /// Be an enforcement point.
     Enforce,
+    /// Decide on access requests, lift cool-downs, close reviews.
+    Approve,
+    /// Say what is known about principals.
+    Secure,
+    /// Ask for another principal.
+    Broker,
+    /// Steer tasks of others.
+    Steer,
 }
 
 impl Need {
@@ -28,6 +36,10 @@ impl Need {
             Self::Revoke => &[Role::Security, Role::Admin],
             Self::Read => &[Role::Viewer, Role::Approver, Role::Security, Role::Admin],
             Self::Enforce => &[Role::Proxy],
+            Self::Approve => &[Role::Approver, Role::Security, Role::Admin],
+            Self::Secure => &[Role::Security],
+            Self::Broker => &[Role::Broker],
+            Self::Steer => &[Role::Broker, Role::Security, Role::Admin],
         }
     }
 }

@@ -1,11 +1,12 @@
-//! The reconciler: logs the end of grants that are over by time or use.
+//! The reconciler: logs the end of grants, requests and tasks that are over by time or use.
 //!
 //! It takes no input and may run at any time, any number of times, on any replica: it compares the state with the clock and with
 //! what proxies report. Nothing depends on it for safety, since proxies check the window at each decision (law 4).
 
 use crate::control::plane::Plane;
 use crate::control::state::{Command, Outcome, Refusal};
-use crate::model::event::Actor;
+use crate::control::workflow::AccessCommand;
+use crate::model::event::{Actor, TaskOutcome};
 use crate::model::{EndCause, GrantId};
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
@@ -42,6 +43,18 @@ pub async fn reconcile(plane: &Plane) -> Result<usize, Refusal> {
     while plane.with_state(|state| state.next_expiry()).is_some_and(|next| next <= plane.control_time()) {
         ended = ended.saturating_add(end(plane, Command::Expire).await?);
     }
+    while plane.is_sweep_due() {
+        plane.submit(Actor::System, Command::Access(AccessCommand::Sweep)).await?;
+    }
+    for task in plane.idle_tasks() {
+        let reason = "no traffic and no sign of life for its idle time".to_owned();
+        let end = AccessCommand::EndTask { task, outcome: TaskOutcome::Idle, reason };
+        // It may have ended in the meantime.
+        match plane.submit(Actor::System, Command::Access(end)).await {
+            Ok(_) | Err(Refusal::Access(_)) => {}
+            Err(refusal) => return Err(refusal),
+        }
+    }
     let over = plane.over_by_use();
     for cause in [EndCause::Idle, EndCause::Limit] {
         let grants: Vec<GrantId> =
@@ -54,13 +67,6 @@ pub async fn reconcile(plane: &Plane) -> Result<usize, Refusal> {
 }
 
 async fn end(plane: &Plane, command: Command) -> Result<usize, Refusal> {
-    match plane.submit(Actor::System, command).await? {
-        Outcome::Ended(grants) => Ok(grants.len()),
-        Outcome::Granted(_)
-        | Outcome::Revoked { .. }
-        | Outcome::Joined
-        | Outcome::Acknowledged
-        | Outcome::Reserved { .. }
-        | Outcome::LeaseRaised => Ok(0),
-    }
+    let outcome = plane.submit(Actor::System, command).await?;
+    Ok(if let Outcome::Ended(grants) = outcome { grants.len() } else { 0 })
 }

@@ -67,6 +67,10 @@ impl std::fmt::Debug for Server {
     }
 }
 
+/// The address that a connection comes from, in the extensions of each of its requests.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Source(pub std::net::IpAddr);
+
 impl Server {
     /// Accepts connections until draining begins; those that are open then end by the drain's rules.
     pub async fn run(self, listener: TcpListener) {
@@ -125,10 +129,14 @@ impl Server {
     async fn serve(&self, accepted: Accepted<TcpStream>) {
         let Accepted { stream, peer, mut changes } = accepted;
         let peer = Arc::new(peer);
+        let source = stream.get_ref().0.peer_addr().ok().map(|address| address.ip().to_canonical());
         let (executor, _end) = Tied::new();
         let builder = builder(executor);
         let service = service_fn(|mut request: Request<Incoming>| {
             request.extensions_mut().insert(Arc::clone(&peer));
+            if let Some(source) = source {
+                request.extensions_mut().insert(Source(source));
+            }
             self.answer(&peer, request.map(Body::new))
         });
         let io: TokioIo<TlsStream<TcpStream>> = TokioIo::new(stream);

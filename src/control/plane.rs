@@ -12,7 +12,7 @@ use crate::control::presence::Presence;
 use crate::control::state::{ApplyError, Command, Outcome, Refusal, Rules, State};
 use crate::control::usage::{GrantUsage, Usage};
 use crate::model::event::Actor;
-use crate::model::{EndCause, Epoch, GrantId, LogId, ProxyName, Revision, Time};
+use crate::model::{EndCause, Epoch, GrantId, LogId, ProxyName, Revision, TaskId, Time, Ttl};
 use crate::runtime::clock::Mono;
 use arc_swap::ArcSwap;
 use parking_lot::{Mutex, RwLock};
@@ -237,6 +237,41 @@ impl Plane {
         let now = self.control_time();
         let state = self.inner.state.read();
         self.inner.usage.lock().report(&state, proxy, now, report);
+    }
+
+    /// Whether a request has lapsed or a task has passed its deadline.
+    #[must_use]
+    pub(crate) fn is_sweep_due(&self) -> bool {
+        let now = self.control_time();
+        self.with_state(|state| {
+            state.pending().next().is_some_and(|(at, _)| at <= now)
+                || state.past_deadline(now).next().is_some()
+        })
+    }
+
+    /// The open tasks with grants that have seen neither traffic nor a sign of life for their idle time. What was before this
+    /// process started is not known and counts as alive until then.
+    #[must_use]
+    pub(crate) fn idle_tasks(&self) -> Vec<TaskId> {
+        let (since, _) = self.inner.started;
+        let now = self.control_time();
+        let default = self.rules().requests.task_idle_timeout;
+        let state = self.inner.state.read();
+        let usage = self.inner.usage.lock();
+        let idle = state.tasks_with_grants().filter(|(name, task, grants)| {
+            let timeout = task.idle_timeout.map(Ttl::get).or(default);
+            let used = grants.iter().filter_map(|grant| usage.last_used(grant.id));
+            let begun = grants.iter().map(|grant| grant.not_before.min(now));
+            let alive = used.chain(begun).chain(usage.sign_of_life(name)).chain([since]).max();
+            timeout.is_some_and(|timeout| alive.is_some_and(|alive| now >= alive.plus(timeout)))
+        });
+        idle.map(|(name, ..)| name.clone()).collect()
+    }
+
+    /// A sign of life of a task, by its owner. Not logged.
+    pub fn task_is_alive(&self, task: &TaskId) {
+        let now = self.control_time();
+        self.inner.usage.lock().alive(task, now);
     }
 
     /// The grants that are over by use: idle, or with their bytes spent.

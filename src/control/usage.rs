@@ -1,10 +1,10 @@
 //! How much grants are used, as proxies report it. Volatile: nothing of it is logged; what follows from it (an end for idleness or
 //! for a spent limit) is.
 //!
-//! Reports are totals, so that a lost one costs nothing. Only grants with an idle timeout or a byte limit are kept.
+//! Reports are totals, so that a lost one costs nothing.
 
 use crate::control::state::{LiveGrant, State};
-use crate::model::{EndCause, GrantId, ProxyName, Time};
+use crate::model::{EndCause, GrantId, ProxyName, TaskId, Time};
 use std::collections::{BTreeMap, HashMap};
 
 /// What one proxy says about one grant.
@@ -30,16 +30,15 @@ struct Bytes {
     last_total: u64,
 }
 
-/// The use of all grants for which it matters.
+/// The use of all grants that were used, and the signs of life of tasks.
 #[derive(Debug, Default)]
-pub struct Usage(HashMap<GrantId, Use>);
+pub struct Usage(HashMap<GrantId, Use>, HashMap<TaskId, Time>);
 
 impl Usage {
     /// Takes a proxy's report. A total that is lower than the last means that the proxy was restarted.
     pub fn report(&mut self, state: &State, proxy: &ProxyName, now: Time, report: &[GrantUsage]) {
         for entry in report {
-            let Some(live) = state.live_grant(entry.grant) else { continue };
-            if live.grant.limits.idle_timeout.is_none() && live.grant.limits.bytes.is_none() {
+            if state.live_grant(entry.grant).is_none() {
                 continue;
             }
             let known = self.0.entry(entry.grant).or_default();
@@ -53,11 +52,29 @@ impl Usage {
         }
     }
 
+    /// When a grant was last used, as far as this process has heard.
+    #[must_use]
+    pub fn last_used(&self, grant: GrantId) -> Option<Time> {
+        self.0.get(&grant)?.last_used
+    }
+
+    /// Takes note of a task's sign of life. The caller has made sure that the task exists, which bounds what is kept.
+    pub fn alive(&mut self, task: &TaskId, now: Time) {
+        self.1.insert(task.clone(), now);
+    }
+
+    /// A task's last sign of life.
+    #[must_use]
+    pub fn sign_of_life(&self, task: &TaskId) -> Option<Time> {
+        self.1.get(task).copied()
+    }
+
     /// The live grants that are over by use at `now`: idle for their idle timeout, or with their bytes spent. `since`: when this
     /// process began to hear of use. Forgets grants that have ended.
     #[must_use]
     pub fn over(&mut self, state: &State, now: Time, since: Time) -> Vec<(GrantId, EndCause)> {
         self.0.retain(|id, _| state.live_grant(*id).is_some());
+        self.1.retain(|task, _| state.task(task).is_some_and(|task| task.ended.is_none()));
         state
             .limited_by_use()
             .filter_map(|live| Some((live.grant.id, self.end_of(live, now, since)?)))

@@ -110,6 +110,18 @@ pub enum ApproverRule {
     Identity(SpiffeId),
 }
 
+impl std::fmt::Display for ApproverRule {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Approvers => f.write_str("role:approver"),
+            Self::Owner => f.write_str("owner"),
+            Self::Peers => f.write_str("peers"),
+            Self::Group(group) => write!(f, "group:{group}"),
+            Self::Identity(id) => write!(f, "identity:{id}"),
+        }
+    }
+}
+
 /// How somebody must have proved themselves, beside their certificate (RFC 9470).
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]

@@ -95,12 +95,22 @@ pub enum EventBody {
         /// Which request.
         request: AccessRequestId,
     },
-    /// A task began, or was taken up again by its owner.
-    TaskOpened {
-        /// Which task.
-        task: TaskId,
-        /// Whose it is: its first requester.
-        owner: SpiffeId,
+    /// What was asked for was there already: one live grant for each principal, task and scope.
+    AccessSatisfied {
+        /// Which request.
+        request: AccessRequestId,
+        /// The grant that answers it.
+        grant: GrantId,
+    },
+    /// The next step of a plan was opened.
+    StepOpened {
+        /// The request whose plan it is.
+        request: AccessRequestId,
+        /// Which step, from 0.
+        number: u32,
+        /// The request of its own that decides on it, where it is decided anew.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        asked: Option<AccessRequestId>,
     },
     /// Another principal may ask for access under a task.
     TaskJoined {
@@ -234,7 +244,8 @@ impl EventBody {
             Self::AccessDenied { .. } => "access_denied",
             Self::AccessCancelled { .. } => "access_cancelled",
             Self::AccessLapsed { .. } => "access_lapsed",
-            Self::TaskOpened { .. } => "task_opened",
+            Self::AccessSatisfied { .. } => "access_satisfied",
+            Self::StepOpened { .. } => "step_opened",
             Self::TaskJoined { .. } => "task_joined",
             Self::TaskEnded { .. } => "task_ended",
             Self::AttributesSet { .. } => "attributes_set",

@@ -63,6 +63,20 @@ pub struct Lineage {
     pub within: Vec<Scope>,
 }
 
+impl Lineage {
+    /// The most scopes that a grant may have been narrowed from: how deep delegation goes.
+    pub const MAX_WITHIN: usize = 8;
+    /// The most permissions that these scopes may have together. A grant beyond either permits nothing at any proxy.
+    pub const MAX_WITHIN_PERMISSIONS: usize = 10_000;
+
+    /// Whether proxies take so many scopes and permissions.
+    #[must_use]
+    pub fn is_bounded(within: &[Scope]) -> bool {
+        let permissions: usize = within.iter().map(|scope| scope.permissions().len()).sum();
+        within.len() <= Self::MAX_WITHIN && permissions <= Self::MAX_WITHIN_PERMISSIONS
+    }
+}
+
 /// A window in which no request could ever be permitted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("`expires_at` must be later than `not_before`")]

@@ -57,6 +57,12 @@ pub struct AccessRequest {
     /// Ordered steps, each opened when the one before is left.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub plan: Option<Plan>,
+    /// When the task ends, whatever happens. Of a task that is open already: the same or absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub task_deadline: Option<Time>,
+    /// The task ends without traffic or sign of life for this long. Of a task that is open already: the same or absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub task_idle_timeout: Option<Ttl>,
     /// Where it comes from.
     pub kind: RequestKind,
     /// The address of the connection.

@@ -107,7 +107,7 @@ impl<'a> Incoming<'a> {
     fn try_admit(&mut self, view: &View<'_>, service: &str) -> Result<Live, Hindrance> {
         let Self { connected, draft, started, .. } = self;
         let gate = &connected.worker.shared.gate;
-        let asked = Asked { service, view, source: connected.caller.source().ip() };
+        let asked = Asked { service, view, source: connected.caller.source().ip(), token: None };
         let mut limited: Option<Denial> = None;
         let mut refused: Option<Arc<crate::access::Cell>> = None;
         for _ in 0..TRIES {
@@ -267,7 +267,9 @@ fn detail(reason: DenyReason) -> &'static str {
         DenyReason::Condition => "the grant that covers this request does not hold from here or at this time",
         DenyReason::Limit => "a limit of the grant that covers this request is used up",
         DenyReason::LockedDown => "access is locked down for now",
-        DenyReason::TokenRequired => "this service demands a token beside the certificate",
+        DenyReason::TokenRequired => {
+            "this service, or the grant that covers this request, demands a token beside the certificate"
+        }
         DenyReason::TokenInvalid => "the token does not hold for this certificate",
         DenyReason::Ambiguous => "the request has more than one reading",
         DenyReason::Malformed => "the request is not well-formed",

@@ -1,17 +1,15 @@
 //! Between the messages of the schema and the typed ones. The only way in is `TryFrom`; each refuses what is malformed, unknown
-//! or beyond a limit. One thing is not an error of the message: a grant whose scope, conditions or limits this version cannot
-//! read becomes [`Received::Unreadable`], so that one new-fashioned grant does not cut a whole proxy off.
+//! or beyond a limit. One thing is not an error of the message: a grant that this version cannot read whole (see `grant`).
 
-use crate::model::{
-    Change, Digest, EndCause, Epoch, Grant, GrantId, LogId, Revision, Scope, SpiffeId, TaskId, Time,
-};
+mod grant;
+
+use crate::model::{Change, Digest, EndCause, Epoch, GrantId, LogId, Revision, Time};
 use crate::wire::generated as raw;
 use crate::wire::message::{
     Ack, DeltaPart, Down, GrantUsage, Hello, LeaseError, Pong, Position, Received, ReceivedChange,
     SnapshotPart, Up,
 };
 use bytes::Bytes;
-use std::sync::Arc;
 use std::time::Duration;
 
 /// Most grants, changes or usage entries in one message.
@@ -185,49 +183,6 @@ fn end_cause(value: i32) -> Result<EndCause, WireError> {
         .ok_or(WireError::UnknownValue { field: "cause", value })
 }
 
-impl TryFrom<raw::Grant> for Received {
-    type Error = WireError;
-
-    fn try_from(grant: raw::Grant) -> Result<Self, WireError> {
-        let id = grant_id(&grant.id)?;
-        let principal: SpiffeId = grant.principal.parse().map_err(|_| WireError::Malformed("principal"))?;
-        let task: TaskId = grant.task.parse().map_err(|_| WireError::Malformed("task"))?;
-        let (not_before, expires_at) =
-            (Time::from_micros(grant.not_before), Time::from_micros(grant.expires_at));
-        if not_before >= expires_at {
-            return Err(WireError::Malformed("expires_at"));
-        }
-        let revision = Revision(grant.revision);
-        let (Some(scope), Some(conditions), Some(limits)) =
-            (scope(&grant.scope), optional(&grant.conditions), optional(&grant.limits))
-        else {
-            return Ok(Self::Unreadable { id, revision });
-        };
-        Ok(Self::Readable(Arc::new(Grant {
-            id,
-            principal,
-            task,
-            scope,
-            not_before,
-            expires_at,
-            conditions,
-            limits,
-            recording: crate::model::Recording::default(),
-            lineage: None,
-            revision,
-        })))
-    }
-}
-
-fn scope(json: &[u8]) -> Option<Scope> {
-    serde_json::from_slice(json).ok()
-}
-
-/// An absent constraint constrains nothing; one that cannot be read is `None`.
-fn optional<T: Default + serde::de::DeserializeOwned>(json: &[u8]) -> Option<T> {
-    if json.is_empty() { Some(T::default()) } else { serde_json::from_slice(json).ok() }
-}
-
 impl TryFrom<raw::Pong> for Pong {
     type Error = WireError;
 
@@ -311,31 +266,6 @@ pub fn pong(pong: Pong) -> raw::Down {
 #[must_use]
 pub fn uses_reserved(nonce: u64, granted: Option<u64>) -> raw::Down {
     raw::Down { body: Some(raw::down::Body::UsesReserved(raw::UsesReserved { nonce, granted })) }
-}
-
-impl From<&Grant> for raw::Grant {
-    fn from(grant: &Grant) -> Self {
-        Self {
-            id: id_bytes(grant.id),
-            principal: grant.principal.as_str().to_owned(),
-            task: grant.task.as_str().to_owned(),
-            scope: json(&grant.scope),
-            not_before: grant.not_before.as_micros(),
-            expires_at: grant.expires_at.as_micros(),
-            conditions: if grant.conditions.is_unconditional() {
-                Bytes::new()
-            } else {
-                json(&grant.conditions)
-            },
-            limits: if grant.limits.is_unlimited() { Bytes::new() } else { json(&grant.limits) },
-            revision: grant.revision.0,
-        }
-    }
-}
-
-/// What cannot be written becomes what cannot be read: the proxy then rejects the grant whole.
-fn json(value: &impl serde::Serialize) -> Bytes {
-    serde_json::to_vec(value).unwrap_or_else(|_| b"!".to_vec()).into()
 }
 
 impl From<&Change> for raw::Change {

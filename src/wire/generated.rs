@@ -187,6 +187,14 @@ pub struct Grant {
     pub limits: ::prost::bytes::Bytes,
     #[prost(uint64, tag = "9")]
     pub revision: u64,
+    /// RFC 9396 authorization_details, JSON: scopes that must each permit as well.
+    #[prost(bytes = "bytes", repeated, tag = "10")]
+    pub within: ::prost::alloc::vec::Vec<::prost::bytes::Bytes>,
+    #[prost(enumeration = "Recording", tag = "11")]
+    pub recording: i32,
+    /// Bit n: field n is set and constrains. A reader that does not know one of them, or misses one, rejects the grant whole.
+    #[prost(uint64, tag = "12")]
+    pub constraints: u64,
 }
 /// Answers one ping.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
@@ -254,6 +262,39 @@ impl EndCause {
             "END_CAUSE_IDLE" => Some(Self::Idle),
             "END_CAUSE_LIMIT" => Some(Self::Limit),
             "END_CAUSE_SUPERSEDED" => Some(Self::Superseded),
+            _ => None,
+        }
+    }
+}
+/// How much of each request is recorded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum Recording {
+    /// The audit line.
+    Metadata = 0,
+    /// The arguments of tool calls as well.
+    Arguments = 1,
+    /// Bodies as well.
+    Full = 2,
+}
+impl Recording {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Metadata => "RECORDING_METADATA",
+            Self::Arguments => "RECORDING_ARGUMENTS",
+            Self::Full => "RECORDING_FULL",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "RECORDING_METADATA" => Some(Self::Metadata),
+            "RECORDING_ARGUMENTS" => Some(Self::Arguments),
+            "RECORDING_FULL" => Some(Self::Full),
             _ => None,
         }
     }

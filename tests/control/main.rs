@@ -10,6 +10,7 @@
 
 mod bodies;
 mod grants;
+mod requests;
 mod revocations;
 mod strangers;
 mod world;

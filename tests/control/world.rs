@@ -10,7 +10,7 @@ use jitgate::control::app::{ControlApp, Parts};
 use jitgate::identity::devca::{DevCa, Leaf};
 use jitgate::identity::own::OwnPair;
 use jitgate::identity::{OwnIdentity, ServerRule, Trust, TrustSet, tls};
-use jitgate::model::{SpiffeId, Ttl};
+use jitgate::model::{Owner, Sensitivity, ServiceName, ServiceProfile, SpiffeId, Ttl};
 use jitgate::runtime::clock::wall;
 use jitgate::runtime::drain::Drain;
 use serde_json::{Value, json};
@@ -122,6 +122,8 @@ impl World {
             ("security", vec![Role::Security]),
             ("viewer", vec![Role::Viewer]),
             ("broker", vec![Role::Broker]),
+            ("approver", vec![Role::Approver]),
+            ("second", vec![Role::Approver]),
         ];
         let mut roles: BTreeMap<_, _> = operators
             .into_iter()
@@ -149,7 +151,7 @@ impl World {
             }]),
             requests: jitgate::config::RequestRules::default(),
             principals: std::collections::BTreeMap::new(),
-            services: std::collections::BTreeMap::new(),
+            services: services(),
             templates: std::collections::BTreeMap::new(),
         };
         let trust = Trust::new(bundle(&ca), Arc::new(wall));
@@ -220,6 +222,22 @@ impl World {
         tokio::spawn(connection);
         Client { sender }
     }
+}
+
+/// Services that can be asked for, and one that cannot.
+fn services() -> BTreeMap<ServiceName, ServiceProfile> {
+    let service = |name: &str, requestable| {
+        let profile = ServiceProfile {
+            owner: Owner::Person("ada".into()),
+            sensitivity: Sensitivity::Medium,
+            environment: None,
+            labels: BTreeMap::new(),
+            tools: BTreeMap::new(),
+            requestable,
+        };
+        (name.parse().unwrap(), profile)
+    };
+    [service("orders", true), service("stock", true), service("vault", false)].into()
 }
 
 pub(crate) fn bundle(ca: &DevCa) -> TrustSet {

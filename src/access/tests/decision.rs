@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::access::{Lease, decide_after};
-use crate::model::grant::{Conditions, Limits};
+use crate::model::grant::{Conditions, Limits, Lineage};
 use DenyReason::*;
 use std::num::NonZeroU64;
 
@@ -80,7 +80,7 @@ fn the_best_reason_is_reported() {
     assert_eq!(ask(&table, "GET /a", at(180)), Ok(id(2)));
     let parts = parts("GET", "/a", &[]);
     let view = View::of(&parts).unwrap();
-    let request = Request { service: "orders", view: &view, source: HERE };
+    let request = Request { service: "orders", view: &view, source: HERE, token: None };
     let denial = outcome(decide(&table.slot(&agent("a")).load(), &request, at(150))).unwrap_err();
     assert_eq!(denial.nearest, Some(id(2)));
 }
@@ -131,6 +131,57 @@ fn any_grpc_method_is_still_a_method() {
     assert_eq!(ask(&table, "POST /p.S/M", at(150)), Err(OutOfScope));
 }
 
+fn narrowed(number: u64, scope: &str, within: &[&str]) -> Grant {
+    let within = within.iter().map(|scope| scope.parse().unwrap()).collect();
+    let lineage = Some(Arc::new(Lineage { within, ..Lineage::default() }));
+    Grant { lineage, ..grant(number, scope) }
+}
+
+#[test]
+fn each_scope_that_a_grant_was_narrowed_from_must_permit_as_well() {
+    let table = table(vec![
+        narrowed(1, "orders:GET,POST:/a/**", &["orders,stock:GET:/**", "orders:*:/a/*"]),
+        narrowed(2, "orders:GET:/b", &["stock:GET:/b"]),
+        narrowed(3, "orders:/p.S/M", &["orders:/p.S/*"]),
+        narrowed(4, "orders:/q.S/M", &["orders:POST:/**"]),
+    ]);
+    assert_eq!(ask(&table, "GET /a/1", at(150)), Ok(id(1)));
+    assert_eq!(ask(&table, "POST /a/1", at(150)), Err(OutOfScope), "the first parent's method");
+    assert_eq!(ask(&table, "GET /a/1/2", at(150)), Err(OutOfScope), "the second parent's path");
+    assert_eq!(ask(&table, "GET /b", at(150)), Err(OutOfScope), "the parent's service");
+    let grpc = [("content-type", "application/grpc")];
+    assert_eq!(ask_with(&table, "POST /p.S/M", &grpc, at(150)), Ok(id(3)));
+    assert_eq!(ask_with(&table, "POST /q.S/M", &grpc, at(150)), Err(OutOfScope), "the parent's form");
+    let same = narrowed(1, "orders:GET,POST:/a/**", &["orders:GET:/**"]);
+    let cut = table.replace(vec![Arc::new(same)], Default::default(), Revision(2), at(150)).unwrap();
+    assert_eq!(cut.len(), 4, "a grant with other parents is another grant: {cut:?}");
+}
+
+#[test]
+fn a_token_narrows_to_its_grant_and_permits_nothing() {
+    let demanding = Conditions::default().with_token_required();
+    let table = table(vec![
+        Grant { conditions: demanding, ..grant(1, "orders:GET:/a") },
+        grant(2, "orders:GET:/b"),
+        grant(3, "orders:GET:/c"),
+    ]);
+    let _ = table.apply(&delta(2, vec![ended(3, EndCause::Revoked)]), at(150)).unwrap();
+    let ask = |path: &str, token: Option<u64>| {
+        let parts = parts("GET", path, &[]);
+        let view = View::of(&parts).unwrap();
+        let request = Request { service: "orders", view: &view, source: HERE, token: token.map(id) };
+        outcome(decide(&table.slot(&agent("a")).load(), &request, at(150))).map_err(|denial| denial.reason)
+    };
+    assert_eq!(ask("/a", None), Err(TokenRequired));
+    assert_eq!(ask("/a", Some(1)), Ok(id(1)));
+    assert_eq!(ask("/b", None), Ok(id(2)));
+    assert_eq!(ask("/b", Some(2)), Ok(id(2)));
+    assert_eq!(ask("/a", Some(2)), Err(OutOfScope), "another task's token");
+    assert_eq!(ask("/b", Some(1)), Err(OutOfScope));
+    assert_eq!(ask("/c", Some(3)), Err(Revoked), "whatever the token says");
+    assert_eq!(ask("/b", Some(9)), Err(NoGrant));
+}
+
 #[test]
 fn conditions_are_checked_at_each_request() {
     let networks = Conditions::new(Some(vec!["10.0.0.0/8".parse().unwrap()]), None).unwrap();
@@ -139,7 +190,8 @@ fn conditions_are_checked_at_each_request() {
     let parts = parts("GET", "/", &[]);
     let view = View::of(&parts).unwrap();
     let from = |source: &str| {
-        let request = Request { service: "orders", view: &view, source: source.parse().unwrap() };
+        let request =
+            Request { service: "orders", view: &view, source: source.parse().unwrap(), token: None };
         outcome(decide(&table.slot(&agent("a")).load(), &request, at(150))).map_err(|denial| denial.reason)
     };
     assert_eq!(from("10.1.2.3"), Ok(id(1)));
@@ -191,7 +243,7 @@ fn no_grant_passes_a_ceiling() {
     assert_eq!(ask(&table, "GET /long", at(150)), Err(Condition));
     let parts = parts("GET", "/a", &[]);
     let view = View::of(&parts).unwrap();
-    let request = Request { service: "orders", view: &view, source: HERE };
+    let request = Request { service: "orders", view: &view, source: HERE, token: None };
     let denial = outcome(decide(&table.slot(&foreign).load(), &request, at(150))).unwrap_err();
     assert_eq!(denial.reason, Condition);
     assert_eq!(table.counts().grants, 3, "they are held all the same");
@@ -212,7 +264,7 @@ fn of_several_grants_the_cheapest_then_the_longest_then_the_first_permits() {
     let slot = table.slot(&agent("a"));
     let parts = parts("GET", "/a", &[]);
     let view = View::of(&parts).unwrap();
-    let request = Request { service: "orders", view: &view, source: HERE };
+    let request = Request { service: "orders", view: &view, source: HERE, token: None };
     let mut order = Vec::new();
     let mut verdict = decide(&slot.load(), &request, at(150));
     while let Verdict::Permit(permit) = verdict {

@@ -91,7 +91,7 @@ pub(super) fn ask_with(
     let parts = parts(method, path, headers);
     let view = View::of(&parts).unwrap();
     let set = table.slot(&agent("a"));
-    outcome(decide(&set.load(), &Request { service: "orders", view: &view, source: HERE }, now))
+    outcome(decide(&set.load(), &Request { service: "orders", view: &view, source: HERE, token: None }, now))
         .map_err(|denial| denial.reason)
 }
 

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::access::{Form, decide_after};
-use crate::model::grant::{Conditions, Limits};
+use crate::model::grant::{Conditions, Limits, Lineage};
 use proptest::prelude::*;
 use std::num::NonZeroU64;
 
@@ -12,17 +12,27 @@ struct Given {
     end: Option<EndCause>,
 }
 
-fn reference(grants: &[Given], ceilings: &Ceilings, view: &View<'_>, now: Time) -> Vec<GrantId> {
+/// The scope of the grant and each scope that it was narrowed from.
+fn matches(grant: &Grant, view: &View<'_>) -> bool {
     let service = "orders".parse().unwrap();
+    std::iter::once(&grant.scope).chain(grant.within()).all(|scope| match view.form() {
+        Form::Grpc => scope.permits_grpc(&service, view.path()),
+        Form::Http | Form::Upgrade => scope.permits_http(&service, view.action(), view.path(), view.query()),
+    })
+}
+
+fn reference(
+    grants: &[Given],
+    ceilings: &Ceilings,
+    view: &View<'_>,
+    token: Option<GrantId>,
+    now: Time,
+) -> Vec<GrantId> {
     let permits = |given: &&Given| {
         let Given { grant, end } = given;
-        let scope = match view.form() {
-            Form::Grpc => grant.scope.permits_grpc(&service, view.path()),
-            Form::Http | Form::Upgrade => {
-                grant.scope.permits_http(&service, view.action(), view.path(), view.query())
-            }
-        };
-        scope
+        matches(grant, view)
+            && token.is_none_or(|token| token == grant.id)
+            && (token.is_some() || !grant.conditions.token_required())
             && end.is_none()
             && grant.covers(now)
             && view.task().is_none_or(|task| task == grant.task.as_str())
@@ -39,28 +49,33 @@ fn reference(grants: &[Given], ceilings: &Ceilings, view: &View<'_>, now: Time) 
 }
 
 /// The reason by the table in the module comment of `decide`, for requests that nothing permits.
-fn reference_reason(grants: &[Given], ceilings: &Ceilings, view: &View<'_>, now: Time) -> DenyReason {
+fn reference_reason(
+    grants: &[Given],
+    ceilings: &Ceilings,
+    view: &View<'_>,
+    token: Option<GrantId>,
+    now: Time,
+) -> DenyReason {
     let service = "orders".parse().unwrap();
     let mut reason = DenyReason::NoGrant;
     for Given { grant, end } in grants {
-        if !grant.scope.names(&service) || view.task().is_some_and(|task| task != grant.task.as_str()) {
+        if !grant.scope.names(&service)
+            || view.task().is_some_and(|task| task != grant.task.as_str())
+            || token.is_some_and(|token| token != grant.id)
+        {
             continue;
         }
-        let matches = match view.form() {
-            Form::Grpc => grant.scope.permits_grpc(&service, view.path()),
-            Form::Http | Form::Upgrade => {
-                grant.scope.permits_http(&service, view.action(), view.path(), view.query())
-            }
-        };
-        let _ = ceilings;
+        let passes = grant.expires_at.since(grant.not_before) <= ceilings.max_ttl.get()
+            && ceilings.methods.as_ref().is_none_or(|methods| methods.iter().any(|m| **m == *view.action()));
         let found = match end {
-            _ if !matches => DenyReason::OutOfScope,
+            _ if !matches(grant, view) => DenyReason::OutOfScope,
             Some(EndCause::Limit) => DenyReason::Limit,
             Some(EndCause::Expired | EndCause::Idle) => DenyReason::Expired,
             Some(_) => DenyReason::Revoked,
             None if now >= grant.expires_at => DenyReason::Expired,
             None if now < grant.not_before => DenyReason::NotYetValid,
-            None => DenyReason::Condition,
+            None if !passes || !grant.conditions.hold(now, HERE) => DenyReason::Condition,
+            None => DenyReason::TokenRequired,
         };
         reason = reason.max(found);
     }
@@ -99,20 +114,30 @@ prop_compose! {
         until in pick(&[150, 151, 200, 300, 9_000]),
         near in prop::bool::weighted(0.8),
         costly in prop::bool::weighted(0.2),
+        token in prop::bool::weighted(0.2),
+        within in prop::collection::vec(prop::collection::btree_set(permission(), 1..4), 0..3),
         end in prop::option::weighted(0.3, pick(&EndCause::ALL)),
     ) -> Given {
-        let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
         let network = if near { "127.0.0.0/8" } else { "10.0.0.0/8" };
+        let scope = |texts: &std::collections::BTreeSet<String>| {
+            let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
+            crate::model::Scope::parse_all(&texts).unwrap()
+        };
+        let within: Vec<_> = within.iter().map(scope).collect();
+        let lineage = (!within.is_empty()).then(|| Arc::new(Lineage { within, ..Lineage::default() }));
+        let mut conditions = Conditions::new(Some(vec![network.parse().unwrap()]), None).unwrap();
+        if token {
+            conditions = conditions.with_token_required();
+        }
         let limits = Limits { max_uses: NonZeroU64::new(1).filter(|_| costly), ..Limits::default() };
         let grant = Grant {
-            scope: crate::model::Scope::parse_all(&texts).unwrap(),
+            scope: scope(&texts),
             task: task.parse().unwrap(),
             not_before: at(from),
             expires_at: at(until.max(from + 1)),
-            conditions: Conditions::new(Some(vec![network.parse().unwrap()]), None).unwrap(),
+            conditions,
             limits,
-            recording: crate::model::Recording::default(),
-            lineage: None,
+            lineage,
             ..grant(number, "orders:GET:/")
         };
         Given { grant, end }
@@ -154,6 +179,7 @@ proptest! {
     fn the_index_decides_as_a_look_at_every_grant(
         grants in grants(),
         requests in prop::collection::vec(request(), 1..6),
+        token in prop::option::weighted(0.3, 1_u64..14),
         methods in prop::option::weighted(0.2, Just(["GET", "POST"])),
     ) {
         let ceilings = Ceilings {
@@ -170,10 +196,11 @@ proptest! {
         let _ = table.apply(&delta(2, ends.collect()), at(0)).unwrap();
         let slot = table.slot(&agent("a"));
         let now = at(150);
+        let token = token.map(id);
         for parts in &requests {
             let view = View::of(parts).unwrap();
-            let asked = Request { service: "orders", view: &view, source: HERE };
-            let expected = reference(&grants, &ceilings, &view, now);
+            let asked = Request { service: "orders", view: &view, source: HERE, token };
+            let expected = reference(&grants, &ceilings, &view, token, now);
             let mut found = Vec::new();
             let mut verdict = decide(&slot.load(), &asked, now);
             let first = match &verdict {
@@ -187,7 +214,7 @@ proptest! {
             }
             prop_assert_eq!(&found, &expected, "{} {}", view.action(), view.path());
             if expected.is_empty() {
-                prop_assert_eq!(first, Some(reference_reason(&grants, &ceilings, &view, now)));
+                prop_assert_eq!(first, Some(reference_reason(&grants, &ceilings, &view, token, now)));
             }
         }
     }

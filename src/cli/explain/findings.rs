@@ -1,8 +1,11 @@
 //! What each rule of a grant says about a request.
 
 use crate::access::{Form, Request};
-use crate::model::{EndCause, Grant, GrantId, Permission, ServiceName, TaskId, Time};
+use crate::model::{EndCause, Grant, GrantId, Permission, Scope, ServiceName, TaskId, Time};
 use serde::Serialize;
+
+/// How many permissions of a parent's scope are spelt out.
+const SHOWN: usize = 3;
 
 /// A grant as the control plane tells it.
 #[derive(Debug, Clone)]
@@ -51,7 +54,17 @@ impl Finding {
             rules.push(Rule::new("task", grant.task.as_str() == task, why));
         }
         rules.extend(grant.scope.permissions().iter().map(|permission| scope(permission, request)));
-        if !grant.conditions.is_unconditional() {
+        rules.extend(grant.within().iter().map(|parent| within(parent, request)));
+        if let Some(token) = request.token {
+            rules.push(Rule::new("token", token == grant.id, format!("the token is of grant {token}")));
+        } else if grant.conditions.token_required() {
+            rules.push(Rule::new("token", false, "this grant demands one (see --token)"));
+        }
+        if let Some(risk) = grant.conditions.max_risk() {
+            let why = format!("at most {}: the control plane ends the grant above it", risk.as_str());
+            rules.push(Rule::new("risk", true, why));
+        }
+        if grant.conditions.source_networks().is_some() || grant.conditions.windows().is_some() {
             let holds = grant.conditions.hold(now, request.source);
             let why = format!("for {} at this time", request.source);
             rules.push(Rule::new("conditions", holds, why));
@@ -107,6 +120,23 @@ fn scope(permission: &Permission, request: &Request<'_>) -> Rule {
     }
 }
 
+/// A scope that the grant was narrowed from, as one rule: any of its permissions is enough.
+fn within(parent: &Scope, request: &Request<'_>) -> Rule {
+    let rules: Vec<Rule> = parent.permissions().iter().map(|permission| scope(permission, request)).collect();
+    let texts = parent.canonical_texts();
+    let shown = texts.iter().take(SHOWN).map(String::as_str).collect::<Vec<_>>().join(" ");
+    let more = if texts.len() > SHOWN { format!(" and {} more", texts.len() - SHOWN) } else { String::new() };
+    let name = format!("narrowed from {shown}{more}");
+    if rules.iter().any(|rule| rule.holds) {
+        return Rule::new(name, true, "the parent permits it as well");
+    }
+    let why = match rules.as_slice() {
+        [only] => only.why.clone(),
+        _ => "none of its permissions matches".to_owned(),
+    };
+    Rule::new(name, false, format!("the parent does not permit it: {why}"))
+}
+
 /// What would have been enough, derived from the request alone.
 pub(super) fn required(request: &Request<'_>) -> Vec<Permission> {
     let Ok(service) = request.service.parse::<ServiceName>() else { return Vec::new() };
@@ -116,4 +146,41 @@ pub(super) fn required(request: &Request<'_>) -> Vec<Permission> {
         Form::Http | Form::Upgrade => Permission::for_http(&service, view.action(), view.path()),
     };
     permission.into_iter().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::access::View;
+    use crate::model::grant::Lineage;
+    use std::sync::Arc;
+
+    #[test]
+    fn a_parent_that_refuses_is_named() {
+        let json = r#"{"id":"gr_0000000000000000000000000a","principal":"spiffe://d/a","task":"T",
+            "scope":[{"type":"http","locations":["orders"],"actions":["*"],"paths":["/**"]}],
+            "not_before":"2026-01-01T00:00:00Z","expires_at":"2026-01-01T01:00:00Z","revision":1}"#;
+        let mut grant: Grant = serde_json::from_str(json).unwrap();
+        let within = vec!["orders:GET:/a".parse().unwrap(), "orders:GET:/**".parse().unwrap()];
+        grant.lineage = Some(Arc::new(Lineage { within, ..Lineage::default() }));
+        let now = grant.not_before;
+        let known = KnownGrant { grant, ended: None };
+        let look = |path: &str| {
+            let request = http::Request::builder().uri(path).header("host", "orders").body(()).unwrap();
+            let parts = request.into_parts().0;
+            let view = View::of(&parts).unwrap();
+            let source = [127, 0, 0, 1].into();
+            let finding =
+                Finding::of(&known, &Request { service: "orders", view: &view, source, token: None }, now);
+            let rules = finding.rules.into_iter().skip(1);
+            rules.map(|rule| (rule.rule, rule.holds, rule.why)).collect::<Vec<_>>()
+        };
+        assert!(look("/a").iter().all(|(_, holds, _)| *holds));
+        let rules = look("/b");
+        let holds: Vec<bool> = rules.iter().map(|(_, holds, _)| *holds).collect();
+        assert_eq!(holds, [true, false, true], "{rules:?}");
+        let (name, _, why) = &rules[1];
+        assert_eq!(name, "narrowed from orders:GET:/a");
+        assert_eq!(why, "the parent does not permit it: another path");
+    }
 }

@@ -13,7 +13,6 @@ use super::halves::{self, RunningControl, RunningProxy, stop_signal};
 use super::telemetry::Telemetry;
 use super::{Failure, output, sample};
 use crate::config::{AuditTarget, Config, ControlConfig, ControlLink, Endpoint, ProxyConfig, ServiceConfig};
-use crate::control::authz::Roles;
 use crate::control::plane::Plane;
 use crate::control::state::Rules;
 use layout::Layout;
@@ -214,7 +213,8 @@ async fn follow_operators(folder: PathBuf, plane: Plane, config: ControlConfig, 
             Ok(roles) if roles == known => {}
             Ok(roles) => {
                 all.roles = operators::merged(&roles, &config.roles);
-                plane.set_rules(Rules::new(all.max_ttl.get(), Roles::from_config(&all)));
+                let policies = plane.rules().policies.clone();
+                plane.set_rules(Rules::from_config(&all, policies));
                 known = roles;
             }
             Err(error) => tracing::warn!(%error, "the roles of operators stay as they were"),

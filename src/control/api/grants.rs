@@ -166,15 +166,8 @@ pub(super) async fn create(
     let bytes = bytes(body, MAX_BULK_BODY).await?;
     let parse = move || parse(&bytes, lines);
     let (specs, one) = tokio::task::spawn_blocking(parse).await.map_err(|_| Problem::internal())??;
-    let issued = match api.plane.submit(caller.actor(), Command::Grant(specs.into())).await? {
-        Outcome::Granted(issued) => issued,
-        Outcome::Revoked { .. }
-        | Outcome::Ended(_)
-        | Outcome::Joined
-        | Outcome::Acknowledged
-        | Outcome::Reserved { .. }
-        | Outcome::LeaseRaised => return Err(Problem::internal()),
-    };
+    let outcome = api.plane.submit(caller.actor(), Command::Grant(specs.into())).await?;
+    let Outcome::Granted(issued) = outcome else { return Err(Problem::internal()) };
     let status =
         if issued.iter().all(|issued| issued.existing) { StatusCode::OK } else { StatusCode::CREATED };
     let views = views(&api, &issued);

@@ -6,11 +6,18 @@
 mod events;
 mod grants;
 mod openapi;
+mod parts;
+mod people;
 mod problem;
+mod proofs;
 mod proxies;
 mod read;
+mod request_view;
+mod requests;
 mod revocations;
 mod status;
+mod story;
+mod tasks;
 
 pub use openapi::openapi;
 pub use problem::Problem;
@@ -21,7 +28,7 @@ use axum::Router;
 use axum::extract::State as Shared;
 use axum::http::{HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
-use axum::routing::{get, post};
+use axum::routing::{get, post, put};
 use read::Caller;
 use serde::Serialize;
 use std::sync::Arc;
@@ -52,6 +59,25 @@ impl Api {
         Router::new()
             .route("/v1/grants", post(grants::create).get(grants::list))
             .route("/v1/grants/{id}", get(grants::show))
+            .route("/v1/grants/{id}/extend", post(parts::extend))
+            .route("/v1/grants/{id}/delegate", post(parts::delegate))
+            .route("/v1/requests", post(requests::create).get(requests::list))
+            .route("/v1/requests/{id}", get(requests::show))
+            .route("/v1/requests/{id}/story", get(story::story))
+            .route("/v1/requests/{id}/approve", post(requests::approve))
+            .route("/v1/requests/{id}/deny", post(requests::deny))
+            .route("/v1/requests/{id}/cancel", post(requests::cancel))
+            .route("/v1/requests/{id}/advance", post(requests::advance))
+            .route("/v1/tasks/{task}", get(tasks::show))
+            .route("/v1/tasks/{task}/done", post(tasks::done))
+            .route("/v1/tasks/{task}/failed", post(tasks::failed))
+            .route("/v1/tasks/{task}/members", post(tasks::join))
+            .route("/v1/tasks/{task}/alive", post(tasks::alive))
+            .route("/v1/principals/{id}", get(people::show))
+            .route("/v1/principals/{id}/attributes", put(people::set_attributes))
+            .route("/v1/principals/{id}/cooldowns/lift", post(people::lift_cooldowns))
+            .route("/v1/reviews", get(people::reviews))
+            .route("/v1/reviews/{id}/close", post(people::close_review))
             .route("/v1/revocations", post(revocations::create))
             .route("/v1/revocations/{id}", get(revocations::show))
             .route("/v1/proxies", get(proxies::list))

@@ -1,7 +1,9 @@
 //! The API's description (OpenAPI 3.1), made from the handlers.
 
 use crate::control::api::read::Caller;
-use crate::control::api::{events, grants, problem, proxies, respond, revocations, status};
+use crate::control::api::{
+    events, grants, parts, people, problem, proxies, requests, respond, revocations, status, story, tasks,
+};
 use axum::http::StatusCode;
 use axum::response::Response;
 use utoipa::OpenApi;
@@ -16,6 +18,26 @@ use utoipa::OpenApi;
         grants::create,
         grants::list,
         grants::show,
+        parts::extend,
+        parts::delegate,
+        requests::create,
+        requests::list,
+        requests::show,
+        requests::approve,
+        requests::deny,
+        requests::cancel,
+        requests::advance,
+        story::story,
+        tasks::show,
+        tasks::done,
+        tasks::failed,
+        tasks::join,
+        tasks::alive,
+        people::show,
+        people::set_attributes,
+        people::lift_cooldowns,
+        people::reviews,
+        people::close_review,
         revocations::create,
         revocations::show,
         proxies::list,

@@ -1,6 +1,8 @@
 //! Errors of the API as RFC 9457 problem details; one place where refusals become answers.
 
 use crate::control::state::Refusal;
+use crate::control::workflow::AccessRefusal;
+use crate::model::StepUp;
 use axum::http::{HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
@@ -20,12 +22,16 @@ pub struct Problem {
     pub detail: String,
     /// The reason, from a closed set.
     pub reason: &'static str,
+    /// How the caller must have authenticated, beside the certificate: `acr`, `amr`, `max_age` in seconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Object>)]
+    pub step_up: Option<Box<StepUp>>,
 }
 
 impl Problem {
     fn new(status: StatusCode, reason: &'static str, title: &'static str, detail: impl Into<String>) -> Self {
         let kind = format!("urn:jitgate:problem:{reason}");
-        Self { kind, title, status: status.as_u16(), detail: detail.into(), reason }
+        Self { kind, title, status: status.as_u16(), detail: detail.into(), reason, step_up: None }
     }
 
     /// There is no such thing, or the caller may not know of it: the two look the same (law 11).
@@ -62,6 +68,12 @@ impl Problem {
     pub fn content_type(expected: &str) -> Self {
         let detail = format!("expected `content-type: {expected}`");
         Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", "Wrong content type", detail)
+    }
+
+    /// A token that is not accepted.
+    #[must_use]
+    pub fn token_invalid(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::UNAUTHORIZED, "token_invalid", "Invalid token", detail)
     }
 
     /// The body is too large.
@@ -110,6 +122,7 @@ impl From<Refusal> for Problem {
                 Self::new(invalid, "invalid", "Not allowed like this", detail)
             }
             Refusal::NotFound { .. } => Self::not_found(),
+            Refusal::Access(refusal) => Self::from_access(refusal, detail),
             Refusal::NameTaken { .. } => Self::new(StatusCode::CONFLICT, "conflict", "Conflict", detail),
             Refusal::Full { .. } => Self::new(StatusCode::INSUFFICIENT_STORAGE, "full", "Full", detail),
             Refusal::Busy | Refusal::Stopping => {
@@ -123,6 +136,67 @@ impl From<Refusal> for Problem {
             ),
             Refusal::Entry { .. } => Self::internal(),
         }
+    }
+}
+
+impl Problem {
+    /// What the workflow refuses, each with a reason that programs can tell apart.
+    fn from_access(refusal: &AccessRefusal, detail: String) -> Self {
+        use AccessRefusal as R;
+        const INVALID: StatusCode = StatusCode::UNPROCESSABLE_ENTITY;
+        const CONFLICT: StatusCode = StatusCode::CONFLICT;
+        const FORBIDDEN: StatusCode = StatusCode::FORBIDDEN;
+        let (status, reason, title) = match refusal {
+            R::NotRequestable { .. } => (FORBIDDEN, "not_requestable", "Not requestable"),
+            R::TooWide { .. } => (INVALID, "too_wide", "Too wide"),
+            R::RoleTtl { .. } => (INVALID, "ttl_above_cap", "Too long"),
+            R::NotBroker => (FORBIDDEN, "forbidden", "Forbidden"),
+            R::ForeignTask { .. } => (FORBIDDEN, "foreign_task", "Somebody else's task"),
+            R::TaskEnded { .. } => (CONFLICT, "task_ended", "The task has ended"),
+            R::TaskTerms { .. } | R::Deadline | R::Longer { .. } | R::NotNarrower | R::Invalid(_) => {
+                (INVALID, "invalid", "Not allowed like this")
+            }
+            R::TooManyPending { .. } => {
+                (StatusCode::TOO_MANY_REQUESTS, "too_many_pending", "Too many pending requests")
+            }
+            R::Cooldown { .. } => (StatusCode::TOO_MANY_REQUESTS, "cooldown", "Asked again too early"),
+            R::ReviewOpen { .. } => (CONFLICT, "review_open", "A review is open"),
+            R::StepUp { .. } => (StatusCode::UNAUTHORIZED, "step_up_required", "Step-up required"),
+            R::OtherPerson => (FORBIDDEN, "other_person", "Somebody else's token"),
+            R::SelfApproval | R::Oneself | R::ApproverBenefits { .. } => {
+                (FORBIDDEN, "self_approval", "Never for oneself")
+            }
+            R::NotApprover { .. } => (FORBIDDEN, "not_approver", "Not an approver of this stage"),
+            R::ApprovedAlready => (CONFLICT, "approved_already", "Approved already"),
+            R::Changed { .. } => (CONFLICT, "changed", "Another request"),
+            R::Settled { .. } => (CONFLICT, "settled", "Decided already"),
+            R::NotLive => (CONFLICT, "not_live", "Not live"),
+            R::Total { .. } => (CONFLICT, "total_reached", "The longest total is reached"),
+            R::Limited | R::TooDeep { .. } => (CONFLICT, "not_delegable", "Cannot be narrowed further"),
+            R::NoStep | R::StepPending { .. } => (CONFLICT, "no_step", "No step to open"),
+            R::ReviewClosed => (CONFLICT, "review_closed", "Closed already"),
+            R::Gone { .. } => (CONFLICT, "gone", "No longer known"),
+        };
+        let mut problem = Self::new(status, reason, title, detail);
+        if let R::StepUp { needed, .. } = refusal {
+            problem.step_up = Some(Box::new(needed.clone()));
+        }
+        problem
+    }
+
+    /// RFC 9470 section 3: what the authentication must say.
+    fn challenge(&self) -> Option<String> {
+        let needed = self.step_up.as_ref()?;
+        let mut challenge = "Bearer error=\"insufficient_user_authentication\"".to_owned();
+        challenge.push_str(", error_description=\"a fresh and strong authentication is required\"");
+        if !needed.acr.is_empty() {
+            let acr: Vec<&str> = needed.acr.iter().map(String::as_str).collect();
+            challenge.push_str(&format!(", acr_values=\"{}\"", acr.join(" ")));
+        }
+        if let Some(age) = needed.max_age {
+            challenge.push_str(&format!(", max_age={age}"));
+        }
+        Some(challenge)
     }
 }
 
@@ -144,9 +218,15 @@ impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let body = serde_json::to_vec(&self).unwrap_or_default();
+        let challenge = self.challenge();
         let mut response = (status, body).into_response();
         let kind = HeaderValue::from_static("application/problem+json");
         response.headers_mut().insert(header::CONTENT_TYPE, kind);
+        if let Some(challenge) = challenge
+            && let Ok(challenge) = HeaderValue::try_from(challenge)
+        {
+            response.headers_mut().insert(header::WWW_AUTHENTICATE, challenge);
+        }
         if status == StatusCode::SERVICE_UNAVAILABLE {
             response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
         }

@@ -3,6 +3,7 @@
 use crate::control::api::Api;
 use crate::control::api::problem::Problem;
 use crate::control::authz::Need;
+use crate::control::listener::Source;
 use crate::identity::peer::Peer;
 use crate::model::SpiffeId;
 use crate::model::event::Actor;
@@ -20,11 +21,17 @@ pub(super) const MAX_BODY: usize = 256 << 10;
 pub(super) struct Caller {
     peer: Arc<Peer>,
     method: Method,
+    source: Option<std::net::IpAddr>,
 }
 
 impl Caller {
     pub(super) fn id(&self) -> &SpiffeId {
         self.peer.principal()
+    }
+
+    /// The address of the connection.
+    pub(super) fn source(&self) -> Option<std::net::IpAddr> {
+        self.source
     }
 
     pub(super) fn peer(&self) -> &Peer {
@@ -60,7 +67,8 @@ impl<S: Sync> FromRequestParts<S> for Caller {
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
         // Only the accept loop puts a peer here, from a completed handshake. Without one nobody is let in.
         let peer = parts.extensions.get::<Arc<Peer>>().cloned().ok_or_else(Problem::internal)?;
-        Ok(Self { peer, method: parts.method.clone() })
+        let source = parts.extensions.get::<Source>().map(|Source(address)| *address);
+        Ok(Self { peer, method: parts.method.clone(), source })
     }
 }
 

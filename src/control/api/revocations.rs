@@ -97,15 +97,8 @@ pub(super) async fn create(
     caller.needs(&api, Need::Revoke)?;
     let (selector, reason) = json_body::<NewRevocation>(&headers, body).await?.selector()?;
     let revoke = Command::Revoke { selector, reason };
-    let id = match api.plane.submit(caller.actor(), revoke).await? {
-        Outcome::Revoked { revocation, .. } => revocation,
-        Outcome::Granted(_)
-        | Outcome::Ended(_)
-        | Outcome::Joined
-        | Outcome::Acknowledged
-        | Outcome::Reserved { .. }
-        | Outcome::LeaseRaised => return Err(Problem::internal()),
-    };
+    let outcome = api.plane.submit(caller.actor(), revoke).await?;
+    let Outcome::Revoked { revocation: id, .. } = outcome else { return Err(Problem::internal()) };
     let mut response = answer(&api, StatusCode::CREATED, id, &wait).await?;
     if let Ok(location) = HeaderValue::try_from(format!("/v1/revocations/{id}")) {
         response.headers_mut().insert(header::LOCATION, location);

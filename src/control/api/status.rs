@@ -30,6 +30,8 @@ pub(super) struct StatusView {
     lease_ms: u64,
     longest_lease_ms: u64,
     grants: Counts,
+    requests: RequestCounts,
+    reviews: ReviewCounts,
     proxies: Vec<ProxyView>,
     /// What somebody should look at; empty is good.
     attention: Vec<String>,
@@ -42,6 +44,19 @@ pub(super) struct Counts {
     upcoming: usize,
 }
 
+/// How many requests wait for a decision.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct RequestCounts {
+    pending: usize,
+}
+
+/// How many reviews wait for a second person.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct ReviewCounts {
+    open: usize,
+    overdue: usize,
+}
+
 /// Shows proxies with their revision, lease and lag; counts; and what needs attention.
 #[utoipa::path(get, path = "/v1/status", tag = "status",
     responses((status = 200, body = StatusView),
@@ -50,10 +65,13 @@ pub(super) async fn status(caller: Caller, Shared(api): Shared<Api>) -> Result<R
     caller.needs(&api, Need::Read)?;
     let plane = &api.plane;
     let (now, proxies) = (plane.control_time(), all(plane));
-    let (revision, longest, live, upcoming) = plane.with_state(|state| {
+    let (revision, longest, (live, upcoming), (pending, reviews)) = plane.with_state(|state| {
         let upcoming = state.live().filter(|live| now < live.grant.not_before).count();
         let live = state.live().filter(|live| live.grant.covers(now)).count();
-        (state.revision(), state.longest_lease(), live, upcoming)
+        let overdue = state.open_reviews().filter(|review| review.due <= now).count();
+        let reviews = ReviewCounts { open: state.open_reviews().count(), overdue };
+        let counts = (state.pending().len(), reviews);
+        (state.revision(), state.longest_lease(), (live, upcoming), counts)
     });
     let millis = |length: std::time::Duration| u64::try_from(length.as_millis()).unwrap_or(u64::MAX);
     let view = StatusView {
@@ -66,14 +84,22 @@ pub(super) async fn status(caller: Caller, Shared(api): Shared<Api>) -> Result<R
         lease_ms: millis(plane.lease()),
         longest_lease_ms: millis(longest),
         grants: Counts { live, upcoming },
-        attention: attention(&proxies),
+        attention: attention(&proxies, pending, &reviews),
+        requests: RequestCounts { pending },
+        reviews,
         proxies,
     };
     respond(StatusCode::OK, &view)
 }
 
-fn attention(proxies: &[ProxyView]) -> Vec<String> {
+fn attention(proxies: &[ProxyView], pending: usize, reviews: &ReviewCounts) -> Vec<String> {
     let mut notes = Vec::new();
+    if pending > 0 {
+        notes.push(format!("{pending} access requests wait for a decision"));
+    }
+    if reviews.open > 0 {
+        notes.push(format!("{} reviews are open, {} of them overdue", reviews.open, reviews.overdue));
+    }
     if proxies.is_empty() {
         notes.push("no proxy has ever joined".to_owned());
     }

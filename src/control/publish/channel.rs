@@ -121,7 +121,8 @@ async fn submit(plane: &Plane, caller: &Caller, command: Command) -> Result<Outc
         | Refusal::NotFound { .. }
         | Refusal::NameTaken { .. }
         | Refusal::Future { .. }
-        | Refusal::Full { .. } => Status::permission_denied(refusal.to_string()),
+        | Refusal::Full { .. }
+        | Refusal::Access(_) => Status::permission_denied(refusal.to_string()),
     })
 }
 
@@ -287,15 +288,17 @@ where
     async fn reserve(&mut self, grant: GrantId, want: u64, nonce: u64) -> Result<(), Status> {
         let command = Command::ReserveUses { proxy: self.caller.proxy.clone(), grant, want };
         let granted = match submit(&self.plane, &self.caller, command).await {
-            Ok(Outcome::Reserved { uses }) => Some(uses),
-            Ok(
+            Ok(outcome) => match outcome {
+                Outcome::Reserved { uses } => Some(uses),
                 Outcome::Granted(_)
                 | Outcome::Revoked { .. }
                 | Outcome::Ended(_)
                 | Outcome::Joined
                 | Outcome::Acknowledged
-                | Outcome::LeaseRaised,
-            ) => None,
+                | Outcome::LeaseRaised
+                | Outcome::Request { .. }
+                | Outcome::Done => None,
+            },
             Err(status) if status.code() == tonic::Code::Unavailable => None,
             Err(status) => return Err(status),
         };

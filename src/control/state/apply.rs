@@ -26,6 +26,14 @@ pub enum ApplyError {
         /// Which.
         revision: Revision,
     },
+    /// About a request that is not there, or is there twice.
+    #[error(
+        "the event at revision {revision} is about an access request that is not there, or is there twice"
+    )]
+    Request {
+        /// Which.
+        revision: Revision,
+    },
     /// A grant that carries another revision than the event that issues it.
     #[error("the grant `{grant}` at revision {revision} claims another revision or is there twice")]
     Grant {
@@ -68,6 +76,7 @@ impl State {
                 let issue = Arc::new(issue);
                 for grant in grants {
                     self.insert(grant, &issue);
+                    self.granted(grant, event, revision);
                 }
             }
             EventBody::GrantsRevoked { revocation, selector, grants, reason } => {
@@ -122,7 +131,8 @@ impl State {
             | EventBody::AccessDenied { .. }
             | EventBody::AccessCancelled { .. }
             | EventBody::AccessLapsed { .. }
-            | EventBody::TaskOpened { .. }
+            | EventBody::AccessSatisfied { .. }
+            | EventBody::StepOpened { .. }
             | EventBody::TaskJoined { .. }
             | EventBody::TaskEnded { .. }
             | EventBody::AttributesSet { .. }
@@ -130,12 +140,20 @@ impl State {
             | EventBody::ReviewOpened { .. }
             | EventBody::ReviewClosed { .. }
             | EventBody::PoliciesLoaded { .. }
-            | EventBody::GrantUsed { .. } => {}
+            | EventBody::GrantUsed { .. } => {
+                if !self.apply_access(revision, event) {
+                    return Err(ApplyError::Request { revision });
+                }
+            }
             EventBody::LeaseRaised { lease_ms } => {
                 self.longest_lease = self.longest_lease.max(Duration::from_millis(*lease_ms));
             }
         }
         self.ended.forget(event.time);
+        self.cooldowns.forget(event.time);
+        let (live, by_task) = (&self.live, &self.by_task);
+        self.requests.forget(event.time, |id| live.contains_key(&id));
+        self.tasks.forget(event.time, |task| by_task.get(task).next().is_some());
         self.revision = revision;
         self.time = event.time;
         Ok(())
@@ -153,7 +171,10 @@ impl State {
         if is_limited_by_use(grant) {
             self.limited_by_use.insert(grant.id);
         }
-        let live = LiveGrant { grant: Arc::clone(grant), issue: Arc::clone(issue), uses_reserved: 0, like };
+        let extended = grant.lineage.as_ref().and_then(|lineage| self.live.get(&lineage.extends?));
+        let since = extended.map_or(grant.not_before, |extended| extended.since);
+        let live =
+            LiveGrant { grant: Arc::clone(grant), issue: Arc::clone(issue), uses_reserved: 0, since, like };
         self.live.insert(grant.id, live);
         self.digest.add(grant.id, grant.revision);
     }
@@ -171,6 +192,7 @@ impl State {
             self.by_expiry.remove(&(grant.expires_at, *id));
             self.by_likeness.remove(&(live.like, *id));
             self.limited_by_use.remove(id);
+            self.access_ended(&grant, (ending.at, ending.cause), ending.revision);
             self.ended.insert(EndedGrant {
                 grant,
                 issue: live.issue,

@@ -1,10 +1,15 @@
 //! What can be asked of the state machine, and what it answers.
 
+use crate::config::{ControlConfig, RequestRules};
 use crate::control::authz::{Need, Roles};
+use crate::control::directory::Directory;
+use crate::control::policy::PolicySet;
+use crate::control::workflow::{AccessCommand, AccessRefusal};
 use crate::model::event::Selector;
 use crate::model::grant::{Conditions, Limits};
 use crate::model::{
-    EndCause, Grant, GrantId, ProxyName, Revision, RevocationId, Scope, SpiffeId, TaskId, Time, Ttl,
+    AccessRequestId, EndCause, Grant, GrantId, ProxyName, Revision, RevocationId, Scope, SpiffeId, TaskId,
+    Time, Ttl,
 };
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,13 +28,50 @@ pub struct Rules {
     pub max_grants: usize,
     /// Who may do what.
     pub roles: Roles,
+    /// What access requests are held to.
+    pub requests: RequestRules,
+    /// Who is who, and what is what.
+    pub directory: Directory,
+    /// What decides on access requests.
+    pub policies: PolicySet,
+    /// The zone of hours and weekdays.
+    pub zone: jiff::tz::TimeZone,
 }
 
 impl Rules {
     /// Rules with the default bound on the number of grants.
     #[must_use]
     pub fn new(max_ttl: Duration, roles: Roles) -> Self {
-        Self { max_ttl, max_grants: 2_000_000, roles }
+        Self {
+            max_ttl,
+            max_grants: 2_000_000,
+            roles,
+            requests: RequestRules::default(),
+            directory: Directory::default(),
+            policies: PolicySet::builtin(),
+            zone: jiff::tz::TimeZone::UTC,
+        }
+    }
+
+    /// Rules from a configuration, with these policies.
+    #[must_use]
+    pub fn from_config(config: &ControlConfig, policies: PolicySet) -> Self {
+        Self {
+            requests: config.requests.clone(),
+            directory: Directory::from_config(config),
+            policies,
+            ..Self::new(config.max_ttl.get(), Roles::from_config(config))
+        }
+    }
+
+    /// The day (counted from 1970) and the hour of a time, in the zone of the rules.
+    #[must_use]
+    pub fn local(&self, at: Time) -> (i64, u8) {
+        let Ok(timestamp) = jiff::Timestamp::from_microsecond(at.as_micros()) else { return (0, 0) };
+        let local = timestamp.to_zoned(self.zone.clone());
+        let offset = i64::from(local.offset().seconds());
+        let day = timestamp.as_second().saturating_add(offset).div_euclid(86_400);
+        (day, u8::try_from(local.hour()).unwrap_or(0))
     }
 }
 
@@ -104,6 +146,8 @@ pub enum Command {
         /// The length.
         lease: Duration,
     },
+    /// Something about access requests, tasks, reviews or people.
+    Access(AccessCommand),
 }
 
 /// A grant that was asked for.
@@ -140,6 +184,15 @@ pub enum Outcome {
     },
     /// The lease may be handed out.
     LeaseRaised,
+    /// A request was made, decided on or moved on.
+    Request {
+        /// Which.
+        id: AccessRequestId,
+        /// Whether it, or the grant that answers it, was there already.
+        existing: bool,
+    },
+    /// It is so from now on.
+    Done,
 }
 
 /// Why a command is refused. Nothing was done, except where [`Refusal::Unknown`] says otherwise.
@@ -216,6 +269,9 @@ pub enum Refusal {
         /// The bound.
         max: usize,
     },
+    /// The workflow refuses.
+    #[error(transparent)]
+    Access(Box<AccessRefusal>),
     /// Too many commands are waiting.
     #[error("the control plane is busy: try again")]
     Busy,
@@ -225,6 +281,12 @@ pub enum Refusal {
     /// The control plane is stopping.
     #[error("the control plane is stopping")]
     Stopping,
+}
+
+impl From<AccessRefusal> for Refusal {
+    fn from(refusal: AccessRefusal) -> Self {
+        Self::Access(Box::new(refusal))
+    }
 }
 
 fn or(roles: &[crate::config::Role]) -> String {

@@ -8,6 +8,7 @@ use crate::control::state::command::{
     Command, GrantSpec, Issued, MAX_BULK, MAX_REASON, Outcome, Refusal, Rules,
 };
 use crate::control::state::{State, likeness};
+use crate::control::workflow;
 use crate::model::event::{Actor, Event, EventBody, Selector};
 use crate::model::{EndCause, Grant, GrantId, ProxyName, Revision, RevocationId, SpiffeId, Time, Ttl};
 use std::collections::HashMap;
@@ -67,7 +68,8 @@ pub fn decide(
             system(actor)?;
             let not_over =
                 |id: &GrantId| state.live.get(id).is_some_and(|live| context.now < live.grant.expires_at);
-            end(&mut draft, grants.iter().copied().filter(not_over).collect(), *cause)
+            let grants = state.with_dependants(grants.iter().copied().filter(not_over).collect());
+            end(&mut draft, grants, *cause)
         }
         Command::Expire => {
             system(actor)?;
@@ -86,29 +88,39 @@ pub fn decide(
             system(actor)?;
             raise_lease(&mut draft, *lease)
         }
+        Command::Access(command) => workflow::decide(&mut draft, command, context)?,
     };
     Ok(Decision { events: draft.events, outcome })
 }
 
 /// Events on their way, each knowing the revision that it will have.
-struct Draft<'a> {
-    state: &'a State,
-    actor: &'a Actor,
-    now: Time,
+pub(in crate::control) struct Draft<'a> {
+    pub(in crate::control) state: &'a State,
+    pub(in crate::control) actor: &'a Actor,
+    pub(in crate::control) now: Time,
     events: Vec<Event>,
 }
 
 impl Draft<'_> {
-    fn next_revision(&self) -> Revision {
+    pub(in crate::control) fn next_revision(&self) -> Revision {
         Revision(self.state.revision.0.saturating_add(self.events.len() as u64).saturating_add(1))
     }
 
-    fn push(&mut self, body: EventBody) {
-        self.events.push(Event { time: self.now, actor: self.actor.clone(), body });
+    pub(in crate::control) fn push(&mut self, body: EventBody) {
+        self.push_as(self.actor.clone(), body);
+    }
+
+    /// As somebody else than whoever asked: the control plane itself, where policies or time decide.
+    pub(in crate::control) fn push_as(&mut self, actor: Actor, body: EventBody) {
+        self.events.push(Event { time: self.now, actor, body });
     }
 }
 
-fn identity<'a>(actor: &'a Actor, need: Need, rules: &Rules) -> Result<&'a SpiffeId, Refusal> {
+pub(in crate::control) fn identity<'a>(
+    actor: &'a Actor,
+    need: Need,
+    rules: &Rules,
+) -> Result<&'a SpiffeId, Refusal> {
     match actor {
         Actor::Identity(id) if rules.roles.may(id, need) => Ok(id),
         Actor::Identity(_) | Actor::System => Err(Refusal::Role { need }),
@@ -132,7 +144,7 @@ fn enforcer(state: &State, actor: &Actor, proxy: &ProxyName, rules: &Rules) -> R
     }
 }
 
-fn check_reason(reason: &str) -> Result<(), Refusal> {
+pub(in crate::control) fn check_reason(reason: &str) -> Result<(), Refusal> {
     if reason.trim().is_empty() || reason.len() > MAX_REASON { Err(Refusal::Reason) } else { Ok(()) }
 }
 
@@ -153,7 +165,9 @@ fn grant(draft: &mut Draft<'_>, specs: &[GrantSpec], context: &mut Context<'_>) 
         let window =
             check_spec(spec, operator, context.now, context.rules).map_err(|why| entry(number, why))?;
         let like = likeness(draft.state, &spec.principal, &spec.task, &spec.scope);
-        let duplicate = batch.find(like, spec, window).or_else(|| find_like(draft.state, like, spec, window));
+        let same = (&spec.principal, &spec.task, &spec.scope);
+        let duplicate =
+            batch.find(like, spec, window).or_else(|| draft.state.same(same, window).map(Arc::clone));
         if let Some(existing) = duplicate {
             issued.push(Issued { grant: existing, existing: true });
             continue;
@@ -232,14 +246,19 @@ fn check_spec(
         let max = Ttl::new(rules.max_ttl).unwrap_or(spec.ttl);
         return Err(Refusal::TtlAboveCap { ttl: spec.ttl, max });
     }
-    let start = match spec.not_before {
-        None => now,
-        Some(start) if start < now.minus(LATE_START) || start > now.plus(EARLIEST_BOOKING) => {
-            return Err(Refusal::Start { not_before: start });
-        }
-        Some(start) => start.max(now),
-    };
+    let start = window_start(spec.not_before, now)?;
     Ok((start, start.plus(spec.ttl.get())))
+}
+
+/// The start of a window: now, or what was asked for if it lies neither behind nor far ahead.
+pub(in crate::control) fn window_start(not_before: Option<Time>, now: Time) -> Result<Time, Refusal> {
+    match not_before {
+        None => Ok(now),
+        Some(start) if start < now.minus(LATE_START) || start > now.plus(EARLIEST_BOOKING) => {
+            Err(Refusal::Start { not_before: start })
+        }
+        Some(start) => Ok(start.max(now)),
+    }
 }
 
 fn is_same(grant: &Grant, spec: &GrantSpec, (start, end): (Time, Time)) -> bool {
@@ -248,16 +267,6 @@ fn is_same(grant: &Grant, spec: &GrantSpec, (start, end): (Time, Time)) -> bool 
         && grant.scope == spec.scope
         && start < grant.expires_at
         && grant.not_before < end
-}
-
-fn find_like(state: &State, like: u64, spec: &GrantSpec, window: (Time, Time)) -> Option<Arc<Grant>> {
-    let all = (like, GrantId::from_bits(0))..=(like, GrantId::from_bits(u128::MAX));
-    state
-        .by_likeness
-        .range(all)
-        .filter_map(|(_, id)| state.live.get(id))
-        .find(|live| is_same(&live.grant, spec, window))
-        .map(|live| Arc::clone(&live.grant))
 }
 
 fn revoke(
@@ -274,7 +283,7 @@ fn revoke(
         return Err(Refusal::NotFound { what: "grant" });
     }
     let revocation = RevocationId::from_parts(context.now.as_millis(), (context.random)());
-    let grants = draft.state.select(selector, context.now);
+    let grants = draft.state.with_dependants(draft.state.select(selector, context.now));
     let mut parts: Vec<Vec<GrantId>> = grants.chunks(CHUNK).map(<[GrantId]>::to_vec).collect();
     if parts.is_empty() {
         // Logged all the same: it is a decision, and its receipt says that it matched nothing.

@@ -32,6 +32,10 @@ impl<K: Hash + Eq + Clone> Index<K> {
         }
     }
 
+    pub(super) fn keys(&self) -> impl Iterator<Item = &K> {
+        self.0.keys()
+    }
+
     pub(super) fn get(&self, key: &K) -> impl Iterator<Item = GrantId> {
         self.0.get(key).into_iter().flatten().copied()
     }

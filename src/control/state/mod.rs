@@ -6,31 +6,47 @@
 //! number; time and revision never decrease.
 
 mod apply;
+mod apply_access;
 pub mod command;
+mod cooldowns;
 pub mod decide;
 mod ended;
+mod history;
 mod index;
+pub(crate) mod look;
+mod requests;
+mod reviews;
 mod revocation;
+mod tasks;
 
 pub use apply::ApplyError;
 pub use command::{Command, GrantSpec, Issued, MAX_BULK, MAX_REASON, Outcome, Refusal, Rules};
+pub use cooldowns::CooldownCause;
 pub use decide::{Context, Decision, decide};
 pub use ended::EndedGrant;
+pub use requests::{Approval, Evaluated, OpenedStep, RequestRecord, RequestState, Settled};
+pub use reviews::{Review, ReviewResult};
 pub use revocation::{Confirmation, Revocation};
+pub use tasks::Task;
 
 use crate::model::event::{Actor, Selector};
 use crate::model::{
-    Digest, EndCause, Grant, GrantId, ProxyName, Revision, RevocationId, Scope, ServiceName, SpiffeId,
-    TaskId, Time,
+    Attributes, Digest, EndCause, Grant, GrantId, ProxyName, Revision, RevocationId, Scope, ServiceName,
+    SpiffeId, TaskId, Time,
 };
+use cooldowns::Cooldowns;
 use ended::EndedGrants;
+use history::Histories;
 use index::Index;
+use requests::Requests;
+use reviews::Reviews;
 use revocation::Revocations;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::hash::BuildHasher as _;
 use std::ops::Bound;
 use std::sync::Arc;
 use std::time::Duration;
+use tasks::Tasks;
 
 /// What the log amounts to at one revision.
 #[derive(Debug, Clone, Default)]
@@ -49,6 +65,15 @@ pub struct State {
     revocations: Revocations,
     proxies: BTreeMap<ProxyName, KnownProxy>,
     longest_lease: Duration,
+    requests: Requests,
+    tasks: Tasks,
+    reviews: Reviews,
+    cooldowns: Cooldowns,
+    histories: Histories,
+    attributes: HashMap<SpiffeId, Arc<Attributes>>,
+    /// Grants that end with another, by that one.
+    dependants: HashMap<GrantId, BTreeSet<GrantId>>,
+    policy: Option<String>,
     hasher: foldhash::quality::RandomState,
 }
 
@@ -72,6 +97,8 @@ pub struct LiveGrant {
     pub issue: Arc<Issue>,
     /// Uses that were set aside for proxies; they count as spent.
     pub uses_reserved: u64,
+    /// When access began that this grant goes on with: its own start, or that of the grant that it extends.
+    pub since: Time,
     like: u64,
 }
 

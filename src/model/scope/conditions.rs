@@ -5,10 +5,14 @@
 //! into IPv6 (`::ffff:10.1.2.3`) is the IPv4 address, and blocks of mapped addresses are refused: write them as IPv4.
 //!
 //! **Windows** are in [`super::window`].
+//!
+//! **`token_required`** is `true` or absent: only a request that presents a token of this very grant counts. **`max_risk`** is the
+//! highest risk at which the principal keeps the grant; the control plane enforces it (it ends the grant), proxies only know it.
 
 pub use super::window::TimeWindow;
 
 use crate::model::Time;
+use crate::model::decision::Risk;
 use crate::model::strict::{Object, present};
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
@@ -25,6 +29,10 @@ pub struct Conditions {
     source_networks: Option<Box<[IpNet]>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     windows: Option<Box<[TimeWindow]>>,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    token_required: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    max_risk: Option<Risk>,
 }
 
 /// Why conditions are refused.
@@ -33,6 +41,9 @@ pub enum ConditionsError {
     /// `{}`.
     #[error("`conditions` is empty: leave it out for none, or name one")]
     Nothing,
+    /// `"token_required":false`, a second spelling of an absent member.
+    #[error("`token_required` is `false`: leave it out")]
+    NoToken,
     /// An empty list.
     #[error("`{0}` is empty: nothing would be permitted, leave it out for no such condition")]
     Empty(&'static str),
@@ -74,7 +85,21 @@ impl Conditions {
         Ok(Self {
             source_networks: source_networks.map(Vec::into_boxed_slice),
             windows: windows.map(Vec::into_boxed_slice),
+            token_required: false,
+            max_risk: None,
         })
+    }
+
+    /// These, and a token of the grant is required.
+    #[must_use]
+    pub fn with_token_required(self) -> Self {
+        Self { token_required: true, ..self }
+    }
+
+    /// These, and the principal's risk must not rise above this.
+    #[must_use]
+    pub fn with_max_risk(self, risk: Risk) -> Self {
+        Self { max_risk: Some(risk), ..self }
     }
 
     /// Networks one of which the caller's address must be in; none: any.
@@ -89,13 +114,28 @@ impl Conditions {
         self.windows.as_deref()
     }
 
+    /// Whether only requests that present a token of the grant count.
+    #[must_use]
+    pub fn token_required(&self) -> bool {
+        self.token_required
+    }
+
+    /// The highest risk at which the principal keeps the grant; none: any.
+    #[must_use]
+    pub fn max_risk(&self) -> Option<Risk> {
+        self.max_risk
+    }
+
     /// Whether nothing is demanded.
     #[must_use]
     pub fn is_unconditional(&self) -> bool {
-        self.source_networks.is_none() && self.windows.is_none()
+        self.source_networks.is_none()
+            && self.windows.is_none()
+            && !self.token_required
+            && self.max_risk.is_none()
     }
 
-    /// Whether all conditions hold for a request from this address at this time. Allocates nothing.
+    /// Whether networks and windows hold for a request from this address at this time. Allocates nothing.
     #[must_use]
     pub fn hold(&self, now: Time, source: IpAddr) -> bool {
         let source = source.to_canonical();
@@ -142,13 +182,23 @@ struct RawConditions {
     source_networks: Option<Vec<IpNet>>,
     #[serde(default, deserialize_with = "present")]
     windows: Option<Vec<TimeWindow>>,
+    #[serde(default, deserialize_with = "present")]
+    token_required: Option<bool>,
+    #[serde(default, deserialize_with = "present")]
+    max_risk: Option<Risk>,
 }
 
 impl TryFrom<Object<RawConditions>> for Conditions {
     type Error = ConditionsError;
 
     fn try_from(Object(raw): Object<RawConditions>) -> Result<Self, ConditionsError> {
-        let conditions = Self::new(raw.source_networks, raw.windows)?;
+        let mut conditions = Self::new(raw.source_networks, raw.windows)?;
+        conditions.max_risk = raw.max_risk;
+        conditions.token_required = match raw.token_required {
+            Some(false) => return Err(ConditionsError::NoToken),
+            Some(true) => true,
+            None => false,
+        };
         if conditions.is_unconditional() { Err(ConditionsError::Nothing) } else { Ok(conditions) }
     }
 }
@@ -197,6 +247,18 @@ mod tests {
     }
 
     #[test]
+    fn a_token_and_a_risk_are_conditions() {
+        let json = r#"{"token_required":true,"max_risk":"medium"}"#;
+        let both = parse(json).unwrap();
+        assert_eq!(both, Conditions::default().with_token_required().with_max_risk(Risk::Medium));
+        assert_eq!(serde_json::to_string(&both).unwrap(), json);
+        assert!(both.token_required() && both.max_risk() == Some(Risk::Medium));
+        for one in [r#"{"token_required":true}"#, r#"{"max_risk":"low"}"#] {
+            assert!(!parse(one).unwrap().is_unconditional());
+        }
+    }
+
+    #[test]
     fn conditions_with_two_readings_are_refused() {
         let many: Vec<String> = (0..=MAX_ENTRIES).map(|n| format!(r#""10.0.{n}.0/24""#)).collect();
         for (json, says) in [
@@ -215,6 +277,11 @@ mod tests {
             (r#"{"source_networks":["*"]}"#, "invalid"),
             (r#"{"source_networks":["10.0.0.0/8"],"source_networks":["10.0.0.0/8"]}"#, "duplicate"),
             (r#"{"risk":"low"}"#, "unknown"),
+            (r#"{"max_risk":"none"}"#, "unknown"),
+            (r#"{"max_risk":null}"#, "expected value"),
+            (r#"{"token_required":false}"#, "leave it out"),
+            (r#"{"token_required":null}"#, "null"),
+            (r#"{"token_required":1}"#, "boolean"),
             (&format!(r#"{{"source_networks":[{}]}}"#, many.join(",")), "more than 100"),
         ] {
             let error = parse(json).expect_err(json);

@@ -50,6 +50,7 @@ mod json;
 pub mod limits;
 mod list;
 mod method;
+mod overlap;
 mod path;
 mod query;
 #[cfg(test)]

@@ -1,10 +1,12 @@
 //! What converts, and what is refused.
 
 use super::*;
-use crate::model::Delta;
+use crate::model::grant::{Conditions, Lineage};
+use crate::model::{Delta, Grant, Recording, Scope};
 use crate::wire::chunk::{self, CHUNK_BYTES};
 use crate::wire::message::LeaseLength;
 use prost::Message;
+use std::sync::Arc;
 
 fn model_grant(n: u128) -> Arc<Grant> {
     let scope = r#"[{"type":"http","locations":["orders"],"actions":["GET"],"paths":["/v1/orders/*"]}]"#;
@@ -21,6 +23,15 @@ fn model_grant(n: u128) -> Arc<Grant> {
         lineage: None,
         revision: Revision(3),
     })
+}
+
+fn within(scopes: &[&str]) -> Arc<Lineage> {
+    let within = scopes.iter().map(|scope| scope.parse().unwrap()).collect();
+    Arc::new(Lineage { within, ..Lineage::default() })
+}
+
+fn narrowed(within: Arc<Lineage>) -> raw::Grant {
+    (&Grant { lineage: Some(within), ..Grant::clone(&model_grant(1)) }).into()
 }
 
 fn raw_grant() -> raw::Grant {
@@ -42,17 +53,27 @@ fn down(message: raw::Down) -> Result<Down, WireError> {
 fn a_grant_survives_the_wire() {
     assert_eq!(Received::try_from(raw_grant()), Ok(Received::Readable(model_grant(1))));
     let mut plain = Grant::clone(&model_grant(1));
-    plain.conditions = Default::default();
+    plain.conditions = Conditions::default();
     plain.limits = Default::default();
     let raw = raw::Grant::from(&plain);
-    assert!(raw.conditions.is_empty() && raw.limits.is_empty());
-    assert_eq!(Received::try_from(raw), Ok(Received::Readable(Arc::new(plain))));
+    assert!(raw.conditions.is_empty() && raw.limits.is_empty() && raw.constraints == 0);
+    assert_eq!(Received::try_from(raw), Ok(Received::Readable(Arc::new(plain.clone()))));
+    let parents = within(&["orders:*:/v1/**", "orders:GET:/**"]);
+    for recording in [Recording::Metadata, Recording::Arguments, Recording::Full] {
+        let narrowed = Grant { recording, lineage: Some(Arc::clone(&parents)), ..plain.clone() };
+        let read = Received::try_from(raw::Grant::from(&narrowed));
+        assert_eq!(read, Ok(Received::Readable(Arc::new(narrowed))));
+    }
+    let conditions = Conditions::default().with_token_required().with_max_risk(crate::model::Risk::Low);
+    let demanding = Grant { conditions, ..plain };
+    let read = Received::try_from(raw::Grant::from(&demanding));
+    assert_eq!(read, Ok(Received::Readable(Arc::new(demanding))));
 }
 
 #[test]
 fn a_constraint_that_is_not_known_rejects_the_grant_whole_and_nothing_else() {
     let unreadable = Ok(Received::Unreadable { id: GrantId::from_bits(1), revision: Revision(3) });
-    let unknown: [fn(&mut raw::Grant); 7] = [
+    let unknown: [fn(&mut raw::Grant); 14] = [
         |grant| grant.scope = r#"[{"type":"telepathy","locations":["orders"]}]"#.into(),
         |grant| grant.scope = Bytes::new(),
         |grant| grant.scope = "[]".into(),
@@ -60,12 +81,43 @@ fn a_constraint_that_is_not_known_rejects_the_grant_whole_and_nothing_else() {
         |grant| grant.conditions = "!".into(),
         |grant| grant.limits = r#"{"max_uses":0}"#.into(),
         |grant| grant.limits = r#"{"max_wishes":3}"#.into(),
+        |grant| grant.within.push("[]".into()),
+        |grant| grant.within.push(Bytes::new()),
+        |grant| grant.within.clear(),
+        |grant| grant.recording = 3,
+        |grant| grant.recording = -1,
+        // A field that this version does not know.
+        |grant| grant.constraints |= 1 << 13,
+        // A field got lost on the way.
+        |grant| grant.conditions = Bytes::new(),
     ];
     for change in unknown {
-        let mut grant = raw_grant();
+        let mut grant = narrowed(within(&["orders:GET:/**"]));
+        assert!(matches!(Received::try_from(grant.clone()), Ok(Received::Readable(_))));
         change(&mut grant);
         assert_eq!(Received::try_from(grant.clone()), unreadable, "{grant:?}");
     }
+}
+
+#[test]
+fn more_parents_than_bounded_reject_the_grant_and_nothing_else() {
+    let unreadable = Ok(Received::Unreadable { id: GrantId::from_bits(1), revision: Revision(3) });
+    let parents = |count| within(&vec!["orders:GET:/**"; count]);
+    assert!(matches!(Received::try_from(narrowed(parents(Lineage::MAX_WITHIN))), Ok(Received::Readable(_))));
+    assert_eq!(Received::try_from(narrowed(parents(Lineage::MAX_WITHIN + 1))), unreadable);
+    let texts = |count: usize| (0..count).map(|n| format!("orders:GET:/{n}")).collect::<Vec<_>>();
+    let lineage = |sizes: &[usize]| {
+        let scopes = sizes.iter().map(|size| Scope::parse_all(&texts(*size)).unwrap()).collect();
+        Arc::new(Lineage { within: scopes, ..Lineage::default() })
+    };
+    assert!(matches!(Received::try_from(narrowed(lineage(&[9_999, 1]))), Ok(Received::Readable(_))));
+    assert_eq!(Received::try_from(narrowed(lineage(&[9_999, 2]))), unreadable);
+    let long = "x".repeat(900);
+    let texts: Vec<_> = (0..4_000).map(|n| format!("orders:GET:/{n}{long}")).collect();
+    let huge = Grant { scope: Scope::parse_all(&texts).unwrap(), ..Grant::clone(&model_grant(1)) };
+    let raw = raw::Grant::from(&huge);
+    assert!(raw.encoded_len() < CHUNK_BYTES, "a message always holds it");
+    assert_eq!(Received::try_from(raw), unreadable);
 }
 
 #[test]

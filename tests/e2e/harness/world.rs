@@ -94,6 +94,8 @@ impl Setup {
     fn configuration(&self, world: &World) -> String {
         let Self { lease, proxy, trust, tables } = self;
         let (address, upstream) = (world.address, world.upstream.address);
+        let owned = "[[service]]\nowner = \"spiffe://jitgate.local/operator/local\"";
+        let tables = tables.replace("[[service]]", owned);
         format!(
             r#"
 [proxy]
@@ -132,6 +134,7 @@ id = "spiffe://jitgate.local/proxy/edge-1"
 roles = ["proxy"]
 [[service]]
 name = "orders"
+owner = "spiffe://jitgate.local/operator/local"
 upstream = ["http://{upstream}"]
 {tables}
 "#

@@ -1,0 +1,391 @@
+//! `/v1/requests`: asking for access and deciding on it.
+
+use crate::control::api::problem::Problem;
+use crate::control::api::proofs::{self, Token};
+use crate::control::api::read::{Caller, Query, json_body};
+use crate::control::api::request_view::{RequestView, may_see};
+use crate::control::api::{Api, respond};
+use crate::control::state::{Command, Outcome, RequestState};
+use crate::control::workflow::{AccessCommand, NewApproval, NewRequest, Wanted};
+use crate::model::{AccessRequestId, Plan, RoleName, Scope, SpiffeId, Step, TaskId, Time, Ttl};
+use axum::body::Body;
+use axum::extract::{Path, State as Shared};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::response::Response;
+use serde::Deserialize;
+use std::time::Duration;
+use utoipa::{IntoParams, ToSchema};
+
+/// Requests on one page, unless told.
+const PAGE: usize = 1_000;
+const MAX_PAGE: usize = 10_000;
+/// The longest wait of one call.
+const MAX_WAIT: Duration = Duration::from_secs(60);
+
+/// A request for access.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct AskFor {
+    /// For which task.
+    #[schema(value_type = String, example = "INC-4711")]
+    task: TaskId,
+    /// The justification; at most 4 KiB.
+    reason: String,
+    /// What is asked for: RFC 9396 `authorization_details`. One of `scope`, `role` and `plan`.
+    #[serde(default)]
+    #[schema(value_type = Option<Vec<Object>>)]
+    scope: Option<Scope>,
+    /// A named scope of the configuration.
+    #[serde(default)]
+    #[schema(value_type = Option<String>)]
+    role: Option<RoleName>,
+    /// Ordered steps: each a `scope`, where wanted `max_uses`, and `reassess` if it is decided anew before it opens.
+    #[serde(default)]
+    #[schema(value_type = Option<Vec<Object>>)]
+    plan: Option<Vec<Step>>,
+    /// How long, from approval or from `not_before`.
+    #[schema(value_type = String, example = "15m")]
+    ttl: Ttl,
+    /// From when.
+    #[serde(default)]
+    #[schema(value_type = Option<String>, format = DateTime)]
+    not_before: Option<Time>,
+    /// For whom; needs the role `broker`.
+    #[serde(default)]
+    #[schema(value_type = Option<String>)]
+    principal: Option<SpiffeId>,
+    /// The ticket that it belongs to.
+    #[serde(default)]
+    ticket: Option<String>,
+    /// A token (JWT) of a configured issuer that names the human behind the request.
+    #[serde(default)]
+    #[schema(value_type = Option<String>)]
+    on_behalf_of: Option<Token>,
+    /// Break-glass.
+    #[serde(default)]
+    emergency: bool,
+    /// A token that is bound to this certificate is wanted with the grant.
+    #[serde(default)]
+    token: bool,
+    /// When the task ends.
+    #[serde(default)]
+    #[schema(value_type = Option<String>, format = DateTime)]
+    task_deadline: Option<Time>,
+    /// Without traffic and sign of life for this long the task ends.
+    #[serde(default)]
+    #[schema(value_type = Option<String>)]
+    task_idle_timeout: Option<Ttl>,
+}
+
+impl AskFor {
+    fn wanted(&mut self) -> Result<Wanted, Problem> {
+        match (self.scope.take(), self.role.take(), self.plan.take()) {
+            (Some(scope), None, None) => Ok(Wanted::Scope(scope)),
+            (None, Some(role), None) => Ok(Wanted::Role(role)),
+            (None, None, Some(steps)) => Ok(Wanted::Plan(Plan { steps })),
+            (None, None, None) => {
+                Err(Problem::malformed("nothing is asked for: give `scope`, `role` or `plan`"))
+            }
+            (_, _, _) => Err(Problem::malformed("give one of `scope`, `role` and `plan`")),
+        }
+    }
+}
+
+/// Asks for access. A request that the policies refuse is created with the state `denied`.
+#[utoipa::path(post, path = "/v1/requests", tag = "requests", request_body = AskFor,
+    responses(
+        (status = 201, description = "asked, and perhaps decided already", body = RequestView),
+        (status = 200, description = "asked before, or granted before", body = RequestView),
+        (status = 401, description = "the policies demand a fresh and strong authentication (RFC 9470)", body = Problem, content_type = "application/problem+json"),
+        (status = "default", description = "refused, nothing was logged", body = Problem, content_type = "application/problem+json"),
+    ))]
+pub(super) async fn create(
+    caller: Caller,
+    Shared(api): Shared<Api>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Problem> {
+    let mut ask: AskFor = json_body(&headers, body).await?;
+    let wanted = ask.wanted()?;
+    let authenticated = proofs::bearer(&api, &headers).await?;
+    let on_behalf_of = proofs::user(&api, ask.on_behalf_of.as_ref()).await?;
+    let ticket_open = proofs::ticket(&api, ask.ticket.as_deref()).await?;
+    let new = NewRequest {
+        principal: ask.principal,
+        task: ask.task,
+        wanted,
+        ttl: ask.ttl,
+        not_before: ask.not_before,
+        reason: ask.reason,
+        ticket: ask.ticket,
+        ticket_open,
+        on_behalf_of,
+        authenticated,
+        emergency: ask.emergency,
+        token: ask.token,
+        task_deadline: ask.task_deadline,
+        task_idle_timeout: ask.task_idle_timeout,
+        source: caller.source(),
+    };
+    submit(&api, &caller, AccessCommand::Request(Box::new(new)), true).await
+}
+
+/// Submits and answers with the request as it is then.
+pub(super) async fn submit(
+    api: &Api,
+    caller: &Caller,
+    command: AccessCommand,
+    creates: bool,
+) -> Result<Response, Problem> {
+    let outcome = api.plane.submit(caller.actor(), Command::Access(command)).await?;
+    let Outcome::Request { id, existing } = outcome else { return Err(Problem::internal()) };
+    let status = if creates && !existing { StatusCode::CREATED } else { StatusCode::OK };
+    let mut response = respond(status, &view(api, caller, id)?)?;
+    if creates && let Ok(location) = HeaderValue::try_from(format!("/v1/requests/{id}")) {
+        response.headers_mut().insert(header::LOCATION, location);
+    }
+    Ok(response)
+}
+
+/// The request as the caller may see it.
+fn view(api: &Api, caller: &Caller, id: AccessRequestId) -> Result<RequestView, Problem> {
+    let (now, rules) = (api.plane.control_time(), api.plane.rules());
+    let view = api.plane.with_state(|state| {
+        let record = state.request(id).filter(|record| may_see(state, &rules, record, caller.id()));
+        record.map(|record| RequestView::new(state, &rules, record, now))
+    });
+    view.ok_or_else(Problem::not_found)
+}
+
+/// Which requests to list.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct Filter {
+    /// `pending`, `approved`, `denied`, `expired`, `cancelled`; absent: all.
+    state: Option<String>,
+    #[param(value_type = Option<String>)]
+    task: Option<TaskId>,
+    #[param(value_type = Option<String>)]
+    principal: Option<SpiffeId>,
+    #[param(value_type = Option<String>)]
+    requester: Option<SpiffeId>,
+    /// Go on after this request: from the `link` header of the page before.
+    #[param(value_type = Option<String>)]
+    after: Option<AccessRequestId>,
+    /// At most so many: 1,000 unless told, at most 10,000.
+    limit: Option<usize>,
+}
+
+/// Lists requests by id, oldest first. A caller without a role sees those that name it, and those that it may decide on.
+#[utoipa::path(get, path = "/v1/requests", tag = "requests", params(Filter),
+    responses((status = 200, body = Vec<RequestView>),
+        (status = "default", description = "refused", body = Problem, content_type = "application/problem+json")))]
+pub(super) async fn list(
+    caller: Caller,
+    Shared(api): Shared<Api>,
+    Query(filter): Query<Filter>,
+) -> Result<Response, Problem> {
+    let limit = filter.limit.unwrap_or(PAGE);
+    if limit == 0 || limit > MAX_PAGE {
+        return Err(Problem::malformed(format!("`limit` is from 1 to {MAX_PAGE}")));
+    }
+    let wanted = match &filter.state {
+        None => None,
+        Some(name) => {
+            Some(RequestState::ALL.into_iter().find(|state| state.as_str() == name).ok_or_else(|| {
+                Problem::malformed("`state` is `pending`, `approved`, `denied`, `expired` or `cancelled`")
+            })?)
+        }
+    };
+    let (now, rules) = (api.plane.control_time(), api.plane.rules());
+    let page: Vec<RequestView> = api.plane.with_state(|state| {
+        let takes = |record: &&crate::control::state::RequestRecord| {
+            let request = &record.request;
+            wanted.is_none_or(|wanted| record.state == wanted)
+                && filter.task.as_ref().is_none_or(|task| request.task == *task)
+                && filter.principal.as_ref().is_none_or(|principal| request.principal == *principal)
+                && filter.requester.as_ref().is_none_or(|requester| request.requester == *requester)
+                && may_see(state, &rules, record, caller.id())
+        };
+        let view = |record| RequestView::new(state, &rules, record, now);
+        if wanted == Some(RequestState::Pending) {
+            let mut pending: Vec<AccessRequestId> = state.pending().map(|(_, id)| id).collect();
+            pending.sort_unstable();
+            pending.retain(|id| filter.after.is_none_or(|after| *id > after));
+            return pending
+                .into_iter()
+                .filter_map(|id| state.request(id))
+                .filter(takes)
+                .take(limit)
+                .map(view)
+                .collect();
+        }
+        state.requests(filter.after).filter(takes).take(limit).map(view).collect()
+    });
+    let mut response = respond(StatusCode::OK, &page)?;
+    if let (true, Some(last)) = (page.len() == limit, page.last())
+        && let Ok(link) = HeaderValue::try_from(format!(
+            "</v1/requests?after={}&limit={limit}{}>; rel=\"next\"",
+            last.id(),
+            filter.state.as_ref().map(|state| format!("&state={state}")).unwrap_or_default()
+        ))
+    {
+        response.headers_mut().insert(header::LINK, link);
+    }
+    Ok(response)
+}
+
+/// How long to wait for a decision.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct Wait {
+    /// Answer when the request is no longer pending, or after this long; at most `60s`.
+    #[param(value_type = Option<String>)]
+    wait: Option<Ttl>,
+}
+
+/// Shows a request, at once or when it is decided.
+#[utoipa::path(get, path = "/v1/requests/{id}", tag = "requests",
+    params(Wait, ("id" = String, Path, description = "`rq_…`")),
+    responses((status = 200, body = RequestView),
+        (status = 404, description = "no such request", body = Problem, content_type = "application/problem+json")))]
+pub(super) async fn show(
+    caller: Caller,
+    Shared(api): Shared<Api>,
+    Path(id): Path<String>,
+    Query(wait): Query<Wait>,
+) -> Result<Response, Problem> {
+    let id: AccessRequestId = id.parse().map_err(|_| Problem::not_found())?;
+    let first = view(&api, &caller, id)?;
+    let length = wait.wait.map_or(Duration::ZERO, Ttl::get);
+    if length > MAX_WAIT {
+        return Err(Problem::malformed("`wait` is at most `60s`: ask again after that"));
+    }
+    if !first.is_pending() || length.is_zero() {
+        return respond(StatusCode::OK, &first);
+    }
+    let mut head = api.plane.head();
+    let decided = async {
+        loop {
+            head.borrow_and_update();
+            let pending = api.plane.with_state(|state| {
+                state.request(id).is_some_and(|record| record.state == RequestState::Pending)
+            });
+            // A control plane that stops changes nothing any more.
+            if !pending || head.changed().await.is_err() {
+                return;
+            }
+        }
+    };
+    let _in_time = tokio::time::timeout(length, decided).await;
+    respond(StatusCode::OK, &view(&api, &caller, id)?)
+}
+
+/// An approval.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Approve {
+    /// Why; at most 4 KiB.
+    reason: String,
+    /// A narrower scope: it and what was asked for must both permit.
+    #[serde(default)]
+    #[schema(value_type = Option<Vec<Object>>)]
+    scope: Option<Scope>,
+    /// A shorter time.
+    #[serde(default)]
+    #[schema(value_type = Option<String>)]
+    ttl: Option<Ttl>,
+    /// The `hash` of the request that was seen: another one is not approved.
+    #[serde(default)]
+    hash: Option<String>,
+}
+
+/// Approves a request, or less of it.
+#[utoipa::path(post, path = "/v1/requests/{id}/approve", tag = "requests", request_body = Approve,
+    params(("id" = String, Path, description = "`rq_…`")),
+    responses((status = 200, body = RequestView),
+        (status = "default", description = "refused", body = Problem, content_type = "application/problem+json")))]
+pub(super) async fn approve(
+    caller: Caller,
+    Shared(api): Shared<Api>,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Problem> {
+    let request = id.parse().map_err(|_| Problem::not_found())?;
+    view(&api, &caller, request)?;
+    let Approve { reason, scope, ttl, hash } = json_body(&headers, body).await?;
+    let authenticated = proofs::bearer(&api, &headers).await?;
+    let approval = NewApproval { request, hash, scope, ttl, reason, authenticated };
+    submit(&api, &caller, AccessCommand::Approve(Box::new(approval)), false).await
+}
+
+/// Why something is so.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Reason {
+    /// In words; at most 4 KiB.
+    #[serde(default)]
+    pub(super) reason: String,
+}
+
+/// Refuses a request.
+#[utoipa::path(post, path = "/v1/requests/{id}/deny", tag = "requests", request_body = Reason,
+    params(("id" = String, Path, description = "`rq_…`")),
+    responses((status = 200, body = RequestView),
+        (status = "default", description = "refused", body = Problem, content_type = "application/problem+json")))]
+pub(super) async fn deny(
+    caller: Caller,
+    Shared(api): Shared<Api>,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Problem> {
+    let request = id.parse().map_err(|_| Problem::not_found())?;
+    view(&api, &caller, request)?;
+    let Reason { reason } = json_body(&headers, body).await?;
+    submit(&api, &caller, AccessCommand::Deny { request, reason }, false).await
+}
+
+/// Withdraws a request: requester or principal.
+#[utoipa::path(post, path = "/v1/requests/{id}/cancel", tag = "requests", request_body = Reason,
+    params(("id" = String, Path, description = "`rq_…`")),
+    responses((status = 200, body = RequestView),
+        (status = "default", description = "refused", body = Problem, content_type = "application/problem+json")))]
+pub(super) async fn cancel(
+    caller: Caller,
+    Shared(api): Shared<Api>,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Problem> {
+    let request = id.parse().map_err(|_| Problem::not_found())?;
+    view(&api, &caller, request)?;
+    let Reason { reason } = json_body(&headers, body).await?;
+    submit(&api, &caller, AccessCommand::Cancel { request, reason }, false).await
+}
+
+/// Nothing more to say.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Nothing {}
+
+/// Leaves the open step of a plan and opens the next; a step that is decided anew is answered as a request of its own.
+#[utoipa::path(post, path = "/v1/requests/{id}/advance", tag = "requests", request_body = Nothing,
+    params(("id" = String, Path, description = "`rq_…`")),
+    responses((status = 200, body = RequestView),
+        (status = "default", description = "refused", body = Problem, content_type = "application/problem+json")))]
+pub(super) async fn advance(
+    caller: Caller,
+    Shared(api): Shared<Api>,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Problem> {
+    let request = id.parse().map_err(|_| Problem::not_found())?;
+    view(&api, &caller, request)?;
+    let Nothing {} = json_body(&headers, body).await?;
+    submit(&api, &caller, AccessCommand::Advance { request }, false).await
+}

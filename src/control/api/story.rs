@@ -1,0 +1,157 @@
+//! `/v1/requests/{id}/story`: everything that the log says about a request, in order: asked, evaluated, approved, granted, used,
+//! extended, ended.
+
+use crate::control::api::problem::Problem;
+use crate::control::api::read::Caller;
+use crate::control::api::request_view::may_see;
+use crate::control::api::{Api, respond};
+use crate::control::log::Recorded;
+use crate::model::event::{Actor, EventBody};
+use crate::model::{AccessRequestId, GrantId, PolicyOutcome, Revision, Time};
+use axum::extract::{Path, State as Shared};
+use axum::http::StatusCode;
+use axum::response::Response;
+use serde::Serialize;
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use utoipa::ToSchema;
+
+/// One event of a story.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct Chapter {
+    #[schema(value_type = u64)]
+    revision: Revision,
+    #[schema(value_type = String, format = DateTime)]
+    time: Time,
+    /// Who caused it.
+    #[schema(value_type = Object)]
+    actor: Actor,
+    /// What happened: `access_requested`, `access_evaluated`, `access_approved`, `grants_issued`, `grant_used`, `grants_ended`, …
+    kind: &'static str,
+    /// In words.
+    text: String,
+    /// The event itself, as it is logged.
+    #[schema(value_type = Object)]
+    event: EventBody,
+}
+
+impl Chapter {
+    fn new(recorded: &Recorded) -> Self {
+        let event = &recorded.event;
+        Self {
+            revision: recorded.revision,
+            time: event.time,
+            actor: event.actor.clone(),
+            kind: event.body.kind(),
+            text: words(&event.body),
+            event: event.body.clone(),
+        }
+    }
+}
+
+/// Tells the story of a request, from the log.
+#[utoipa::path(get, path = "/v1/requests/{id}/story", tag = "requests",
+    params(("id" = String, Path, description = "`rq_…`")),
+    responses((status = 200, body = Vec<Chapter>),
+        (status = 404, description = "no such request", body = Problem, content_type = "application/problem+json")))]
+pub(super) async fn story(
+    caller: Caller,
+    Shared(api): Shared<Api>,
+    Path(id): Path<String>,
+) -> Result<Response, Problem> {
+    let id: AccessRequestId = id.parse().map_err(|_| Problem::not_found())?;
+    let rules = api.plane.rules();
+    let trail = api.plane.with_state(|state| {
+        let record = state.request(id).filter(|record| may_see(state, &rules, record, caller.id()))?;
+        Some((record.trail.clone(), record.grants.iter().copied().collect::<BTreeSet<_>>()))
+    });
+    let (trail, mut own) = trail.ok_or_else(Problem::not_found)?;
+    let mut chapters = Vec::new();
+    for revision in trail {
+        let before = Revision(revision.0.saturating_sub(1));
+        let read = api.plane.read(before, 1).await.map_err(|error| {
+            tracing::error!(error = &error as &dyn std::error::Error, "the event log cannot be read");
+            Problem::internal()
+        })?;
+        chapters.extend(read.iter().map(|recorded| Chapter::new(&only_of(id, &mut own, recorded))));
+    }
+    respond(StatusCode::OK, &chapters)
+}
+
+/// An event that is about many grants, with those of this story alone: others are nobody's business here.
+fn only_of(id: AccessRequestId, own: &mut BTreeSet<GrantId>, recorded: &Recorded) -> Recorded {
+    let mut event = (*recorded.event).clone();
+    if let EventBody::GrantsIssued { grants, .. } = &mut event.body {
+        grants.retain(|grant| {
+            grant.lineage.as_ref().is_some_and(|lineage| {
+                let heads = [lineage.parent, lineage.extends].into_iter().flatten();
+                lineage.request == Some(id) || heads.into_iter().any(|head| own.contains(&head))
+            }) || own.contains(&grant.id)
+        });
+        own.extend(grants.iter().map(|grant| grant.id));
+    } else if let EventBody::GrantsRevoked { grants, .. } | EventBody::GrantsEnded { grants, .. } =
+        &mut event.body
+    {
+        grants.retain(|grant| own.contains(grant));
+    }
+    Recorded { revision: recorded.revision, event: Arc::new(event) }
+}
+
+fn words(body: &EventBody) -> String {
+    match body {
+        EventBody::AccessRequested { request } => {
+            let what = request.scope.canonical_texts().join(" ");
+            let how = if request.emergency { "asked in an emergency" } else { "asked" };
+            format!("{how} for {what} for {}: {}", request.ttl, request.reason)
+        }
+        EventBody::AccessEvaluated { evaluation, .. } => {
+            let outcome = match &evaluation.outcome {
+                PolicyOutcome::Denied { because } => format!("denied: {}", because.join("; ")),
+                PolicyOutcome::Permitted(terms) if terms.stages.is_empty() => "granted at once".to_owned(),
+                PolicyOutcome::Permitted(terms) => {
+                    format!("needs approval, {} stage(s)", terms.stages.len())
+                }
+            };
+            let by = evaluation.determining.join(", ");
+            format!("policy {} evaluated: {outcome} (determined by {by})", evaluation.policy)
+        }
+        EventBody::AccessApproved { hash, scope, ttl, reason, .. } => {
+            let narrower =
+                scope.as_ref().map(|scope| format!(", only {}", scope.canonical_texts().join(" ")));
+            let shorter = ttl.map(|ttl| format!(", only for {ttl}"));
+            format!(
+                "approved what has the hash {hash}{}{}: {reason}",
+                narrower.unwrap_or_default(),
+                shorter.unwrap_or_default()
+            )
+        }
+        EventBody::AccessDenied { reason, .. } => format!("denied: {reason}"),
+        EventBody::AccessCancelled { reason, .. } => format!("cancelled: {reason}"),
+        EventBody::AccessLapsed { .. } => "nobody decided in time".to_owned(),
+        EventBody::AccessSatisfied { grant, .. } => format!("answered by the live grant {grant}"),
+        EventBody::StepOpened { number, .. } => format!("step {number} of the plan opened"),
+        EventBody::GrantsIssued { grants, .. } => {
+            let all: Vec<String> =
+                grants.iter().map(|grant| format!("{} until {}", grant.id, grant.expires_at)).collect();
+            format!("granted {}", all.join(", "))
+        }
+        EventBody::GrantUsed { grant, proxy, requests, bytes } => {
+            format!("{grant} used at {proxy}: {requests} requests, {bytes} bytes in all")
+        }
+        EventBody::GrantsRevoked { reason, .. } => format!("revoked: {reason}"),
+        EventBody::GrantsEnded { cause, .. } => format!("ended: {}", cause.as_str()),
+        EventBody::ReviewOpened { due, .. } => format!("review opened, due {due}"),
+        EventBody::ReviewClosed { findings, justified, .. } => {
+            format!("review closed, {}: {findings}", if *justified { "justified" } else { "not justified" })
+        }
+        EventBody::TaskJoined { .. }
+        | EventBody::TaskEnded { .. }
+        | EventBody::AttributesSet { .. }
+        | EventBody::CooldownLifted { .. }
+        | EventBody::PoliciesLoaded { .. }
+        | EventBody::UsesReserved { .. }
+        | EventBody::ProxyJoined { .. }
+        | EventBody::Acknowledged { .. }
+        | EventBody::LeaseRaised { .. } => body.kind().replace('_', " "),
+    }
+}

@@ -1,0 +1,244 @@
+//! From a request that is decided to its grant: never more than was asked, approved and allowed, never longer, never twice.
+
+use crate::control::state::decide::{Context, Draft};
+use crate::control::state::{Approval, Refusal};
+use crate::control::workflow::command::AccessRefusal;
+use crate::control::workflow::refuse;
+use crate::model::event::{Actor, EventBody};
+use crate::model::grant::{Conditions, Limits, Lineage};
+use crate::model::{
+    AccessRequest, AccessRequestId, Grant, GrantId, RequestKind, ReviewId, Scope, Terms, Time, Ttl,
+};
+use std::num::NonZeroU64;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Scopes that a grant may be held within, beside its own.
+pub(super) const MAX_WITHIN: usize = 8;
+
+/// What a grant rests on.
+#[derive(Clone, Copy)]
+pub(super) struct Grounds<'a> {
+    pub(super) request: &'a AccessRequest,
+    pub(super) terms: &'a Terms,
+    pub(super) approvals: &'a [Approval],
+}
+
+/// What of the request a grant is for.
+#[derive(Clone, Copy)]
+struct Part<'a> {
+    scope: &'a Scope,
+    max_uses: Option<NonZeroU64>,
+    window: (Time, Time),
+}
+
+/// Issues the grant of a request, or of the first step of its plan; an emergency or an exception opens a review.
+pub(super) fn issue(
+    draft: &mut Draft<'_>,
+    grounds: &Grounds<'_>,
+    by: Actor,
+    context: &mut Context<'_>,
+) -> Result<GrantId, Refusal> {
+    let request = grounds.request;
+    let window = window(draft, grounds, context)?;
+    let first = request.plan.as_ref().and_then(|plan| plan.steps.first());
+    let part = match first {
+        Some(step) => {
+            draft.push(EventBody::StepOpened { request: request.id, number: 0, asked: None });
+            Part { scope: &step.scope, max_uses: step.max_uses, window }
+        }
+        None => Part { scope: &request.scope, max_uses: None, window },
+    };
+    // What counts is what would be issued, which an approver may have narrowed to what is there already.
+    let (scope, _) = narrowed(draft, grounds, part.scope)?;
+    let same = (&request.principal, &request.task, &scope);
+    if request.plan.is_none()
+        && let Some(existing) = draft.state.same(same, window)
+    {
+        let grant = existing.id;
+        draft.push_as(Actor::System, EventBody::AccessSatisfied { request: request.id, grant });
+        return Ok(grant);
+    }
+    let grant = push(draft, grounds, part, by, context)?;
+    if grounds.terms.review {
+        let review = ReviewId::from_parts(context.now.as_millis(), (context.random)());
+        let due = context.now.plus(context.rules.requests.review_within);
+        draft.push_as(Actor::System, EventBody::ReviewOpened { review, request: request.id, grant, due });
+    }
+    Ok(grant)
+}
+
+/// Issues the grant of a later step of a plan that was approved with the plan.
+pub(super) fn issue_step(
+    draft: &mut Draft<'_>,
+    grounds: &Grounds<'_>,
+    (scope, max_uses, end): (&Scope, Option<NonZeroU64>, Time),
+    context: &mut Context<'_>,
+) -> Result<GrantId, Refusal> {
+    if end <= context.now {
+        return refuse(AccessRefusal::NotLive);
+    }
+    let part = Part { scope, max_uses, window: (context.now, end) };
+    push(draft, grounds, part, Actor::System, context)
+}
+
+fn push(
+    draft: &mut Draft<'_>,
+    grounds: &Grounds<'_>,
+    part: Part<'_>,
+    by: Actor,
+    context: &mut Context<'_>,
+) -> Result<GrantId, Refusal> {
+    if draft.state.live().len() >= context.rules.max_grants {
+        return Err(Refusal::Full { max: context.rules.max_grants });
+    }
+    let request = grounds.request;
+    let (scope, lineage) = narrowed(draft, grounds, part.scope)?;
+    let grant = Arc::new(Grant {
+        id: GrantId::from_parts(context.now.as_millis(), (context.random)()),
+        principal: request.principal.clone(),
+        task: request.task.clone(),
+        scope,
+        not_before: part.window.0,
+        expires_at: part.window.1,
+        conditions: conditions(draft, grounds)?,
+        limits: limits(draft, grounds, part.max_uses),
+        recording: recording(draft, grounds),
+        lineage: Some(Arc::new(lineage)),
+        revision: draft.next_revision(),
+    });
+    let id = grant.id;
+    draft.push_as(by, EventBody::GrantsIssued { grants: vec![grant], reason: request.reason.clone() });
+    Ok(id)
+}
+
+/// The grant that a request goes on from or is a part of, which must be live.
+fn head<'a>(
+    draft: &Draft<'a>,
+    request: &AccessRequest,
+) -> Result<Option<&'a crate::control::state::LiveGrant>, Refusal> {
+    let of = match &request.kind {
+        RequestKind::Access | RequestKind::Step { .. } => return Ok(None),
+        RequestKind::Extension { of } | RequestKind::Delegation { of } => *of,
+    };
+    match draft.state.live_grant(of) {
+        Some(live) if draft.now < live.grant.expires_at => Ok(Some(live)),
+        Some(_) | None => refuse(AccessRefusal::NotLive),
+    }
+}
+
+/// The half-open window: from approval (or the start that was asked for), as long as everybody allows.
+fn window(draft: &Draft<'_>, grounds: &Grounds<'_>, context: &Context<'_>) -> Result<(Time, Time), Refusal> {
+    let Grounds { request, terms, approvals } = grounds;
+    let shortest = approvals
+        .iter()
+        .filter_map(|approval| approval.ttl)
+        .chain(terms.max_ttl)
+        .map(Ttl::get)
+        .chain([request.ttl.get(), context.rules.max_ttl])
+        .min()
+        .unwrap_or(Duration::ZERO);
+    let mut start = request.not_before.unwrap_or(draft.now).max(draft.now);
+    let mut latest = Time::MAX;
+    match (&request.kind, head(draft, request)?) {
+        (RequestKind::Extension { .. }, Some(live)) => {
+            start = live.grant.expires_at;
+            let total = terms.max_total.map_or(context.rules.max_ttl, Ttl::get);
+            latest = live.since.plus(total);
+            if latest <= start {
+                return refuse(AccessRefusal::Total { total });
+            }
+            let parent = live.grant.lineage.as_ref().and_then(|lineage| lineage.parent);
+            if let Some(parent) = parent {
+                latest =
+                    latest.min(draft.state.live_grant(parent).map_or(start, |live| live.grant.expires_at));
+            }
+        }
+        (RequestKind::Delegation { .. }, Some(live)) => latest = live.grant.expires_at,
+        (RequestKind::Step { of, .. }, _) => {
+            latest = super::plan::end(draft.state, *of).unwrap_or(start);
+        }
+        (RequestKind::Access | RequestKind::Extension { .. } | RequestKind::Delegation { .. }, _) => {}
+    }
+    if let Some(deadline) = draft.state.task(&request.task).and_then(|task| task.deadline) {
+        latest = latest.min(deadline);
+    }
+    let end = start.plus(shortest).min(latest);
+    match start < end {
+        true => Ok((start, end)),
+        false => refuse(AccessRefusal::NotLive),
+    }
+}
+
+/// The scope that is matched, and every other that must permit as well (law 8): nothing rests on a comparison of scopes.
+fn narrowed(draft: &Draft<'_>, grounds: &Grounds<'_>, asked: &Scope) -> Result<(Scope, Lineage), Refusal> {
+    let request = grounds.request;
+    let mut within: Vec<Scope> = Vec::new();
+    let mut add = |scope: &Scope| {
+        if !within.contains(scope) {
+            within.push(scope.clone());
+        }
+    };
+    let mut scope = asked.clone();
+    for narrower in grounds.approvals.iter().filter_map(|approval| approval.scope.as_ref()) {
+        add(&scope);
+        scope = narrower.clone();
+    }
+    let mut lineage = Lineage { request: Some(request.id), ..Lineage::default() };
+    if let Some(live) = head(draft, request)? {
+        let of = &live.grant;
+        match &request.kind {
+            RequestKind::Delegation { .. } => {
+                lineage.parent = Some(of.id);
+                add(&of.scope);
+            }
+            RequestKind::Extension { .. } => {
+                lineage.extends = Some(of.id);
+                lineage.parent = of.lineage.as_ref().and_then(|lineage| lineage.parent);
+            }
+            RequestKind::Access | RequestKind::Step { .. } => {}
+        }
+        of.within().iter().for_each(&mut add);
+    }
+    within.retain(|wide| *wide != scope);
+    if within.len() > MAX_WITHIN {
+        return refuse(AccessRefusal::TooDeep { max: MAX_WITHIN });
+    }
+    lineage.within = within;
+    Ok((scope, lineage))
+}
+
+fn conditions(draft: &Draft<'_>, grounds: &Grounds<'_>) -> Result<Conditions, Refusal> {
+    let request = grounds.request;
+    let inherited = head(draft, request)?.map(|live| live.grant.conditions.clone()).unwrap_or_default();
+    if !grounds.terms.pin_source || inherited.source_networks().is_some() {
+        return Ok(inherited);
+    }
+    let pinned = request.source.map(|source| ipnet::IpNet::from(source.to_canonical()));
+    let windows = inherited.windows().map(<[_]>::to_vec);
+    match pinned.map(|network| Conditions::new(Some(vec![network]), windows)) {
+        Some(Ok(conditions)) => Ok(conditions),
+        Some(Err(_)) | None => {
+            refuse(AccessRefusal::Invalid("the policies pin the source, which is not known"))
+        }
+    }
+}
+
+fn limits(draft: &Draft<'_>, grounds: &Grounds<'_>, of_step: Option<NonZeroU64>) -> Limits {
+    let inherited = head(draft, grounds.request).ok().flatten().map(|live| live.grant.limits);
+    let mut limits = inherited.unwrap_or_default();
+    let least = |one: Option<NonZeroU64>, other: Option<NonZeroU64>| one.into_iter().chain(other).min();
+    limits.max_uses = least(limits.max_uses, least(of_step, grounds.terms.max_uses));
+    limits.idle_timeout = limits.idle_timeout.into_iter().chain(grounds.terms.idle_timeout).min();
+    limits
+}
+
+fn recording(draft: &Draft<'_>, grounds: &Grounds<'_>) -> crate::model::Recording {
+    let inherited = head(draft, grounds.request).ok().flatten().map(|live| live.grant.recording);
+    inherited.map_or(grounds.terms.recording, |inherited| inherited.max(grounds.terms.recording))
+}
+
+/// The request behind a grant.
+pub(super) fn request_of(grant: &Grant) -> Option<AccessRequestId> {
+    grant.lineage.as_ref()?.request
+}

@@ -1,0 +1,77 @@
+//! From asking to the end: the decisions on access requests, approvals, plans, tasks and reviews. Part of
+//! [`crate::control::state::decide()`]: pure, over the same state, with the same draft of events.
+//!
+//! `request -> consider (policies, terms) -> approve -> issue`, and `task`, `review`, `people` beside it. Whatever was verified
+//! outside (tokens, tickets, addresses) comes in with the command.
+
+mod approve;
+pub mod command;
+mod consider;
+mod controls;
+mod issue;
+mod part;
+mod people;
+mod plan;
+mod progress;
+mod request;
+mod task;
+#[cfg(test)]
+mod tests;
+
+pub use command::{
+    AccessCommand, AccessRefusal, NewApproval, NewDelegation, NewExtension, NewRequest, Wanted,
+};
+pub use progress::{Progress, StageProgress, may_decide, progress};
+
+use crate::control::state::decide::{Context, Draft};
+use crate::control::state::{Outcome, Refusal};
+use crate::model::SpiffeId;
+use crate::model::event::Actor;
+
+/// Decides on a command of the workflow.
+pub(in crate::control) fn decide(
+    draft: &mut Draft<'_>,
+    command: &AccessCommand,
+    context: &mut Context<'_>,
+) -> Result<Outcome, Refusal> {
+    match command {
+        AccessCommand::Request(new) => request::ask(draft, new, context),
+        AccessCommand::Extend(new) => part::extend(draft, new, context),
+        AccessCommand::Delegate(new) => part::delegate(draft, new, context),
+        AccessCommand::Approve(new) => approve::approve(draft, new, context),
+        AccessCommand::Deny { request, reason } => approve::deny(draft, *request, reason, context),
+        AccessCommand::Cancel { request, reason } => approve::cancel(draft, *request, reason, context),
+        AccessCommand::Advance { request } => plan::advance(draft, *request, context),
+        AccessCommand::EndTask { task, outcome, reason } => {
+            task::end(draft, task, (*outcome, reason), context)
+        }
+        AccessCommand::Join { task, principal, reason } => {
+            task::join(draft, task, (principal, reason), context)
+        }
+        AccessCommand::SetAttributes { principal, attributes } => {
+            people::set_attributes(draft, principal, attributes, context)
+        }
+        AccessCommand::LiftCooldowns { principal, reason } => {
+            people::lift_cooldowns(draft, (principal, reason), context)
+        }
+        AccessCommand::CloseReview { review, findings, justified } => {
+            people::close_review(draft, *review, (findings, *justified), context)
+        }
+        AccessCommand::PoliciesLoaded { policy, policies, disallowed } => {
+            people::policies_loaded(draft, (policy, policies), disallowed)
+        }
+        AccessCommand::Sweep => task::sweep(draft, context),
+    }
+}
+
+/// Who asks. The control plane itself asks for nothing.
+fn caller<'a>(draft: &Draft<'a>) -> Result<&'a SpiffeId, Refusal> {
+    match draft.actor {
+        Actor::Identity(id) => Ok(id),
+        Actor::System => Err(Refusal::NotFound { what: "command" }),
+    }
+}
+
+fn refuse<T>(refusal: AccessRefusal) -> Result<T, Refusal> {
+    Err(refusal.into())
+}

@@ -1,0 +1,169 @@
+//! Going on from a grant: more time for it, or a part of it for another principal. Each is a request with a decision of its own.
+
+use crate::control::state::decide::{Context, Draft, check_reason};
+use crate::control::state::{LiveGrant, Outcome, Refusal};
+use crate::control::workflow::command::{AccessRefusal, NewDelegation, NewExtension};
+use crate::control::workflow::issue::{MAX_WITHIN, request_of};
+use crate::control::workflow::request::{check_services, check_ticket, check_ttl, same};
+use crate::control::workflow::{caller, consider, controls, refuse};
+use crate::model::grant::Limits;
+use crate::model::{AccessRequest, AccessRequestId, GrantId, RequestKind, SpiffeId, Ttl};
+
+/// More time: by the principal of the grant or whoever asked for it.
+pub(super) fn extend(
+    draft: &mut Draft<'_>,
+    new: &NewExtension,
+    context: &mut Context<'_>,
+) -> Result<Outcome, Refusal> {
+    let requester = caller(draft)?.clone();
+    let live = own(draft, new.grant, &requester)?;
+    check_reason(&new.reason)?;
+    check_ticket(new.ticket.as_deref())?;
+    check_ttl(new.ttl, context.rules)?;
+    check_services(&live.grant.scope, context.rules)?;
+    let kind = RequestKind::Extension { of: new.grant };
+    if let Some(pending) = draft.state.pending_of(&requester).find(|record| record.request.kind == kind) {
+        return Ok(Outcome::Request { id: pending.request.id, existing: true });
+    }
+    controls::number_pending(draft.state, &requester, context.rules)?;
+    let request = AccessRequest {
+        ttl: new.ttl,
+        reason: new.reason.clone(),
+        ticket: new.ticket.clone(),
+        ticket_open: new.ticket_open,
+        authenticated: new.authenticated.clone(),
+        source: new.source,
+        kind,
+        ..blank(draft, live, &requester, context)
+    };
+    controls::cooldown(draft.state, &request, context)?;
+    consider::consider(draft, request, context)
+}
+
+/// A part for another: by the principal of the grant.
+pub(super) fn delegate(
+    draft: &mut Draft<'_>,
+    new: &NewDelegation,
+    context: &mut Context<'_>,
+) -> Result<Outcome, Refusal> {
+    let requester = caller(draft)?.clone();
+    let live = own(draft, new.grant, &requester)?;
+    check_reason(&new.reason)?;
+    let of = &live.grant;
+    if of.principal != requester {
+        return Err(Refusal::NotFound { what: "grant" });
+    }
+    if !of.covers(context.now) {
+        return refuse(AccessRefusal::NotLive);
+    }
+    if same(context.rules, &requester, &new.principal) {
+        return refuse(AccessRefusal::Oneself);
+    }
+    check_services(&new.scope, context.rules)?;
+    if !of.scope.contains(&new.scope) {
+        return refuse(AccessRefusal::NotNarrower);
+    }
+    if (Limits { idle_timeout: None, ..of.limits }) != Limits::default() {
+        return refuse(AccessRefusal::Limited);
+    }
+    if of.within().len() >= MAX_WITHIN {
+        return refuse(AccessRefusal::TooDeep { max: MAX_WITHIN });
+    }
+    approver_does_not_benefit(draft, live, &new.principal, context)?;
+    let left =
+        Ttl::new(of.expires_at.since(context.now)).map_err(|_| Refusal::from(AccessRefusal::NotLive))?;
+    let ttl = new.ttl.map_or(left, |ttl| if ttl.get() < left.get() { ttl } else { left });
+    controls::number_pending(draft.state, &requester, context.rules)?;
+    let request = AccessRequest {
+        principal: new.principal.clone(),
+        scope: new.scope.clone(),
+        ttl,
+        reason: new.reason.clone(),
+        source: new.source,
+        kind: RequestKind::Delegation { of: new.grant },
+        ..blank(draft, live, &requester, context)
+    };
+    if let Some(existing) = controls::live_duplicate(draft.state, &request, context.now) {
+        return controls::satisfied(draft, request, existing);
+    }
+    controls::cooldown(draft.state, &request, context)?;
+    consider::consider(draft, request, context)
+}
+
+/// The live grant, if it is the caller's or the caller asked for it.
+fn own<'a>(draft: &Draft<'a>, id: GrantId, who: &SpiffeId) -> Result<&'a LiveGrant, Refusal> {
+    let asked = |live: &LiveGrant| {
+        let request = request_of(&live.grant).and_then(|id| draft.state.request(id));
+        request.is_some_and(|record| record.request.requester == *who)
+    };
+    let live = draft.state.live_grant(id).filter(|live| live.grant.principal == *who || asked(live));
+    let Some(live) = live else { return Err(Refusal::NotFound { what: "grant" }) };
+    match draft.now < live.grant.expires_at {
+        true => Ok(live),
+        false => refuse(AccessRefusal::NotLive),
+    }
+}
+
+/// Whoever approved a grant, or what it comes from, gets no part of it.
+fn approver_does_not_benefit(
+    draft: &Draft<'_>,
+    live: &LiveGrant,
+    delegate: &SpiffeId,
+    context: &Context<'_>,
+) -> Result<(), Refusal> {
+    let mut next = Some(live.grant.id);
+    let mut looks = 64_usize;
+    while let Some(found) = next.and_then(|id| draft.state.find(id)) {
+        let lineage = found.grant().lineage.as_ref();
+        let record = lineage.and_then(|lineage| draft.state.request(lineage.request?));
+        let approvers = record.iter().flat_map(|record| record.approvals.iter().map(|approval| &approval.by));
+        let issuer = match &found.issue().by {
+            crate::model::event::Actor::Identity(id) => Some(id),
+            crate::model::event::Actor::System => None,
+        };
+        if approvers.chain(issuer).any(|by| same(context.rules, by, delegate)) {
+            return refuse(AccessRefusal::ApproverBenefits { principal: delegate.clone() });
+        }
+        looks = looks.saturating_sub(1);
+        if looks == 0 {
+            return refuse(AccessRefusal::TooDeep { max: MAX_WITHIN });
+        }
+        next = lineage.and_then(|lineage| lineage.extends.or(lineage.parent));
+    }
+    Ok(())
+}
+
+/// A request for what a grant is for.
+fn blank(
+    draft: &Draft<'_>,
+    live: &LiveGrant,
+    requester: &SpiffeId,
+    context: &mut Context<'_>,
+) -> AccessRequest {
+    let of = &live.grant;
+    let origin = request_of(of).and_then(|id| draft.state.request(id)).map(|record| &record.request);
+    AccessRequest {
+        id: AccessRequestId::from_parts(context.now.as_millis(), (context.random)()),
+        requester: requester.clone(),
+        principal: of.principal.clone(),
+        task: of.task.clone(),
+        scope: of.scope.clone(),
+        role: None,
+        ttl: Ttl::EIGHT_HOURS,
+        not_before: None,
+        reason: String::new(),
+        ticket: None,
+        ticket_open: None,
+        on_behalf_of: origin.and_then(|request| request.on_behalf_of.clone()),
+        authenticated: None,
+        emergency: false,
+        token: false,
+        plan: None,
+        task_deadline: None,
+        task_idle_timeout: None,
+        kind: RequestKind::Access,
+        source: None,
+        requested_at: context.now,
+        expires_at: context.now.plus(context.rules.requests.pending_timeout),
+    }
+}

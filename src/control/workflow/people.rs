@@ -1,0 +1,121 @@
+//! What people and the control plane decide beside requests: facts about principals, cool-downs, reviews, policies.
+
+use crate::control::authz::Need;
+use crate::control::state::decide::{CHUNK, Context, Draft, check_reason, identity};
+use crate::control::state::{Outcome, Refusal};
+use crate::control::workflow::command::AccessRefusal;
+use crate::control::workflow::request::same;
+use crate::control::workflow::{issue, refuse};
+use crate::model::event::{Actor, EventBody};
+use crate::model::{Attributes, EndCause, GrantId, ReviewId, SpiffeId};
+use std::sync::Arc;
+
+const MAX_LABELS: usize = 64;
+const MAX_LABEL_BYTES: usize = 256;
+
+/// Replaces what is known about a principal; grants that tolerate less risk end.
+pub(super) fn set_attributes(
+    draft: &mut Draft<'_>,
+    principal: &SpiffeId,
+    attributes: &Attributes,
+    context: &Context<'_>,
+) -> Result<Outcome, Refusal> {
+    let who = identity(draft.actor, Need::Secure, context.rules)?;
+    if same(context.rules, who, principal) {
+        return refuse(AccessRefusal::Oneself);
+    }
+    let long =
+        |(name, value): (&String, &String)| name.len() > MAX_LABEL_BYTES || value.len() > MAX_LABEL_BYTES;
+    if attributes.labels.len() > MAX_LABELS
+        || attributes.groups.len() > MAX_LABELS
+        || attributes.labels.iter().any(long)
+    {
+        return refuse(AccessRefusal::Invalid("at most 64 groups and 64 labels of 256 bytes each"));
+    }
+    draft.push(EventBody::AttributesSet {
+        principal: principal.clone(),
+        attributes: Arc::new(attributes.clone()),
+    });
+    let risk = context.rules.directory.profile(principal, Some(attributes)).attributes.risk;
+    let too_risky = draft.state.of_principal(principal).filter(|live| {
+        let terms = issue::request_of(&live.grant).and_then(|id| draft.state.request(id)?.terms());
+        match (terms.and_then(|terms| terms.max_risk), risk) {
+            (Some(highest), Some(risk)) => risk > highest,
+            // It was known when access was granted.
+            (Some(_), None) => true,
+            (None, _) => false,
+        }
+    });
+    let ended: Vec<GrantId> = too_risky.map(|live| live.grant.id).collect();
+    end(draft, ended);
+    Ok(Outcome::Done)
+}
+
+fn end(draft: &mut Draft<'_>, grants: Vec<GrantId>) {
+    let grants = draft.state.with_dependants(grants);
+    for part in grants.chunks(CHUNK) {
+        draft.push_as(
+            Actor::System,
+            EventBody::GrantsEnded { grants: part.to_vec(), cause: EndCause::Revoked },
+        );
+    }
+}
+
+/// Lifts the cool-downs of a principal in all identities of its person.
+pub(super) fn lift_cooldowns(
+    draft: &mut Draft<'_>,
+    (principal, reason): (&SpiffeId, &str),
+    context: &Context<'_>,
+) -> Result<Outcome, Refusal> {
+    let who = identity(draft.actor, Need::Approve, context.rules)?;
+    check_reason(reason)?;
+    if same(context.rules, who, principal) {
+        return refuse(AccessRefusal::Oneself);
+    }
+    for principal in context.rules.directory.identities(principal) {
+        draft.push(EventBody::CooldownLifted { principal, reason: reason.to_owned() });
+    }
+    Ok(Outcome::Done)
+}
+
+/// Closes a review: a second person, who had no part in it.
+pub(super) fn close_review(
+    draft: &mut Draft<'_>,
+    id: ReviewId,
+    (findings, justified): (&str, bool),
+    context: &Context<'_>,
+) -> Result<Outcome, Refusal> {
+    let who = identity(draft.actor, Need::Approve, context.rules)?.clone();
+    check_reason(findings)?;
+    let Some(review) = draft.state.review(id) else { return Err(Refusal::NotFound { what: "review" }) };
+    if review.closed.is_some() {
+        return refuse(AccessRefusal::ReviewClosed);
+    }
+    let involved = match draft.state.request(review.request) {
+        Some(record) => super::progress::is_involved(context.rules, &record.request, &who),
+        None => same(context.rules, &who, &review.requester),
+    };
+    if involved {
+        return refuse(AccessRefusal::Oneself);
+    }
+    draft.push(EventBody::ReviewClosed { review: id, findings: findings.to_owned(), justified });
+    Ok(Outcome::Done)
+}
+
+/// Logs that another policy set decides, and ends what it does not allow.
+pub(super) fn policies_loaded(
+    draft: &mut Draft<'_>,
+    (policy, policies): (&str, &[String]),
+    disallowed: &[GrantId],
+) -> Result<Outcome, Refusal> {
+    match draft.actor {
+        Actor::System => {}
+        Actor::Identity(_) => return Err(Refusal::NotFound { what: "command" }),
+    }
+    draft.push(EventBody::PoliciesLoaded { policy: policy.to_owned(), policies: policies.to_vec() });
+    let now = draft.now;
+    let not_over = |id: &GrantId| draft.state.live_grant(*id).is_some_and(|live| now < live.grant.expires_at);
+    let ended: Vec<GrantId> = disallowed.iter().copied().filter(not_over).collect();
+    end(draft, ended);
+    Ok(Outcome::Done)
+}

@@ -1,0 +1,116 @@
+//! Plans: one step after the other. Opening a step ends the one before; a step that is to be decided anew becomes a request of its
+//! own, and everything ends with the plan.
+
+use crate::control::state::decide::{Context, Draft};
+use crate::control::state::{Outcome, Refusal, RequestRecord, RequestState, State};
+use crate::control::workflow::command::AccessRefusal;
+use crate::control::workflow::{approve, caller, consider, issue, refuse};
+use crate::model::event::EventBody;
+use crate::model::{AccessRequest, AccessRequestId, EndCause, RequestKind, Step, Time, Ttl};
+use std::sync::Arc;
+
+/// Opens the next step.
+pub(super) fn advance(
+    draft: &mut Draft<'_>,
+    id: AccessRequestId,
+    context: &mut Context<'_>,
+) -> Result<Outcome, Refusal> {
+    let who = caller(draft)?.clone();
+    let record = approve::visible(draft, id, &who, context)?;
+    let request = Arc::clone(&record.request);
+    if request.requester != who && request.principal != who {
+        return Err(Refusal::NotFound { what: "request" });
+    }
+    if record.state != RequestState::Approved {
+        return refuse(AccessRefusal::Settled { state: record.state.as_str() });
+    }
+    if draft.state.task(&request.task).is_none_or(|task| task.ended.is_some()) {
+        return refuse(AccessRefusal::TaskEnded { task: request.task.clone() });
+    }
+    let (number, step) = next(draft.state, record)?;
+    let Some(end) = end(draft.state, id).filter(|end| context.now < *end) else {
+        return refuse(AccessRefusal::NotLive);
+    };
+    leave(draft, record, context.now);
+    if step.reassess {
+        return reassess(draft, (&request, number, step), end, context);
+    }
+    let Some(terms) = record.terms() else { return refuse(AccessRefusal::NoStep) };
+    draft.push(EventBody::StepOpened { request: id, number, asked: None });
+    let grounds = issue::Grounds { request: &request, terms, approvals: &record.approvals };
+    issue::issue_step(draft, &grounds, (&step.scope, step.max_uses, end), context)?;
+    Ok(Outcome::Request { id, existing: false })
+}
+
+/// The step to open: the one after the last, or the last again if it was refused.
+fn next<'a>(state: &State, record: &'a RequestRecord) -> Result<(u32, &'a Step), Refusal> {
+    let steps = record.request.plan.as_ref().map(|plan| plan.steps.as_slice()).unwrap_or_default();
+    let mut number = 0;
+    if let Some(last) = record.steps.last() {
+        number = last.number.saturating_add(1);
+        if let (Some(asked), None) = (last.asked, last.grant) {
+            match state.request(asked).map(|record| record.state) {
+                Some(RequestState::Pending) => return refuse(AccessRefusal::StepPending { request: asked }),
+                Some(RequestState::Denied | RequestState::Expired | RequestState::Cancelled) | None => {
+                    number = last.number;
+                }
+                Some(RequestState::Approved) => {}
+            }
+        }
+    }
+    let at = usize::try_from(number).unwrap_or(usize::MAX);
+    match steps.get(at) {
+        Some(step) => Ok((number, step)),
+        None => refuse(AccessRefusal::NoStep),
+    }
+}
+
+/// When everything of a plan ends: its own length after its first step began.
+pub(super) fn end(state: &State, plan: AccessRequestId) -> Option<Time> {
+    let record = state.request(plan)?;
+    let settled = record.settled.as_ref()?.at;
+    let began = record.request.not_before.unwrap_or(settled).max(settled);
+    let shortest = record
+        .approvals
+        .iter()
+        .filter_map(|approval| approval.ttl)
+        .chain(record.terms()?.max_ttl)
+        .chain([record.request.ttl])
+        .map(Ttl::get)
+        .min()?;
+    Some(began.plus(shortest))
+}
+
+/// Ends what is live of the plan.
+fn leave(draft: &mut Draft<'_>, record: &RequestRecord, now: Time) {
+    let live = |id: &&crate::model::GrantId| {
+        draft.state.live_grant(**id).is_some_and(|live| now < live.grant.expires_at)
+    };
+    let grants: Vec<_> = record.grants.iter().filter(live).copied().collect();
+    if !grants.is_empty() {
+        let grants = draft.state.with_dependants(grants);
+        draft.push(EventBody::GrantsEnded { grants, cause: EndCause::Superseded });
+    }
+}
+
+fn reassess(
+    draft: &mut Draft<'_>,
+    (plan, number, step): (&AccessRequest, u32, &Step),
+    end: Time,
+    context: &mut Context<'_>,
+) -> Result<Outcome, Refusal> {
+    let ttl = Ttl::new(end.since(context.now)).map_err(|_| Refusal::from(AccessRefusal::NotLive))?;
+    let request = AccessRequest {
+        id: AccessRequestId::from_parts(context.now.as_millis(), (context.random)()),
+        scope: step.scope.clone(),
+        ttl,
+        not_before: None,
+        plan: None,
+        kind: RequestKind::Step { of: plan.id, number },
+        requested_at: context.now,
+        expires_at: context.now.plus(context.rules.requests.pending_timeout).min(end),
+        ..plan.clone()
+    };
+    draft.push(EventBody::StepOpened { request: plan.id, number, asked: Some(request.id) });
+    consider::consider(draft, request, context)
+}

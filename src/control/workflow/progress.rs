@@ -1,0 +1,163 @@
+//! How far the approval of a request is: computed anew from the approvals and from who may approve now, so that an approval of
+//! somebody who lost the right no longer counts.
+
+use crate::config::Role;
+use crate::control::state::look::services_of;
+use crate::control::state::{Approval, Rules, State};
+use crate::control::workflow::request::same;
+use crate::model::{AccessRequest, ApproverRule, ServiceName, SpiffeId, Stage, Terms};
+use std::collections::BTreeSet;
+
+/// One stage.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StageProgress {
+    /// What it needs.
+    pub stage: Stage,
+    /// Whose approvals count for it.
+    pub approved: Vec<SpiffeId>,
+    /// Whether it is complete.
+    pub complete: bool,
+}
+
+/// All stages.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Progress {
+    /// In order.
+    pub stages: Vec<StageProgress>,
+}
+
+impl Progress {
+    /// The stage that is open; `None` when all are complete.
+    #[must_use]
+    pub fn open(&self) -> Option<(usize, &StageProgress)> {
+        self.stages.iter().enumerate().find(|(_, stage)| !stage.complete)
+    }
+}
+
+/// How far a request with these approvals is. Each person counts once, in the order of approval.
+#[must_use]
+pub fn progress(
+    state: &State,
+    rules: &Rules,
+    (request, terms): (&AccessRequest, &Terms),
+    approvals: &[Approval],
+) -> Progress {
+    let mut left = approvals.iter().peekable();
+    let mut counted: Vec<SpiffeId> = Vec::new();
+    let stages = terms.stages.iter().map(|stage| {
+        let mut approved: Vec<SpiffeId> = Vec::new();
+        while !is_complete(state, rules, (request, stage), &approved)
+            && let Some(approval) = left.next()
+        {
+            let again = counted.iter().any(|other| same(rules, other, &approval.by));
+            if !again && is_eligible(state, rules, (request, stage), &approval.by) {
+                counted.push(approval.by.clone());
+                approved.push(approval.by.clone());
+            }
+        }
+        let complete = is_complete(state, rules, (request, stage), &approved);
+        StageProgress { stage: stage.clone(), approved, complete }
+    });
+    Progress { stages: stages.collect() }
+}
+
+fn is_complete(
+    state: &State,
+    rules: &Rules,
+    (request, stage): (&AccessRequest, &Stage),
+    approved: &[SpiffeId],
+) -> bool {
+    if approved.len() < usize::from(stage.approvals.get()) {
+        return false;
+    }
+    // Owners only: then each service needs one of its own.
+    let only_owners = stage.from.iter().all(|rule| *rule == ApproverRule::Owner);
+    !only_owners
+        || services_of(&request.scope)
+            .iter()
+            .all(|service| approved.iter().any(|id| owns(state, rules, id, service)))
+}
+
+/// Whether somebody may approve in a stage, whatever has been approved. Never who benefits, in any of their identities.
+pub(super) fn is_eligible(
+    state: &State,
+    rules: &Rules,
+    (request, stage): (&AccessRequest, &Stage),
+    id: &SpiffeId,
+) -> bool {
+    !is_involved(rules, request, id) && stage.from.iter().any(|rule| fits(state, rules, (request, rule), id))
+}
+
+/// Requester, principal, beneficiary, and all identities of the same person.
+pub(super) fn is_involved(rules: &Rules, request: &AccessRequest, id: &SpiffeId) -> bool {
+    let beneficiary = request.on_behalf_of.as_ref().and_then(|user| user.person.as_ref());
+    same(rules, id, &request.requester)
+        || same(rules, id, &request.principal)
+        || (beneficiary.is_some() && rules.directory.person(id).map(|person| &person.name) == beneficiary)
+}
+
+fn groups(state: &State, rules: &Rules, id: &SpiffeId) -> BTreeSet<crate::model::GroupName> {
+    rules.directory.profile(id, state.attributes(id)).attributes.groups
+}
+
+fn owns(state: &State, rules: &Rules, id: &SpiffeId, service: &ServiceName) -> bool {
+    rules
+        .directory
+        .services()
+        .get(service)
+        .is_some_and(|profile| rules.directory.owns(id, &groups(state, rules, id), &profile.owner))
+}
+
+fn fits(
+    state: &State,
+    rules: &Rules,
+    (request, rule): (&AccessRequest, &ApproverRule),
+    id: &SpiffeId,
+) -> bool {
+    // A workload decides over nobody's access, whatever group it is in.
+    if rules.directory.is_workload(id) {
+        return false;
+    }
+    match rule {
+        ApproverRule::Approvers => rules.roles.of(id).any(|role| role == Role::Approver),
+        ApproverRule::Owner => {
+            decides(rules, id)
+                && services_of(&request.scope).iter().any(|service| owns(state, rules, id, service))
+        }
+        ApproverRule::Group(group) => decides(rules, id) && groups(state, rules, id).contains(group),
+        ApproverRule::Peers => {
+            let own = groups(state, rules, id);
+            decides(rules, id)
+                && [&request.requester, &request.principal]
+                    .into_iter()
+                    .any(|other| !own.is_disjoint(&groups(state, rules, other)))
+        }
+        ApproverRule::Identity(named) => named == id,
+    }
+}
+
+/// Whether an identity is a human's, or has a role that decides: a group alone does not make anybody an approver, since agents
+/// are in groups as well.
+fn decides(rules: &Rules, id: &SpiffeId) -> bool {
+    rules.directory.is_human(id)
+        || rules.roles.of(id).any(|role| matches!(role, Role::Approver | Role::Security | Role::Admin))
+}
+
+/// Whether somebody could have a say in a request: then they may see it.
+#[must_use]
+pub fn may_decide(
+    state: &State,
+    rules: &Rules,
+    (request, terms): (&AccessRequest, Option<&Terms>),
+    id: &SpiffeId,
+) -> bool {
+    terms
+        .is_some_and(|terms| terms.stages.iter().any(|stage| is_eligible(state, rules, (request, stage), id)))
+}
+
+/// A stage in words: whom it needs.
+#[must_use]
+pub(super) fn wanted(stage: &StageProgress) -> String {
+    let from: Vec<String> = stage.stage.from.iter().map(ToString::to_string).collect();
+    format!("{} of {} ({} so far)", stage.stage.approvals, from.join(", "), stage.approved.len())
+}
