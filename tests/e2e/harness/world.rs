@@ -172,7 +172,8 @@ impl World {
     pub(crate) fn append_config(&self, text: &str) {
         let path = self.path("jitgate.toml");
         let before = fs::read_to_string(&path).unwrap();
-        fs::write(path, before + text).unwrap();
+        let owned = "[[service]]\nowner = \"spiffe://jitgate.local/operator/local\"";
+        fs::write(path, before + &text.replace("[[service]]", owned)).unwrap();
     }
 
     pub(crate) async fn start_control(&mut self) {
