@@ -1,6 +1,6 @@
 //! The control plane's half of a configuration.
 
-use crate::config::{IdentityFiles, PrincipalEntry, RequestRules, RoleTemplate, TrustFiles};
+use crate::config::{IdentityFiles, PolicyConfig, PrincipalEntry, RequestRules, RoleTemplate, TrustFiles};
 use crate::model::{GroupName, RoleName, ServiceName, ServiceProfile, SpiffeId, Ttl};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -34,6 +34,8 @@ pub struct ControlConfig {
     pub people: Box<[Person]>,
     /// What access requests are held to.
     pub requests: RequestRules,
+    /// Which policies decide on them.
+    pub policy: PolicyConfig,
     /// What is known about principals.
     pub principals: BTreeMap<SpiffeId, PrincipalEntry>,
     /// What is known about services; access to others cannot be asked for.

@@ -1,10 +1,12 @@
 //! `[control.requests]`, `[[principals]]`, `[[roles]]`, and what `[[service]]` says about a service beside where it is.
 
-use super::{duration, filled, value};
-use crate::config::raw::{RawIdentity, RawPerson, RawPrincipal, RawRequests, RawRole, RawService, split};
+use super::{duration, filled, path, value};
+use crate::config::raw::{
+    RawIdentity, RawPerson, RawPolicy, RawPrincipal, RawRequests, RawRole, RawService, split,
+};
 use crate::config::source::Source;
-use crate::config::text::{Parsed, Text, Wait};
-use crate::config::{ControlBase, PrincipalEntry, RequestRules, Role, RoleTemplate};
+use crate::config::text::{Parsed, Text, Wait, ZoneName};
+use crate::config::{ControlBase, PolicyConfig, PrincipalEntry, RequestRules, Role, RoleTemplate};
 use crate::model::{
     Attributes, Owner, PrincipalKind, RoleName, Scope, ServiceName, ServiceProfile, SpiffeId,
 };
@@ -71,6 +73,11 @@ pub(in crate::config) fn profiles(
         profiles.insert(name.clone(), profile);
     }
     profiles
+}
+
+pub(super) fn policy(source: &Source<'_>, raw: RawPolicy) -> PolicyConfig {
+    let zone = value(raw.zone).map(|ZoneName(name)| name);
+    PolicyConfig { folder: path(source, raw.folder), zone: zone.unwrap_or(PolicyConfig::default().zone) }
 }
 
 pub(super) fn requests(raw: RawRequests) -> RequestRules {

@@ -24,6 +24,7 @@ pub(in crate::config) fn control(
     let principals = access::principals(source, known.principals, &roles);
     let templates = access::templates(source, known.roles);
     let requests = access::requests(raw.requests);
+    let policy = access::policy(source, raw.policy);
     let (base_identity, base_trust, base_store, base_listen) = match base {
         Some(base) => (Some(base.identity), Some(base.trust), Some(base.store), base.listen),
         None => (None, None, None, None),
@@ -62,6 +63,7 @@ pub(in crate::config) fn control(
         roles,
         people: people.into(),
         requests,
+        policy,
         principals,
         services: known.services,
         templates,
