@@ -183,7 +183,6 @@ fn common(names: &Names, facts: &Facts) -> Vec<(String, Value)> {
         ("reason".to_owned(), text(&request.reason)),
         ("reason_length".to_owned(), long(request.reason.trim().chars().count())),
         ("emergency".to_owned(), Value::new_bool(request.emergency)),
-        ("token".to_owned(), Value::new_bool(request.token)),
         ("ttl_minutes".to_owned(), minutes(request.ttl.get())),
         ("starts_in_minutes".to_owned(), minutes(request.not_before.unwrap_or(now).since(now))),
         ("plan_steps".to_owned(), long(plan_steps)),

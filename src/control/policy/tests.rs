@@ -48,7 +48,6 @@ fn world(scope: &[&str]) -> World {
             on_behalf_of: None,
             authenticated: None,
             emergency: false,
-            token: false,
             plan: None,
             task_deadline: None,
             task_idle_timeout: None,

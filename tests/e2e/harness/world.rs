@@ -94,6 +94,8 @@ impl Setup {
     fn configuration(&self, world: &World) -> String {
         let Self { lease, proxy, trust, tables } = self;
         let (address, upstream) = (world.address, world.upstream.address);
+        let owned = "[[service]]\nowner = \"spiffe://jitgate.local/operator/local\"";
+        let tables = tables.replace("[[service]]", owned);
         format!(
             r#"
 [proxy]
@@ -132,6 +134,7 @@ id = "spiffe://jitgate.local/proxy/edge-1"
 roles = ["proxy"]
 [[service]]
 name = "orders"
+owner = "spiffe://jitgate.local/operator/local"
 upstream = ["http://{upstream}"]
 {tables}
 "#
@@ -169,7 +172,8 @@ impl World {
     pub(crate) fn append_config(&self, text: &str) {
         let path = self.path("jitgate.toml");
         let before = fs::read_to_string(&path).unwrap();
-        fs::write(path, before + text).unwrap();
+        let owned = "[[service]]\nowner = \"spiffe://jitgate.local/operator/local\"";
+        fs::write(path, before + &text.replace("[[service]]", owned)).unwrap();
     }
 
     pub(crate) async fn start_control(&mut self) {
