@@ -1,7 +1,8 @@
 //! The control plane's half of a configuration.
 
 use crate::config::{
-    IdentityFiles, PrincipalEntry, RequestRules, RoleTemplate, TicketConfig, TrustFiles, WebhookConfig,
+    IdentityFiles, PolicyConfig, PrincipalEntry, RequestRules, RoleTemplate, TicketConfig, TrustFiles,
+    WebhookConfig,
 };
 use crate::model::{GroupName, RoleName, ServiceName, ServiceProfile, SpiffeId, Ttl};
 use std::collections::{BTreeMap, BTreeSet};
@@ -36,6 +37,8 @@ pub struct ControlConfig {
     pub people: Box<[Person]>,
     /// What access requests are held to.
     pub requests: RequestRules,
+    /// Which policies decide on them.
+    pub policy: PolicyConfig,
     /// What is known about principals.
     pub principals: BTreeMap<SpiffeId, PrincipalEntry>,
     /// What is known about services; access to others cannot be asked for.

@@ -23,7 +23,7 @@ mod tree;
 pub mod url;
 pub mod webhook;
 
-pub use access::{PrincipalEntry, RequestRules, RoleTemplate};
+pub use access::{PolicyConfig, PrincipalEntry, RequestRules, RoleTemplate};
 pub use control::{ControlConfig, Person, Role, Store};
 pub use limits::{Ceilings, Limits};
 pub use load::{Base, Config, ControlBase, ProxyBase};

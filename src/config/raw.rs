@@ -2,7 +2,9 @@
 //!
 //! Every key is optional here: what is missing is found later, together with everything else that is wrong.
 
-use crate::config::text::{EventName, HostName, Method, Parsed, PersonName, Text, TrustDomain, Wait};
+use crate::config::text::{
+    EventName, HostName, Method, Parsed, PersonName, Text, TrustDomain, Wait, ZoneName,
+};
 use crate::config::{Endpoint, Role, Store, TicketUrl, Upstream, WebhookUrl};
 use crate::model::{
     GroupName, Owner, PrincipalKind, ProxyName, Risk, RoleName, Scope, Sensitivity, ServiceName, SpiffeId,
@@ -176,6 +178,15 @@ pub(super) struct RawControl {
     pub(super) trust: Option<RawTrust>,
     #[serde(default)]
     pub(super) requests: RawRequests,
+    #[serde(default)]
+    pub(super) policy: RawPolicy,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawPolicy {
+    pub(super) folder: Option<Text<PathBuf>>,
+    pub(super) zone: Option<Text<ZoneName>>,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -184,6 +184,21 @@ impl FromText for Owner {
     }
 }
 
+/// The IANA name of a time zone, in its own spelling.
+#[derive(Debug, Clone)]
+pub(super) struct ZoneName(pub(super) String);
+
+impl FromText for ZoneName {
+    const EXPECTED: &'static str = "an IANA time zone such as `Europe/Berlin` or `UTC`";
+    fn from_text(text: &str) -> Result<Self, String> {
+        // The look-up folds case; we want one spelling.
+        match jiff::tz::TimeZone::get(text) {
+            Ok(zone) if zone.iana_name() == Some(text) && !zone.is_unknown() => Ok(Self(text.to_owned())),
+            Ok(_) | Err(_) => Err(format!("expected {}", Self::EXPECTED)),
+        }
+    }
+}
+
 /// What a person is called: any visible text.
 #[derive(Debug, Clone)]
 pub(super) struct PersonName(pub(super) String);

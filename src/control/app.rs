@@ -11,7 +11,7 @@ use crate::control::notify::sqlite::SqliteWebhooks;
 use crate::control::notify::store::WebhookStore;
 use crate::control::notify::{self, Notifier};
 use crate::control::plane::{self, Plane, PlaneOptions};
-use crate::control::policy::PolicySet;
+use crate::control::policy::{PolicyErrors, PolicySet};
 use crate::control::publish::SyncService;
 use crate::control::receipt::{Signer, SignerError};
 use crate::control::state::Rules;
@@ -53,6 +53,9 @@ pub enum StartError {
     /// The store cannot be opened.
     #[error("the store cannot be opened")]
     Store(#[from] LogError),
+    /// The policies cannot be used.
+    #[error(transparent)]
+    Policies(#[from] PolicyErrors),
     /// The log cannot be replayed.
     #[error(transparent)]
     Plane(#[from] plane::StartError),
@@ -97,7 +100,7 @@ impl ControlApp {
         let issuer = parts.own.current().principal().cloned().ok_or(StartError::Nameless)?;
         let signer = Arc::new(Signer::open(&path.with_extension("receipts.key.pem"), issuer.as_str())?);
         let options = PlaneOptions {
-            rules: Rules::from_config(config, PolicySet::builtin()),
+            rules: Rules::from_config(config, PolicySet::from_config(&config.policy)?),
             lease: config.lease,
             clock_drift: config.clock_drift,
             clock: ControlClock::default(),

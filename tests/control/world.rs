@@ -150,6 +150,7 @@ impl World {
                 groups: std::collections::BTreeSet::new(),
             }]),
             requests: jitgate::config::RequestRules::default(),
+            policy: jitgate::config::PolicyConfig::default(),
             principals: std::collections::BTreeMap::new(),
             services: services(),
             webhooks: Box::new([]),

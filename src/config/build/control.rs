@@ -26,6 +26,7 @@ pub(in crate::config) fn control(
     let tickets = known.tickets.and_then(|raw| tickets::tickets(source, raw));
     let webhooks = webhooks::webhooks(source, known.webhooks);
     let requests = access::requests(source, raw.requests);
+    let policy = access::policy(source, raw.policy);
     let (base_identity, base_trust, base_store, base_listen) = match base {
         Some(base) => (Some(base.identity), Some(base.trust), Some(base.store), base.listen),
         None => (None, None, None, None),
@@ -64,6 +65,7 @@ pub(in crate::config) fn control(
         roles,
         people: people.into(),
         requests,
+        policy,
         principals,
         services: known.services,
         templates,
