@@ -12,6 +12,7 @@
 
 mod harness;
 
+mod access;
 mod audit;
 mod control;
 mod cut;
@@ -21,6 +22,7 @@ mod limits;
 mod operation;
 mod outside;
 mod paths;
+mod run;
 mod strangers;
 mod streaming;
 mod tls;

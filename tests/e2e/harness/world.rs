@@ -27,12 +27,19 @@ pub(crate) struct Setup {
     lease: &'static str,
     proxy: String,
     trust: String,
+    service: String,
     tables: String,
 }
 
 impl Setup {
     pub(crate) fn new() -> Self {
-        Self { lease: "15s", proxy: String::new(), trust: String::new(), tables: String::new() }
+        Self {
+            lease: "15s",
+            proxy: String::new(),
+            trust: String::new(),
+            service: String::new(),
+            tables: String::new(),
+        }
     }
 
     /// How long a proxy may go on without its control plane.
@@ -50,6 +57,12 @@ impl Setup {
     /// Lines for `[proxy.trust]`.
     pub(crate) fn trust(mut self, lines: &str) -> Self {
         self.trust.push_str(lines);
+        self
+    }
+
+    /// Lines for the service `orders`.
+    pub(crate) fn service(mut self, lines: &str) -> Self {
+        self.service.push_str(lines);
         self
     }
 
@@ -92,7 +105,7 @@ impl Setup {
     }
 
     fn configuration(&self, world: &World) -> String {
-        let Self { lease, proxy, trust, tables } = self;
+        let Self { lease, proxy, trust, service, tables } = self;
         let (address, upstream) = (world.address, world.upstream.address);
         format!(
             r#"
@@ -133,6 +146,7 @@ roles = ["proxy"]
 [[service]]
 name = "orders"
 upstream = ["http://{upstream}"]
+{service}
 {tables}
 "#
         )
