@@ -1,7 +1,7 @@
 //! Asking for access on the command line: waiting, approved by somebody else, narrowed, denied, withdrawn, told afterwards.
 
 use crate::harness::pki::Files;
-use crate::harness::world::{AGENT, JITGATE, Setup};
+use crate::harness::world::{AGENT, JITGATE};
 use crate::harness::{Protocol, World, eventually, within};
 use serde_json::Value;
 use std::process::{Output, Stdio};
@@ -17,11 +17,6 @@ const ASK: [&str; 9] = [
     "--reason",
     "look at orders",
 ];
-
-/// A world in which access to `orders` can be asked for.
-pub(crate) async fn world() -> World {
-    Setup::new().service("owner = \"spiffe://jitgate.local/operator/local\"\n").start().await
-}
 
 pub(crate) fn agent(world: &World) -> Files {
     Files { cert: world.path("agent/cert.pem"), key: world.path("agent/key.pem") }
@@ -68,7 +63,7 @@ fn stderr(output: &Output) -> String {
 
 #[tokio::test]
 async fn a_wait_says_for_whom_and_ends_when_somebody_else_approves() {
-    let world = world().await;
+    let world = World::start().await;
     let asking = beside(&world, &agent(&world), &[&ASK[..], &["--wait", "--output", "json"]].concat());
     let id = pending(&world).await;
     let approved = world.cli(&["approve", &id, "--reason", "go ahead"]).await;
@@ -101,7 +96,7 @@ async fn a_wait_says_for_whom_and_ends_when_somebody_else_approves() {
 
 #[tokio::test]
 async fn less_is_approved_and_everybody_sees_what() {
-    let world = world().await;
+    let world = World::start().await;
     let asking = beside(&world, &agent(&world), &[&ASK[..], &["--wait=1m"]].concat());
     let id = pending(&world).await;
     let narrower =
@@ -122,7 +117,7 @@ async fn less_is_approved_and_everybody_sees_what() {
 
 #[tokio::test]
 async fn what_is_refused_ends_with_1_and_says_why() {
-    let world = world().await;
+    let world = World::start().await;
     let asking = beside(&world, &agent(&world), &[&ASK[..], &["--wait"]].concat());
     let id = pending(&world).await;
     world.cli(&["deny", &id, "--reason", "not in \u{1b}[31mthe freeze"]).await;
@@ -161,7 +156,7 @@ async fn what_is_refused_ends_with_1_and_says_why() {
 #[tokio::test]
 async fn requests_are_followed_as_they_come_and_change() {
     use tokio::io::{AsyncBufReadExt, BufReader};
-    let world = world().await;
+    let world = World::start().await;
     let mut command = tokio::process::Command::new(JITGATE);
     command.args(["requests", "--follow", "--output", "json"]).args(connection(&world, &world.operator));
     let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).kill_on_drop(true).spawn().unwrap();
@@ -181,7 +176,7 @@ async fn requests_are_followed_as_they_come_and_change() {
 
 #[tokio::test]
 async fn a_grant_goes_on_and_a_part_of_it_is_handed_on() {
-    let world = world().await;
+    let world = World::start().await;
     let asking = beside(&world, &agent(&world), &[&ASK[..], &["--wait", "--output", "json"]].concat());
     world.cli(&["approve", &pending(&world).await, "--reason", "r"]).await;
     let grant = json(&asking.await.unwrap())["grant"].as_str().unwrap().to_owned();

@@ -1,6 +1,6 @@
 //! `jitgate run`: access begins and ends with a command, which reaches the gate through a loopback address and with nothing else.
 
-use crate::access::{agent, connection, pending, world};
+use crate::access::{agent, connection, pending};
 use crate::harness::world::JITGATE;
 use crate::harness::{World, eventually, within};
 use serde_json::Value;
@@ -74,7 +74,7 @@ async fn is_over(world: &World, state: &str) {
 
 #[tokio::test]
 async fn a_command_calls_the_api_and_its_access_ends_with_it() {
-    let world = world().await;
+    let world = World::start().await;
     let script = "curl --silent --show-error --fail-with-body \"$JITGATE_URL/v1/orders\" && echo && \
         curl --silent --fail --user \"any:$JITGATE_SECRET\" \"$JITGATE_ORIGIN_ORDERS/v1/orders\" && echo && \
         curl --silent --output /dev/null --write-out '%{http_code}\\n' -X DELETE \"$JITGATE_URL/v1/orders/7\" && \
@@ -100,7 +100,7 @@ async fn a_command_calls_the_api_and_its_access_ends_with_it() {
 
 #[tokio::test]
 async fn the_command_has_what_is_documented_and_no_credentials() {
-    let world = world().await;
+    let world = World::start().await;
     let running = Running::start(&world, "orders:GET:/v1/**", &[], "env | sort").await;
     let (code, out, _) = running.end().await;
     assert_eq!(code, Some(0));
@@ -126,7 +126,7 @@ async fn the_command_has_what_is_documented_and_no_credentials() {
 
 #[tokio::test]
 async fn exit_codes_are_the_commands_and_125_when_there_was_none() {
-    let world = world().await;
+    let world = World::start().await;
     let running = Running::start(&world, "orders:GET:/v1/**", &[], "exit 7").await;
     assert_eq!(running.end().await.0, Some(7));
     is_over(&world, "failed").await;
@@ -159,7 +159,7 @@ async fn exit_codes_are_the_commands_and_125_when_there_was_none() {
 
 #[tokio::test]
 async fn a_signal_reaches_everything_that_the_command_started() {
-    let world = world().await;
+    let world = World::start().await;
     let script = "trap 'echo told; exit 3' TERM; sleep 1000 & echo \"ready $!\"; wait";
     let mut running = Running::start(&world, "orders:GET:/v1/**", &[], script).await;
     let line = running.line().await;
@@ -177,7 +177,7 @@ async fn a_signal_reaches_everything_that_the_command_started() {
 
 #[tokio::test]
 async fn a_command_that_does_not_listen_is_killed_and_one_that_is_killed_fails_its_task() {
-    let world = world().await;
+    let world = World::start().await;
     let script = "trap '' TERM INT HUP; echo ready; while :; do sleep 1; done";
     let mut running = Running::start(&world, "orders:GET:/v1/**", &["--grace", "200ms"], script).await;
     assert_eq!(running.line().await, "ready");
@@ -199,7 +199,7 @@ async fn a_command_that_does_not_listen_is_killed_and_one_that_is_killed_fails_i
 
 #[tokio::test]
 async fn whoever_loses_access_is_ended() {
-    let world = world().await;
+    let world = World::start().await;
     let script = "trap 'echo told; exit 0' TERM; echo ready; while :; do sleep 0.1; done";
     let mut running = Running::start(&world, "orders:GET:/v1/**", &[], script).await;
     assert_eq!(running.line().await, "ready");
@@ -213,7 +213,7 @@ async fn whoever_loses_access_is_ended() {
 
 #[tokio::test]
 async fn an_interrupted_wait_withdraws_the_request() {
-    let world = world().await;
+    let world = World::start().await;
     let mut command = tokio::process::Command::new(JITGATE);
     command.args(run_flags(&world, "orders:GET:/v1/**")).args(["--", "true"]).stdin(Stdio::null());
     let child = command.stderr(Stdio::piped()).kill_on_drop(true).spawn().unwrap();
@@ -236,7 +236,7 @@ async fn status(origin: &str, head: &str) -> u16 {
 
 #[tokio::test]
 async fn nobody_else_gets_through_the_loopback_address() {
-    let world = world().await;
+    let world = World::start().await;
     let script = "echo \"$JITGATE_ORIGIN\"; echo \"$JITGATE_SECRET\"; sleep 1000";
     let mut running = Running::start(&world, "orders:*:/v1/**", &[], script).await;
     let (origin, secret) = (running.line().await, running.line().await);
@@ -268,7 +268,7 @@ async fn nobody_else_gets_through_the_loopback_address() {
 async fn streams_and_websockets_pass_and_end_with_the_access() {
     use futures_util::{SinkExt, StreamExt};
     use tokio_tungstenite::tungstenite::Message;
-    let world = world().await;
+    let world = World::start().await;
     let script = "echo \"$JITGATE_ORIGIN\"; echo \"$JITGATE_SECRET\"; sleep 1000";
     let mut running = Running::start(&world, "orders:GET,UPGRADE:/ws", &["--grace", "200ms"], script).await;
     let (origin, secret) = (running.line().await, running.line().await);
@@ -289,10 +289,11 @@ async fn streams_and_websockets_pass_and_end_with_the_access() {
 /// `script` gives a terminal; its shell is the one from which `run` is started.
 #[tokio::test]
 async fn at_a_terminal_the_command_has_the_keys_and_gives_them_back() {
-    let world = world().await;
+    let world = World::start().await;
     let quoted = |word: &String| format!("'{}'", word.replace('\'', "'\\''"));
     let flags = run_flags(&world, "orders:GET:/v1/**").iter().map(quoted).collect::<Vec<_>>().join(" ");
-    let inner = "echo inner; read line; echo \"inner got $line\"; sleep 1000";
+    // sed, because a shell may miss a signal between two commands.
+    let inner = "echo inner; exec sed -u -e s/^/heard./";
     let line = format!(
         "{JITGATE} {flags} -- sh -c '{inner}'; echo \"code $?\"; read line; echo \"outer got $line\""
     );
@@ -312,7 +313,7 @@ async fn at_a_terminal_the_command_has_the_keys_and_gives_them_back() {
     };
     until("inner").await;
     keys.write_all(b"one\n").await.unwrap();
-    until("inner got one").await;
+    until("heard.one").await;
     // Ctrl-C is for the command alone.
     keys.write_all(b"\x03").await.unwrap();
     until("code 130").await;

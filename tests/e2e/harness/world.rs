@@ -27,19 +27,12 @@ pub(crate) struct Setup {
     lease: &'static str,
     proxy: String,
     trust: String,
-    service: String,
     tables: String,
 }
 
 impl Setup {
     pub(crate) fn new() -> Self {
-        Self {
-            lease: "15s",
-            proxy: String::new(),
-            trust: String::new(),
-            service: String::new(),
-            tables: String::new(),
-        }
+        Self { lease: "15s", proxy: String::new(), trust: String::new(), tables: String::new() }
     }
 
     /// How long a proxy may go on without its control plane.
@@ -57,12 +50,6 @@ impl Setup {
     /// Lines for `[proxy.trust]`.
     pub(crate) fn trust(mut self, lines: &str) -> Self {
         self.trust.push_str(lines);
-        self
-    }
-
-    /// Lines for the service `orders`.
-    pub(crate) fn service(mut self, lines: &str) -> Self {
-        self.service.push_str(lines);
         self
     }
 
@@ -105,8 +92,10 @@ impl Setup {
     }
 
     fn configuration(&self, world: &World) -> String {
-        let Self { lease, proxy, trust, service, tables } = self;
+        let Self { lease, proxy, trust, tables } = self;
         let (address, upstream) = (world.address, world.upstream.address);
+        let owned = "[[service]]\nowner = \"spiffe://jitgate.local/operator/local\"";
+        let tables = tables.replace("[[service]]", owned);
         format!(
             r#"
 [proxy]
@@ -145,8 +134,8 @@ id = "spiffe://jitgate.local/proxy/edge-1"
 roles = ["proxy"]
 [[service]]
 name = "orders"
+owner = "spiffe://jitgate.local/operator/local"
 upstream = ["http://{upstream}"]
-{service}
 {tables}
 "#
         )
@@ -183,7 +172,8 @@ impl World {
     pub(crate) fn append_config(&self, text: &str) {
         let path = self.path("jitgate.toml");
         let before = fs::read_to_string(&path).unwrap();
-        fs::write(path, before + text).unwrap();
+        let owned = "[[service]]\nowner = \"spiffe://jitgate.local/operator/local\"";
+        fs::write(path, before + &text.replace("[[service]]", owned)).unwrap();
     }
 
     pub(crate) async fn start_control(&mut self) {
