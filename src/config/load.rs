@@ -119,12 +119,20 @@ impl Config {
         if !with_proxy && !with_control && !source.has_problems() {
             source.whole("", "nothing is configured: add `[proxy]` and `[[service]]`, or `[control]`");
         }
+        let services = if with_control {
+            build::profiles(&mut source, &raw.service, &raw.people, control_base.as_ref())
+        } else {
+            BTreeMap::new()
+        };
+        if !with_proxy {
+            build::names(&mut source, &raw.service);
+        }
         let known = build::Known {
             identities: raw.identities,
             people: raw.people,
             principals: raw.principals,
             roles: raw.roles,
-            services: build::profiles(&mut source, &raw.service, with_control, control_base.as_ref()),
+            services,
         };
         let proxy = if with_proxy {
             build::proxy(&mut source, raw.proxy.unwrap_or_default(), raw.service, proxy_base)

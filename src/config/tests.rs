@@ -208,6 +208,29 @@ sensitivity = "mild"
     assert_eq!(found.len(), 14, "{found:#?}");
 }
 
+/// What would silently count for less than it says is refused.
+#[test]
+fn bounds_of_access_requests() {
+    let before = CONTROL.split("[[service]]").next().unwrap();
+    let file = before
+        .replace("# cooldown_after_denial = \"5m\"", "cooldown_after_denial = \"25h\"")
+        .replace("# cooldown_after_expiry = \"0s\"", "cooldown_after_expiry = \"1d\"")
+        .replace("# privileged_window = \"1d\"", "privileged_window = \"31d\"");
+    let services = "[[service]]\nname = \"a\"\nowner = \"person:Bob\"\n[[service]]\nowner = \"group:x\"\n\
+                    [[service]]\nname = \"b\"\nowner = \"group:x\"\n[[service]]\nname = \"b\"\nowner = \"group:x\"\n";
+    let found = problems(&(file + services));
+    for (key, says) in [
+        ("control.requests.cooldown_after_denial:", "at most `1d`"),
+        ("control.requests.privileged_window:", "at most `30d`"),
+        ("service[0].owner:", "no person of this name"),
+        ("service[1].name:", "the name that scopes use"),
+        ("service[3].name:", "is there already"),
+    ] {
+        assert!(found.iter().any(|line| line.contains(key) && line.contains(says)), "{key} {found:#?}");
+    }
+    assert_eq!(found.len(), 5, "{found:#?}");
+}
+
 #[test]
 fn a_table_that_is_missing_is_one_error_for_each_key_and_an_empty_file_says_what_to_write() {
     has(&problems(""), "0 :", "add `[proxy]`");

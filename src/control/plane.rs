@@ -12,7 +12,7 @@ use crate::control::presence::Presence;
 use crate::control::state::{ApplyError, Command, Outcome, Refusal, Rules, State};
 use crate::control::usage::{GrantUsage, Usage};
 use crate::model::event::Actor;
-use crate::model::{EndCause, Epoch, GrantId, LogId, ProxyName, Revision, TaskId, Time, Ttl};
+use crate::model::{EndCause, Epoch, GrantId, LogId, ProxyName, Revision, TaskId, Time};
 use crate::runtime::clock::Mono;
 use arc_swap::ArcSwap;
 use parking_lot::{Mutex, RwLock};
@@ -258,14 +258,13 @@ impl Plane {
         let default = self.rules().requests.task_idle_timeout;
         let state = self.inner.state.read();
         let usage = self.inner.usage.lock();
-        let idle = state.tasks_with_grants().filter(|(name, task, grants)| {
-            let timeout = task.idle_timeout.map(Ttl::get).or(default);
-            let used = grants.iter().filter_map(|grant| usage.last_used(grant.id));
-            let begun = grants.iter().map(|grant| grant.not_before.min(now));
-            let alive = used.chain(begun).chain(usage.sign_of_life(name)).chain([since]).max();
-            timeout.is_some_and(|timeout| alive.is_some_and(|alive| now >= alive.plus(timeout)))
-        });
-        idle.map(|(name, ..)| name.clone()).collect()
+        let is_idle = |(task, timeout): &(&TaskId, Duration)| {
+            let used = state.grants_of(task).filter_map(|grant| usage.last_used(grant.id));
+            let begun = state.grants_of(task).map(|grant| grant.not_before.min(now));
+            let alive = used.chain(begun).chain(usage.sign_of_life(task)).chain([since]).max();
+            alive.is_some_and(|alive| now >= alive.plus(*timeout))
+        };
+        state.idle_timeouts(default).filter(is_idle).map(|(task, _)| task.clone()).collect()
     }
 
     /// A sign of life of a task, by its owner. Not logged.

@@ -164,7 +164,7 @@ pub enum EndCause {
     Idle = 5,
     /// A limit over its whole life (bytes) was used up.
     Limit = 6,
-    /// A snapshot no longer listed it, or a restored log began a new epoch.
+    /// A snapshot no longer listed it, a restored log began a new epoch, or a later step of its plan was opened.
     Superseded = 7,
 }
 

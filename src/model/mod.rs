@@ -17,7 +17,7 @@ pub mod profile;
 pub mod request;
 pub mod revision;
 pub mod scope;
-mod strict;
+pub(crate) mod strict;
 pub mod time;
 
 pub use decision::{ApproverRule, Evaluation, PolicyOutcome, Recording, Risk, Stage, StepUp, Terms};

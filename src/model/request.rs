@@ -1,5 +1,7 @@
 //! An access request as it was asked: what policies decide on, what approvers see, and what the hash that they approve is over.
 
+use crate::model::scope::sha256;
+use crate::model::strict::{Object, present};
 use crate::model::{AccessRequestId, GrantId, GroupName, RoleName, Scope, SpiffeId, TaskId, Time, Ttl};
 use serde::{Deserialize, Serialize};
 use std::net::IpAddr;
@@ -51,9 +53,6 @@ pub struct AccessRequest {
     /// Break-glass.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub emergency: bool,
-    /// A token is wanted with the grant.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub token: bool,
     /// Ordered steps, each opened when the one before is left.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub plan: Option<Plan>,
@@ -107,18 +106,34 @@ pub struct Plan {
     pub steps: Vec<Step>,
 }
 
-/// One step of a plan.
+/// One step of a plan. `null` is refused: without `max_uses` a step may be used as often as its time allows.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(from = "Object<RawStep>")]
 pub struct Step {
     /// What it may do.
     pub scope: Scope,
     /// How often; absent: as often as its time allows.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub max_uses: Option<NonZeroU64>,
     /// Decided anew, with the facts of then, before it opens.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub reassess: bool,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawStep {
+    scope: Scope,
+    #[serde(default, deserialize_with = "present")]
+    max_uses: Option<NonZeroU64>,
+    #[serde(default)]
+    reassess: bool,
+}
+
+impl From<Object<RawStep>> for Step {
+    fn from(Object(raw): Object<RawStep>) -> Self {
+        Self { scope: raw.scope, max_uses: raw.max_uses, reassess: raw.reassess }
+    }
 }
 
 /// A human, as a verified token of a configured issuer names them.
@@ -153,7 +168,6 @@ impl AccessRequest {
     /// When a number is beyond what JSON holds exactly, which no request reaches.
     pub fn hash(&self) -> Result<String, serde_json::Error> {
         let canonical = serde_json_canonicalizer::to_vec(self)?;
-        let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &canonical);
-        Ok(digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect())
+        Ok(sha256(&canonical).iter().map(|byte| format!("{byte:02x}")).collect())
     }
 }

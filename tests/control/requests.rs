@@ -106,6 +106,13 @@ async fn what_is_refused_says_what_to_change_and_logs_nothing() {
         (with(ask("t"), "ttl", json!("9h")), 422, "ttl_above_cap"),
         (with(ask("t"), "principal", json!("spiffe://jitgate.local/agent/other")), 403, "forbidden"),
         (with(ask("t"), "superuser", json!(true)), 400, "malformed"),
+        (with(ask("t"), "token", json!(true)), 400, "malformed"),
+        (with(ask("t"), "role", Value::Null), 400, "malformed"),
+        (with(ask("t"), "principal", Value::Null), 400, "malformed"),
+        (json!(["t", "reason", ask("t")["scope"], null, null, "15m"]), 400, "malformed"),
+        (planned(json!({"scope": ask("t")["scope"], "max_uses": null})), 400, "malformed"),
+        (planned(json!({"scope": ask("t")["scope"], "max_uses": 0})), 400, "malformed"),
+        (planned(json!([ask("t")["scope"], 3, false])), 400, "malformed"),
         (with(ask("t"), "role", json!("reader")), 400, "malformed"),
         (with(ask("t"), "not_before", json!("2001-01-01T00:00:00Z")), 422, "invalid"),
         (with(ask("t"), "ticket", json!("")), 422, "invalid"),
@@ -128,6 +135,63 @@ async fn what_is_refused_says_what_to_change_and_logs_nothing() {
     let twice = r#"{"task":"t","task":"u","reason":"r","scope":[],"ttl":"5m"}"#;
     assert_eq!(agent.call("POST", "/v1/requests", "application/json", twice.to_owned()).await.status, 400);
     assert_eq!(world.app().plane().with_state(|state| state.revision()), before);
+}
+
+fn planned(step: Value) -> Value {
+    let mut body = with(ask("t"), "plan", json!([step]));
+    body.as_object_mut().unwrap().remove("scope");
+    body
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_approval_says_what_it_narrows_or_leaves_it_out() {
+    let world = World::start().await;
+    let id = world.agent("demo").await.post("/v1/requests", &ask("t")).await.json()["id"].clone();
+    let path = format!("/v1/requests/{}/approve", id.as_str().unwrap());
+    let mut approver = world.operator("approver").await;
+    for key in ["scope", "ttl", "hash"] {
+        let refused = approver.post(&path, &with(json!({"reason": "r"}), key, Value::Null)).await;
+        assert_eq!(refused.status, 400, "{key} {refused:?}");
+    }
+    let by_position = approver.post(&path, &json!(["r"])).await;
+    assert_eq!(by_position.status, 400, "{by_position:?}");
+    assert_eq!(approver.get("/v1/requests?state=pending").await.json()[0]["id"], id);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn pages_ask_the_same_question() {
+    let world = World::start().await;
+    let mut agent = world.agent("demo").await;
+    for (n, task) in ["a", "b", "a", "b", "a"].into_iter().enumerate() {
+        let body = with(ask(task), "ttl", json!(format!("{}m", n + 1)));
+        assert_eq!(agent.post("/v1/requests", &body).await.status, 201);
+    }
+    let mut viewer = world.operator("viewer").await;
+    let (mut seen, mut next) = (Vec::new(), Some("/v1/requests?limit=2&task=a&state=pending".to_owned()));
+    while let Some(path) = next {
+        let page = viewer.get(&path).await;
+        seen.extend(page.json().as_array().unwrap().iter().map(|request| request["task"].clone()));
+        let link = page.headers.get("link").map(|link| link.to_str().unwrap());
+        next = link.map(|link| link.split_once('>').unwrap().0.trim_start_matches('<').to_owned());
+    }
+    assert_eq!(seen, vec![json!("a"); 3]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn facts_about_principals_have_one_reading() {
+    let world = World::start().await;
+    let mut security = world.operator("security").await;
+    let path = "/v1/principals/spiffe:%2F%2Fjitgate.local%2Fagent%2Fdemo/attributes";
+    let mut put = async |body: &str| security.call("PUT", path, "application/json", body.to_owned()).await;
+    for body in
+        [r#"{"labels":{"a":"1","a":"2"}}"#, r#"{"risk":"low","risk":"high"}"#, r#"{"risk":"none"}"#, "[]"]
+    {
+        assert_eq!(put(body).await.status, 400, "{body}");
+    }
+    let set = put(r#"{"risk":"medium","labels":{"team":"a"}}"#).await;
+    assert_eq!((set.status.as_u16(), &set.json()["attributes"]["risk"]), (200, &json!("medium")));
+    let mut agent = world.agent("demo").await;
+    assert_eq!(agent.call("PUT", path, "application/json", "{}".to_owned()).await.status, 403);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -37,29 +37,15 @@ pub(in crate::config) fn owned_by(owner: Owner) -> ServiceProfile {
 pub(in crate::config) fn profiles(
     source: &mut Source<'_>,
     raw: &[Spanned<RawService>],
-    with_control: bool,
+    people: &[RawPerson],
     base: Option<&ControlBase>,
 ) -> BTreeMap<ServiceName, ServiceProfile> {
     let mut profiles = BTreeMap::new();
-    if !with_control {
-        return profiles;
-    }
     for (index, raw) in raw.iter().enumerate() {
         let raw = raw.get_ref();
-        let inner = |text: &Text<Owner>| {
-            let Parsed(owner) = text.get_ref();
-            owner.clone()
-        };
-        let default = || base.map(|base| Owner::Identity(base.owner.clone()));
-        let Some(owner) = raw.owner.as_ref().map(inner).or_else(default) else {
-            source.missing(
-                &format!("service[{index}].owner"),
-                "who answers for it, for instance `person:Ada` or `group:payments`",
-            );
-            continue;
-        };
-        // A service without a name is noted where the proxy is built.
-        let Some(Parsed(name)) = raw.name.as_ref().map(Spanned::get_ref) else { continue };
+        let owner = owner(source, index, (raw.owner.as_ref(), people), base);
+        let (Some(owner), Some(named)) = (owner, &raw.name) else { continue };
+        let Parsed(name) = named.get_ref();
         let profile = ServiceProfile {
             sensitivity: raw.sensitivity.unwrap_or_default(),
             environment: raw.environment.clone(),
@@ -73,15 +59,80 @@ pub(in crate::config) fn profiles(
     profiles
 }
 
-pub(super) fn requests(raw: RawRequests) -> RequestRules {
+fn owner(
+    source: &mut Source<'_>,
+    index: usize,
+    (stated, people): (Option<&Text<Owner>>, &[RawPerson]),
+    base: Option<&ControlBase>,
+) -> Option<Owner> {
+    let Some(stated) = stated else {
+        let default = base.map(|base| Owner::Identity(base.owner.clone()));
+        if default.is_none() {
+            source.missing(
+                &format!("service[{index}].owner"),
+                "who answers for it, for instance `person:Ada` or `group:payments`",
+            );
+        }
+        return default;
+    };
+    let Parsed(owner) = stated.get_ref();
+    if let Owner::Person(wanted) = owner
+        && !people.iter().filter_map(|person| person.name.as_ref()).any(|name| name.get_ref().0.0 == *wanted)
+    {
+        source.at(&stated.span(), "no person of this name is in `[[people]]`: nobody could answer for it");
+    }
+    Some(owner.clone())
+}
+
+/// Names of services where no proxy is built, which would look at them.
+pub(in crate::config) fn names(source: &mut Source<'_>, raw: &[Spanned<RawService>]) {
+    let mut seen = BTreeSet::new();
+    for (index, raw) in raw.iter().enumerate() {
+        match &raw.get_ref().name {
+            None => source.missing(&format!("service[{index}].name"), SERVICE_NAME),
+            Some(name) => {
+                if !seen.insert(name.get_ref().0.clone()) {
+                    source
+                        .at(&name.span(), "is there already: put all that is known about it into one entry");
+                }
+            }
+        }
+    }
+}
+
+/// What the name of a service is for.
+pub(super) const SERVICE_NAME: &str = "the name that scopes use, for instance `orders`";
+
+/// Nothing that was refused or ended is remembered for longer.
+const LONGEST_COOLDOWN: Duration = Duration::from_secs(24 * 3600);
+/// Nor how much access somebody had.
+const LONGEST_WINDOW: Duration = Duration::from_secs(30 * 86_400);
+
+pub(super) fn requests(source: &mut Source<'_>, raw: RawRequests) -> RequestRules {
     let default = RequestRules::default();
-    let wait = |raw: Option<Text<Wait>>, default: Duration| value(raw).map_or(default, |Wait(length)| length);
+    let mut wait = |raw: Option<Text<Wait>>, default: Duration| match raw.map(split) {
+        None => default,
+        Some((Wait(length), span)) => {
+            if length > LONGEST_COOLDOWN {
+                source.at(&span, "expected at most `1d`");
+            }
+            length
+        }
+    };
+    let cooldown_after_denial = wait(raw.cooldown_after_denial, default.cooldown_after_denial);
+    let cooldown_after_revocation = wait(raw.cooldown_after_revocation, default.cooldown_after_revocation);
+    let cooldown_after_expiry = wait(raw.cooldown_after_expiry, default.cooldown_after_expiry);
+    if let Some(window) = &raw.privileged_window
+        && window.get_ref().0.get() > LONGEST_WINDOW
+    {
+        source.at(&window.span(), "expected at most `30d`");
+    }
     RequestRules {
         pending_timeout: duration(raw.pending_timeout, default.pending_timeout),
         max_pending: raw.max_pending.map_or(default.max_pending, usize::from),
-        cooldown_after_denial: wait(raw.cooldown_after_denial, default.cooldown_after_denial),
-        cooldown_after_revocation: wait(raw.cooldown_after_revocation, default.cooldown_after_revocation),
-        cooldown_after_expiry: wait(raw.cooldown_after_expiry, default.cooldown_after_expiry),
+        cooldown_after_denial,
+        cooldown_after_revocation,
+        cooldown_after_expiry,
         privileged_cap: duration(raw.privileged_cap, default.privileged_cap),
         privileged_window: duration(raw.privileged_window, default.privileged_window),
         max_open_reviews: raw.max_open_reviews.map_or(default.max_open_reviews, usize::from),

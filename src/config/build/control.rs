@@ -23,7 +23,7 @@ pub(in crate::config) fn control(
     let people = people(source, known.people);
     let principals = access::principals(source, known.principals, &roles);
     let templates = access::templates(source, known.roles);
-    let requests = access::requests(raw.requests);
+    let requests = access::requests(source, raw.requests);
     let (base_identity, base_trust, base_store, base_listen) = match base {
         Some(base) => (Some(base.identity), Some(base.trust), Some(base.store), base.listen),
         None => (None, None, None, None),

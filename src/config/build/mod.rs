@@ -6,7 +6,7 @@ mod control;
 mod proxy;
 mod service;
 
-pub(super) use access::{Known, owned_by, profiles};
+pub(super) use access::{Known, names, owned_by, profiles};
 pub(super) use control::control;
 pub(super) use proxy::proxy;
 

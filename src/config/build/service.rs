@@ -50,7 +50,7 @@ fn selected_by(service: &ServiceConfig, domains: &[String]) -> Vec<String> {
 fn service(source: &mut Source<'_>, index: usize, raw: RawService) -> Option<ServiceConfig> {
     let name = raw.name.map(split);
     if name.is_none() {
-        source.missing(&format!("service[{index}].name"), "the name that scopes use, for instance `orders`");
+        source.missing(&format!("service[{index}].name"), super::access::SERVICE_NAME);
     }
     let upstreams = match raw.upstream {
         Some(list) => upstreams(source, list),

@@ -3,6 +3,7 @@
 //! Rules: the role is looked at before anything else of a request; bodies are read strictly or not at all; a caller without a role
 //! sees what names it, and everything else looks as if it did not exist (law 11).
 
+mod decisions;
 mod events;
 mod grants;
 mod openapi;
@@ -64,10 +65,10 @@ impl Api {
             .route("/v1/requests", post(requests::create).get(requests::list))
             .route("/v1/requests/{id}", get(requests::show))
             .route("/v1/requests/{id}/story", get(story::story))
-            .route("/v1/requests/{id}/approve", post(requests::approve))
-            .route("/v1/requests/{id}/deny", post(requests::deny))
-            .route("/v1/requests/{id}/cancel", post(requests::cancel))
-            .route("/v1/requests/{id}/advance", post(requests::advance))
+            .route("/v1/requests/{id}/approve", post(decisions::approve))
+            .route("/v1/requests/{id}/deny", post(decisions::deny))
+            .route("/v1/requests/{id}/cancel", post(decisions::cancel))
+            .route("/v1/requests/{id}/advance", post(decisions::advance))
             .route("/v1/tasks/{task}", get(tasks::show))
             .route("/v1/tasks/{task}/done", post(tasks::done))
             .route("/v1/tasks/{task}/failed", post(tasks::failed))

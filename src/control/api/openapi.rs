@@ -2,7 +2,8 @@
 
 use crate::control::api::read::Caller;
 use crate::control::api::{
-    events, grants, parts, people, problem, proxies, requests, respond, revocations, status, story, tasks,
+    decisions, events, grants, parts, people, problem, proxies, requests, respond, revocations, status,
+    story, tasks,
 };
 use axum::http::StatusCode;
 use axum::response::Response;
@@ -23,10 +24,10 @@ use utoipa::OpenApi;
         requests::create,
         requests::list,
         requests::show,
-        requests::approve,
-        requests::deny,
-        requests::cancel,
-        requests::advance,
+        decisions::approve,
+        decisions::deny,
+        decisions::cancel,
+        decisions::advance,
         story::story,
         tasks::show,
         tasks::done,

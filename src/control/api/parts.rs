@@ -6,7 +6,8 @@ use crate::control::api::proofs;
 use crate::control::api::read::{Caller, json_body};
 use crate::control::api::request_view::RequestView;
 use crate::control::api::requests::submit;
-use crate::control::workflow::{AccessCommand, NewDelegation, NewExtension};
+use crate::control::workflow::{AccessCommand, NewDelegation, NewExtension, is_own};
+use crate::model::strict::present;
 use crate::model::{GrantId, Scope, SpiffeId, Ttl};
 use axum::body::Body;
 use axum::extract::{Path, State as Shared};
@@ -25,20 +26,16 @@ pub(super) struct Extend {
     /// The new justification.
     reason: String,
     /// The ticket that it belongs to.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "present")]
     ticket: Option<String>,
 }
 
 /// The grant that the path names, if the caller may know of it.
 fn known(api: &Api, caller: &Caller, id: &str) -> Result<GrantId, Problem> {
     let id: GrantId = id.parse().map_err(|_| Problem::not_found())?;
-    let is_own = api.plane.with_state(|state| {
-        state.find(id).is_some_and(|found| {
-            let asked = found.grant().lineage.as_ref().and_then(|lineage| state.request(lineage.request?));
-            found.grant().principal == *caller.id()
-                || asked.is_some_and(|record| record.request.requester == *caller.id())
-        })
-    });
+    let is_own = api
+        .plane
+        .with_state(|state| state.find(id).is_some_and(|found| is_own(state, found.grant(), caller.id())));
     if is_own { Ok(id) } else { Err(Problem::not_found()) }
 }
 
@@ -74,7 +71,7 @@ pub(super) struct Delegate {
     #[schema(value_type = Vec<Object>)]
     scope: Scope,
     /// How long; absent: as long as the grant.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "present")]
     #[schema(value_type = Option<String>)]
     ttl: Option<Ttl>,
     /// Why.

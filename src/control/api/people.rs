@@ -1,8 +1,8 @@
 //! `/v1/principals` and `/v1/reviews`: what is known about principals, cool-downs, and what is looked at afterwards.
 
+use crate::control::api::decisions::Reason;
 use crate::control::api::problem::Problem;
 use crate::control::api::read::{Caller, Query, json_body};
-use crate::control::api::requests::Reason;
 use crate::control::api::{Api, respond};
 use crate::control::authz::Need;
 use crate::control::state::{Command, Review};

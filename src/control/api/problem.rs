@@ -175,7 +175,7 @@ impl Problem {
             R::Limited | R::TooDeep { .. } => (CONFLICT, "not_delegable", "Cannot be narrowed further"),
             R::NoStep | R::StepPending { .. } => (CONFLICT, "no_step", "No step to open"),
             R::ReviewClosed => (CONFLICT, "review_closed", "Closed already"),
-            R::Gone { .. } => (CONFLICT, "gone", "No longer known"),
+            R::Risk { .. } => (CONFLICT, "risk", "Too risky"),
         };
         let mut problem = Self::new(status, reason, title, detail);
         if let R::StepUp { needed, .. } = refusal {
@@ -184,8 +184,11 @@ impl Problem {
         problem
     }
 
-    /// RFC 9470 section 3: what the authentication must say.
+    /// RFC 6750 section 3 for a token that is refused, RFC 9470 section 3 for one that is missing or too weak.
     fn challenge(&self) -> Option<String> {
+        if self.reason == "token_invalid" {
+            return Some("Bearer error=\"invalid_token\"".to_owned());
+        }
         let needed = self.step_up.as_ref()?;
         let mut challenge = "Bearer error=\"insufficient_user_authentication\"".to_owned();
         challenge.push_str(", error_description=\"a fresh and strong authentication is required\"");

@@ -7,6 +7,7 @@ use crate::control::listener::Source;
 use crate::identity::peer::Peer;
 use crate::model::SpiffeId;
 use crate::model::event::Actor;
+use crate::model::strict::Object;
 use axum::body::{Body, Bytes, to_bytes};
 use axum::extract::FromRequestParts;
 use axum::http::{HeaderMap, Method, header, request::Parts};
@@ -107,7 +108,9 @@ pub(super) async fn json_body<T: DeserializeOwned>(headers: &HeaderMap, body: Bo
     if content_type(headers).as_deref() != Some("application/json") {
         return Err(Problem::content_type("application/json"));
     }
-    json(&bytes(body, MAX_BODY).await?)
+    // An object, never its members by position.
+    let Object(value) = json(&bytes(body, MAX_BODY).await?)?;
+    Ok(value)
 }
 
 /// The query as `T`; unknown and repeated members are refused by `T`.

@@ -1,21 +1,11 @@
-//! An access request as callers see it, and who may see it.
+//! An access request as callers see it.
 
-use crate::control::authz::Need;
 use crate::control::state::{RequestRecord, RequestState, Rules, State};
-use crate::control::workflow::{may_decide, progress};
+use crate::control::workflow::progress;
 use crate::model::event::Actor;
 use crate::model::{AccessRequestId, GrantId, RequestKind, Scope, SpiffeId, TaskId, Terms, Time, User};
 use serde::Serialize;
 use utoipa::ToSchema;
-
-/// Whether a caller may know of a request: it names the caller, the caller reads everything, or could have a say in it.
-pub(super) fn may_see(state: &State, rules: &Rules, record: &RequestRecord, caller: &SpiffeId) -> bool {
-    let request = &record.request;
-    request.requester == *caller
-        || request.principal == *caller
-        || rules.roles.may(caller, Need::Read)
-        || may_decide(state, rules, (request, record.terms()), caller)
-}
 
 /// A request, and where it stands.
 #[derive(Debug, Serialize, ToSchema)]
@@ -87,9 +77,6 @@ pub(super) struct RequestView {
     plan: Option<crate::model::Plan>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     steps: Vec<StepView>,
-    /// A token that is bound to the caller's certificate, where one was asked for.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    token: Option<String>,
 }
 
 /// A stage of approval.
@@ -172,7 +159,6 @@ impl RequestView {
             approvals: approvals(record),
             plan: request.plan.clone(),
             steps: steps(state, record, now),
-            token: None,
         }
     }
 

@@ -3,10 +3,11 @@
 use crate::control::api::problem::Problem;
 use crate::control::api::proofs::{self, Token};
 use crate::control::api::read::{Caller, Query, json_body};
-use crate::control::api::request_view::{RequestView, may_see};
+use crate::control::api::request_view::RequestView;
 use crate::control::api::{Api, respond};
 use crate::control::state::{Command, Outcome, RequestState};
-use crate::control::workflow::{AccessCommand, NewApproval, NewRequest, Wanted};
+use crate::control::workflow::{AccessCommand, NewRequest, Wanted, may_see};
+use crate::model::strict::present;
 use crate::model::{AccessRequestId, Plan, RoleName, Scope, SpiffeId, Step, TaskId, Time, Ttl};
 use axum::body::Body;
 use axum::extract::{Path, State as Shared};
@@ -32,47 +33,44 @@ pub(super) struct AskFor {
     /// The justification; at most 4 KiB.
     reason: String,
     /// What is asked for: RFC 9396 `authorization_details`. One of `scope`, `role` and `plan`.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "present")]
     #[schema(value_type = Option<Vec<Object>>)]
     scope: Option<Scope>,
     /// A named scope of the configuration.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "present")]
     #[schema(value_type = Option<String>)]
     role: Option<RoleName>,
     /// Ordered steps: each a `scope`, where wanted `max_uses`, and `reassess` if it is decided anew before it opens.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "present")]
     #[schema(value_type = Option<Vec<Object>>)]
     plan: Option<Vec<Step>>,
     /// How long, from approval or from `not_before`.
     #[schema(value_type = String, example = "15m")]
     ttl: Ttl,
     /// From when.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "present")]
     #[schema(value_type = Option<String>, format = DateTime)]
     not_before: Option<Time>,
     /// For whom; needs the role `broker`.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "present")]
     #[schema(value_type = Option<String>)]
     principal: Option<SpiffeId>,
     /// The ticket that it belongs to.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "present")]
     ticket: Option<String>,
     /// A token (JWT) of a configured issuer that names the human behind the request.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "present")]
     #[schema(value_type = Option<String>)]
     on_behalf_of: Option<Token>,
     /// Break-glass.
     #[serde(default)]
     emergency: bool,
-    /// A token that is bound to this certificate is wanted with the grant.
-    #[serde(default)]
-    token: bool,
     /// When the task ends.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "present")]
     #[schema(value_type = Option<String>, format = DateTime)]
     task_deadline: Option<Time>,
     /// Without traffic and sign of life for this long the task ends.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "present")]
     #[schema(value_type = Option<String>)]
     task_idle_timeout: Option<Ttl>,
 }
@@ -122,7 +120,6 @@ pub(super) async fn create(
         on_behalf_of,
         authenticated,
         emergency: ask.emergency,
-        token: ask.token,
         task_deadline: ask.task_deadline,
         task_idle_timeout: ask.task_idle_timeout,
         source: caller.source(),
@@ -148,7 +145,7 @@ pub(super) async fn submit(
 }
 
 /// The request as the caller may see it.
-fn view(api: &Api, caller: &Caller, id: AccessRequestId) -> Result<RequestView, Problem> {
+pub(super) fn view(api: &Api, caller: &Caller, id: AccessRequestId) -> Result<RequestView, Problem> {
     let (now, rules) = (api.plane.control_time(), api.plane.rules());
     let view = api.plane.with_state(|state| {
         let record = state.request(id).filter(|record| may_see(state, &rules, record, caller.id()));
@@ -175,6 +172,25 @@ pub(super) struct Filter {
     after: Option<AccessRequestId>,
     /// At most so many: 1,000 unless told, at most 10,000.
     limit: Option<usize>,
+}
+
+impl Filter {
+    /// The page after this one: the same question, further on.
+    fn next(&self, last: AccessRequestId, limit: usize) -> String {
+        let encode = |text: &str| text.replace('%', "%25").replace('#', "%23").replace('+', "%2B");
+        let mut link = format!("</v1/requests?after={last}&limit={limit}");
+        let named = [
+            ("state", self.state.as_deref()),
+            ("task", self.task.as_ref().map(TaskId::as_str)),
+            ("principal", self.principal.as_ref().map(SpiffeId::as_str)),
+            ("requester", self.requester.as_ref().map(SpiffeId::as_str)),
+        ];
+        for (key, value) in named {
+            value.into_iter().for_each(|value| link.push_str(&format!("&{key}={}", encode(value))));
+        }
+        link.push_str(">; rel=\"next\"");
+        link
+    }
 }
 
 /// Lists requests by id, oldest first. A caller without a role sees those that name it, and those that it may decide on.
@@ -225,11 +241,7 @@ pub(super) async fn list(
     });
     let mut response = respond(StatusCode::OK, &page)?;
     if let (true, Some(last)) = (page.len() == limit, page.last())
-        && let Ok(link) = HeaderValue::try_from(format!(
-            "</v1/requests?after={}&limit={limit}{}>; rel=\"next\"",
-            last.id(),
-            filter.state.as_ref().map(|state| format!("&state={state}")).unwrap_or_default()
-        ))
+        && let Ok(link) = HeaderValue::try_from(filter.next(last.id(), limit))
     {
         response.headers_mut().insert(header::LINK, link);
     }
@@ -281,111 +293,4 @@ pub(super) async fn show(
     };
     let _in_time = tokio::time::timeout(length, decided).await;
     respond(StatusCode::OK, &view(&api, &caller, id)?)
-}
-
-/// An approval.
-#[derive(Debug, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub(super) struct Approve {
-    /// Why; at most 4 KiB.
-    reason: String,
-    /// A narrower scope: it and what was asked for must both permit.
-    #[serde(default)]
-    #[schema(value_type = Option<Vec<Object>>)]
-    scope: Option<Scope>,
-    /// A shorter time.
-    #[serde(default)]
-    #[schema(value_type = Option<String>)]
-    ttl: Option<Ttl>,
-    /// The `hash` of the request that was seen: another one is not approved.
-    #[serde(default)]
-    hash: Option<String>,
-}
-
-/// Approves a request, or less of it.
-#[utoipa::path(post, path = "/v1/requests/{id}/approve", tag = "requests", request_body = Approve,
-    params(("id" = String, Path, description = "`rq_…`")),
-    responses((status = 200, body = RequestView),
-        (status = "default", description = "refused", body = Problem, content_type = "application/problem+json")))]
-pub(super) async fn approve(
-    caller: Caller,
-    Shared(api): Shared<Api>,
-    Path(id): Path<String>,
-    headers: HeaderMap,
-    body: Body,
-) -> Result<Response, Problem> {
-    let request = id.parse().map_err(|_| Problem::not_found())?;
-    view(&api, &caller, request)?;
-    let Approve { reason, scope, ttl, hash } = json_body(&headers, body).await?;
-    let authenticated = proofs::bearer(&api, &headers).await?;
-    let approval = NewApproval { request, hash, scope, ttl, reason, authenticated };
-    submit(&api, &caller, AccessCommand::Approve(Box::new(approval)), false).await
-}
-
-/// Why something is so.
-#[derive(Debug, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub(super) struct Reason {
-    /// In words; at most 4 KiB.
-    #[serde(default)]
-    pub(super) reason: String,
-}
-
-/// Refuses a request.
-#[utoipa::path(post, path = "/v1/requests/{id}/deny", tag = "requests", request_body = Reason,
-    params(("id" = String, Path, description = "`rq_…`")),
-    responses((status = 200, body = RequestView),
-        (status = "default", description = "refused", body = Problem, content_type = "application/problem+json")))]
-pub(super) async fn deny(
-    caller: Caller,
-    Shared(api): Shared<Api>,
-    Path(id): Path<String>,
-    headers: HeaderMap,
-    body: Body,
-) -> Result<Response, Problem> {
-    let request = id.parse().map_err(|_| Problem::not_found())?;
-    view(&api, &caller, request)?;
-    let Reason { reason } = json_body(&headers, body).await?;
-    submit(&api, &caller, AccessCommand::Deny { request, reason }, false).await
-}
-
-/// Withdraws a request: requester or principal.
-#[utoipa::path(post, path = "/v1/requests/{id}/cancel", tag = "requests", request_body = Reason,
-    params(("id" = String, Path, description = "`rq_…`")),
-    responses((status = 200, body = RequestView),
-        (status = "default", description = "refused", body = Problem, content_type = "application/problem+json")))]
-pub(super) async fn cancel(
-    caller: Caller,
-    Shared(api): Shared<Api>,
-    Path(id): Path<String>,
-    headers: HeaderMap,
-    body: Body,
-) -> Result<Response, Problem> {
-    let request = id.parse().map_err(|_| Problem::not_found())?;
-    view(&api, &caller, request)?;
-    let Reason { reason } = json_body(&headers, body).await?;
-    submit(&api, &caller, AccessCommand::Cancel { request, reason }, false).await
-}
-
-/// Nothing more to say.
-#[derive(Debug, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub(super) struct Nothing {}
-
-/// Leaves the open step of a plan and opens the next; a step that is decided anew is answered as a request of its own.
-#[utoipa::path(post, path = "/v1/requests/{id}/advance", tag = "requests", request_body = Nothing,
-    params(("id" = String, Path, description = "`rq_…`")),
-    responses((status = 200, body = RequestView),
-        (status = "default", description = "refused", body = Problem, content_type = "application/problem+json")))]
-pub(super) async fn advance(
-    caller: Caller,
-    Shared(api): Shared<Api>,
-    Path(id): Path<String>,
-    headers: HeaderMap,
-    body: Body,
-) -> Result<Response, Problem> {
-    let request = id.parse().map_err(|_| Problem::not_found())?;
-    view(&api, &caller, request)?;
-    let Nothing {} = json_body(&headers, body).await?;
-    submit(&api, &caller, AccessCommand::Advance { request }, false).await
 }

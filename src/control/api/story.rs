@@ -3,9 +3,9 @@
 
 use crate::control::api::problem::Problem;
 use crate::control::api::read::Caller;
-use crate::control::api::request_view::may_see;
 use crate::control::api::{Api, respond};
 use crate::control::log::Recorded;
+use crate::control::workflow::may_see;
 use crate::model::event::{Actor, EventBody};
 use crate::model::{AccessRequestId, GrantId, PolicyOutcome, Revision, Time};
 use axum::extract::{Path, State as Shared};

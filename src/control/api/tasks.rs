@@ -1,8 +1,8 @@
 //! `/v1/tasks`: who takes part in a task, and its end.
 
+use crate::control::api::decisions::{Nothing, Reason};
 use crate::control::api::problem::Problem;
 use crate::control::api::read::{Caller, json_body};
-use crate::control::api::requests::{Nothing, Reason};
 use crate::control::api::{Api, respond};
 use crate::control::authz::Need;
 use crate::control::state::{Command, State, Task};

@@ -224,9 +224,9 @@ impl State {
                 step.grant = Some(grant.id);
             }
         }
-        self.histories.granted(&request.requester, grant);
+        self.histories.granted(&request.requester, grant, event.time);
         if request.requester != request.principal {
-            self.histories.granted(&request.principal, grant);
+            self.histories.granted(&request.principal, grant, event.time);
         }
         let settled = Settled { at: event.time, by: event.actor.clone(), reason: None };
         self.requests.settle(id, RequestState::Approved, settled);

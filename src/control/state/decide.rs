@@ -8,7 +8,7 @@ use crate::control::state::command::{
     Command, GrantSpec, Issued, MAX_BULK, MAX_REASON, Outcome, Refusal, Rules,
 };
 use crate::control::state::{State, likeness};
-use crate::control::workflow;
+use crate::control::workflow::{self, AccessRefusal};
 use crate::model::event::{Actor, Event, EventBody, Selector};
 use crate::model::{EndCause, Grant, GrantId, ProxyName, Revision, RevocationId, SpiffeId, Time, Ttl};
 use std::collections::HashMap;
@@ -162,8 +162,7 @@ fn grant(draft: &mut Draft<'_>, specs: &[GrantSpec], context: &mut Context<'_>) 
     let mut issued: Vec<Issued> = Vec::with_capacity(specs.len());
     let mut batch = Batch::default();
     for (number, spec) in specs.iter().enumerate() {
-        let window =
-            check_spec(spec, operator, context.now, context.rules).map_err(|why| entry(number, why))?;
+        let window = check_spec(spec, operator, draft.state, context).map_err(|why| entry(number, why))?;
         let like = likeness(draft.state, &spec.principal, &spec.task, &spec.scope);
         let same = (&spec.principal, &spec.task, &spec.scope);
         let duplicate =
@@ -234,13 +233,18 @@ impl Batch {
 fn check_spec(
     spec: &GrantSpec,
     operator: &SpiffeId,
-    now: Time,
-    rules: &Rules,
+    state: &State,
+    context: &Context<'_>,
 ) -> Result<(Time, Time), Refusal> {
+    let (now, rules) = (context.now, context.rules);
     check_reason(&spec.reason)?;
     // Law 10: whoever decides must not be whoever benefits, whichever certificate they hold today.
     if rules.roles.same_person(operator, &spec.principal) {
         return Err(Refusal::SelfGrant { principal: spec.principal.clone() });
+    }
+    let highest = spec.conditions.max_risk();
+    if let Some(because) = workflow::too_risky(state, rules, &spec.principal, highest) {
+        return Err(AccessRefusal::Risk { because }.into());
     }
     if spec.ttl.get() > rules.max_ttl {
         let max = Ttl::new(rules.max_ttl).unwrap_or(spec.ttl);

@@ -36,9 +36,10 @@ impl Histories {
     }
 
     /// Access was granted on a request.
-    pub(super) fn granted(&mut self, who: &SpiffeId, grant: &Grant) {
+    pub(super) fn granted(&mut self, who: &SpiffeId, grant: &Grant, now: Time) {
         let length = millis(grant.expires_at.since(grant.not_before));
-        let oldest = slice(grant.not_before.minus(REACH));
+        // Counted from now: a booking far ahead does not make the past forgotten.
+        let oldest = slice(now.minus(REACH));
         let record = self.0.entry(who.clone()).or_default();
         for service in services_of(&grant.scope) {
             record.services.insert(service.clone());

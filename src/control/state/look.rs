@@ -6,7 +6,7 @@ use crate::config::RequestRules;
 use crate::control::policy::History;
 use crate::model::{
     AccessRequestId, Attributes, Grant, GrantId, Permission, ReviewId, Scope, ServiceName, SpiffeId, TaskId,
-    Time,
+    Time, Ttl,
 };
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -50,13 +50,23 @@ impl State {
         self.tasks.past_deadline(now)
     }
 
-    /// The open tasks that have live grants, with these; for the rule of liveness.
-    pub fn tasks_with_grants(&self) -> impl Iterator<Item = (&TaskId, &Task, Vec<&Arc<Grant>>)> {
-        self.by_task.keys().filter_map(|task| {
+    /// The open tasks with grants that end when nobody works on them, each with its idle timeout. Those without one of their own
+    /// have `default`; without a default they are not even looked at.
+    pub fn idle_timeouts(&self, default: Option<Duration>) -> impl Iterator<Item = (&TaskId, Duration)> {
+        let own = self.tasks.with_idle_timeout();
+        let all = default.is_some().then(|| self.by_task.keys()).into_iter().flatten();
+        let others =
+            all.filter(|task| self.tasks.get(task).is_some_and(|known| known.idle_timeout.is_none()));
+        own.chain(others).filter_map(move |task| {
             let known = self.tasks.get(task).filter(|known| known.ended.is_none())?;
-            let grants = self.by_task.get(task).filter_map(|id| self.live.get(&id)).map(|live| &live.grant);
-            Some((task, known, grants.collect()))
+            self.by_task.get(task).next()?;
+            Some((task, known.idle_timeout.map(Ttl::get).or(default)?))
         })
+    }
+
+    /// The grants of a task that the log has not ended.
+    pub fn grants_of(&self, task: &TaskId) -> impl Iterator<Item = &Arc<Grant>> {
+        self.by_task.get(task).filter_map(|id| self.live.get(&id)).map(|live| &live.grant)
     }
 
     /// A review that is still kept.

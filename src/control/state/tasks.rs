@@ -39,6 +39,7 @@ impl Task {
 pub(super) struct Tasks {
     all: HashMap<TaskId, Task>,
     deadlines: BTreeSet<(Time, TaskId)>,
+    with_idle_timeout: BTreeSet<TaskId>,
     quiet: VecDeque<(Time, TaskId)>,
 }
 
@@ -80,6 +81,9 @@ impl Tasks {
         if let Some(deadline) = deadline {
             self.deadlines.insert((deadline, task.clone()));
         }
+        if idle_timeout.is_some() {
+            self.with_idle_timeout.insert(task.clone());
+        }
     }
 
     pub(super) fn join(&mut self, task: &TaskId, principal: &SpiffeId, now: Time) {
@@ -97,6 +101,7 @@ impl Tasks {
         if let Some(deadline) = known.deadline {
             self.deadlines.remove(&(deadline, task.clone()));
         }
+        self.with_idle_timeout.remove(task);
         self.is_quiet(task, now);
     }
 
@@ -118,9 +123,11 @@ impl Tasks {
             if is_old
                 && !is_live(&task)
                 && let Some(known) = self.all.remove(&task)
-                && let Some(deadline) = known.deadline
             {
-                self.deadlines.remove(&(deadline, task));
+                self.with_idle_timeout.remove(&task);
+                if let Some(deadline) = known.deadline {
+                    self.deadlines.remove(&(deadline, task));
+                }
             }
         }
     }
@@ -132,5 +139,10 @@ impl Tasks {
     /// The open tasks whose deadline has passed.
     pub(super) fn past_deadline(&self, now: Time) -> impl Iterator<Item = &TaskId> {
         self.deadlines.iter().take_while(move |(at, _)| *at <= now).map(|(_, task)| task)
+    }
+
+    /// The open tasks that have an idle timeout of their own.
+    pub(super) fn with_idle_timeout(&self) -> impl Iterator<Item = &TaskId> {
+        self.with_idle_timeout.iter()
     }
 }

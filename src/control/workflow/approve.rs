@@ -3,9 +3,10 @@
 use crate::control::authz::Need;
 use crate::control::state::decide::{Context, Draft, check_reason};
 use crate::control::state::{Approval, Outcome, Refusal, RequestRecord, RequestState};
-use crate::control::workflow::command::{AccessRefusal, NewApproval};
-use crate::control::workflow::progress::{self, is_involved, may_decide, progress};
-use crate::control::workflow::request::same;
+use crate::control::workflow::command::NewApproval;
+use crate::control::workflow::progress::{self, is_involved, may_decide, may_see, progress};
+use crate::control::workflow::refusal::AccessRefusal;
+use crate::control::workflow::request::{check_services, same};
 use crate::control::workflow::{caller, consider, issue, refuse};
 use crate::model::event::{Actor, EventBody};
 use crate::model::{AccessRequestId, Evaluation, PolicyOutcome, SpiffeId, Terms};
@@ -28,6 +29,7 @@ pub(super) fn approve(
     if is_involved(context.rules, &request, &approver) {
         return refuse(AccessRefusal::SelfApproval);
     }
+    check_services(&request.scope, context.rules)?;
     check_narrower(&record, new)?;
     let Some(terms) = reconsider(draft, &record, context)? else {
         return Ok(Outcome::Request { id: request.id, existing: false });
@@ -194,12 +196,6 @@ pub(super) fn visible<'a>(
     caller: &SpiffeId,
     context: &Context<'_>,
 ) -> Result<&'a RequestRecord, Refusal> {
-    let may_see = |record: &&RequestRecord| {
-        let request = &record.request;
-        request.requester == *caller
-            || request.principal == *caller
-            || context.rules.roles.may(caller, Need::Read)
-            || may_decide(draft.state, context.rules, (request, record.terms()), caller)
-    };
+    let may_see = |record: &&RequestRecord| may_see(draft.state, context.rules, record, caller);
     draft.state.request(id).filter(may_see).ok_or(Refusal::NotFound { what: "request" })
 }

@@ -1,13 +1,10 @@
-//! What can be asked of the workflow, and why it refuses.
+//! What can be asked of the workflow.
 
-use crate::config::Role;
 use crate::model::event::TaskOutcome;
 use crate::model::{
-    AccessRequestId, Attributes, GrantId, Plan, ReviewId, RoleName, Scope, ServiceName, SpiffeId, StepUp,
-    TaskId, Time, Ttl, User,
+    AccessRequestId, Attributes, GrantId, Plan, ReviewId, RoleName, Scope, SpiffeId, TaskId, Time, Ttl, User,
 };
 use std::net::IpAddr;
-use std::time::Duration;
 
 /// A new access request, as its requester says it; what was verified outside the state machine is named so.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,8 +31,6 @@ pub struct NewRequest {
     pub authenticated: Option<User>,
     /// Break-glass.
     pub emergency: bool,
-    /// A token is wanted with the grant.
-    pub token: bool,
     /// When the task ends.
     pub task_deadline: Option<Time>,
     /// Without traffic and sign of life for this long the task ends.
@@ -190,183 +185,4 @@ pub enum AccessCommand {
     },
     /// Log what is due by time alone: pending requests that lapse, tasks past their deadline. The control plane's own command.
     Sweep,
-}
-
-/// Why the workflow refuses. Nothing was logged and nothing was granted.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum AccessRefusal {
-    /// Access to something in the scope cannot be asked for; unknown services and those that are not requestable look the same.
-    #[error("access to `{what}` cannot be asked for here")]
-    NotRequestable {
-        /// The service, or the named scope.
-        what: String,
-    },
-    /// Everything of a service.
-    #[error(
-        "`{permission}` asks for everything that a service has: name the actions or the paths that the task needs"
-    )]
-    TooWide {
-        /// The permission.
-        permission: String,
-    },
-    /// Longer than the named scope may be asked for.
-    #[error("`ttl` {ttl} is above the cap {max} of the role `{role}`")]
-    RoleTtl {
-        /// What was asked.
-        ttl: Ttl,
-        /// The cap.
-        max: Ttl,
-        /// The role.
-        role: RoleName,
-    },
-    /// For somebody else.
-    #[error("asking for another principal needs the role `{}`", Role::Broker.as_str())]
-    NotBroker,
-    /// The task is somebody else's.
-    #[error("the task `{task}` belongs to somebody else: its owner can let `{principal}` join")]
-    ForeignTask {
-        /// Which.
-        task: TaskId,
-        /// Who would have to join.
-        principal: SpiffeId,
-    },
-    /// The task has ended.
-    #[error("the task `{task}` has ended: its owner can take it up again, or use another")]
-    TaskEnded {
-        /// Which.
-        task: TaskId,
-    },
-    /// The deadline or the idle timeout is not that of the open task.
-    #[error(
-        "the task `{task}` is open already with other terms: leave out `task_deadline` and `task_idle_timeout`"
-    )]
-    TaskTerms {
-        /// Which.
-        task: TaskId,
-    },
-    /// The deadline is over.
-    #[error("`task_deadline` is over")]
-    Deadline,
-    /// Too many are pending.
-    #[error("{pending} requests of this requester are pending already: wait for decisions, or cancel some")]
-    TooManyPending {
-        /// How many.
-        pending: usize,
-    },
-    /// Asked again too early.
-    #[error(
-        "what overlaps with this was {cause} lately: ask again after {until}, or have an operator lift the cool-down"
-    )]
-    Cooldown {
-        /// What happened.
-        cause: &'static str,
-        /// Until when.
-        until: Time,
-    },
-    /// Emergencies of this person wait for a review.
-    #[error("review `{review}` of an earlier emergency is open: a second person must close it first")]
-    ReviewOpen {
-        /// Which.
-        review: ReviewId,
-    },
-    /// The policies want a proof that is not there.
-    #[error(
-        "the policies demand that {whom} authenticated freshly and strongly: send a bearer token of a configured issuer"
-    )]
-    StepUp {
-        /// The requester or the approver.
-        whom: &'static str,
-        /// What it must say.
-        needed: StepUp,
-    },
-    /// The token is another human's.
-    #[error("the token belongs to another person than the certificate")]
-    OtherPerson,
-    /// Whoever approves must not be whoever benefits.
-    #[error("approval is refused to requester, principal, beneficiary and every identity of the same person")]
-    SelfApproval,
-    /// Not one of those whom the policies name, or not now.
-    #[error("the stage that is open needs {wanted}")]
-    NotApprover {
-        /// Whom.
-        wanted: String,
-    },
-    /// The same person again.
-    #[error("this person has approved already: another has to")]
-    ApprovedAlready,
-    /// Not what was seen.
-    #[error("the request is another than the one that was seen (its hash is `{hash}`): look at it again")]
-    Changed {
-        /// What it is.
-        hash: String,
-    },
-    /// Not pending.
-    #[error("the request is {state} already")]
-    Settled {
-        /// Where it stands.
-        state: &'static str,
-    },
-    /// Longer than what was asked for.
-    #[error("`ttl` {ttl} is longer than the {asked} that were asked for: an approver only shortens")]
-    Longer {
-        /// What was given.
-        ttl: Ttl,
-        /// What was asked.
-        asked: Ttl,
-    },
-    /// Not shown to be narrower.
-    #[error(
-        "this scope is not shown to be within what it narrows: name permissions that are each within one of its own"
-    )]
-    NotNarrower,
-    /// The grant is not live.
-    #[error("the grant is not live")]
-    NotLive,
-    /// No time is left.
-    #[error("extensions have reached the longest total of {}s: ask anew", total.as_secs())]
-    Total {
-        /// The longest.
-        total: Duration,
-    },
-    /// Limits cannot be shared.
-    #[error(
-        "a grant with limits on uses, bytes, rate or streams cannot be delegated: ask for access of its own"
-    )]
-    Limited,
-    /// Handed on too often.
-    #[error("a grant is narrowed or handed on {max} times at most: ask for access of its own")]
-    TooDeep {
-        /// The bound.
-        max: usize,
-    },
-    /// Whoever approved must not benefit.
-    #[error("`{principal}` approved the grant and cannot be its delegate")]
-    ApproverBenefits {
-        /// Who.
-        principal: SpiffeId,
-    },
-    /// Nothing to open.
-    #[error("the request has no plan, or its last step is open")]
-    NoStep,
-    /// The step that is open is not decided.
-    #[error("the step is still being decided on by `{request}`")]
-    StepPending {
-        /// By which request.
-        request: AccessRequestId,
-    },
-    /// To oneself.
-    #[error("this is never decided by oneself or by another identity of the same person")]
-    Oneself,
-    /// Already closed.
-    #[error("the review is closed already")]
-    ReviewClosed,
-    /// Too long or out of form.
-    #[error("{0}")]
-    Invalid(&'static str),
-    /// A service of the scope has no entry; only where services were removed from the configuration since.
-    #[error("the service `{service}` is no longer known")]
-    Gone {
-        /// Which.
-        service: ServiceName,
-    },
 }

@@ -3,12 +3,12 @@
 use crate::control::policy::{PolicyAction, Question};
 use crate::control::state::decide::{Context, Draft};
 use crate::control::state::{Outcome, Refusal, Rules, State};
-use crate::control::workflow::command::AccessRefusal;
+use crate::control::workflow::refusal::AccessRefusal;
 use crate::control::workflow::{controls, issue, refuse};
 use crate::model::event::{Actor, EventBody};
 use crate::model::{
-    AccessRequest, ApproverRule, Evaluation, PolicyOutcome, Recording, RequestKind, Stage, StepUp, Terms,
-    Time, Ttl, User,
+    AccessRequest, ApproverRule, Evaluation, PolicyOutcome, Recording, RequestKind, Risk, SpiffeId, Stage,
+    StepUp, Terms, Time, Ttl, User,
 };
 use std::collections::BTreeSet;
 use std::num::NonZeroU8;
@@ -24,13 +24,13 @@ pub(super) fn consider(
     request: AccessRequest,
     context: &mut Context<'_>,
 ) -> Result<Outcome, Refusal> {
+    check_person(context.rules, &request.requester, request.authenticated.as_ref())?;
     let evaluation = evaluate(draft.state, &request, context);
     let mut terms = None;
     if let PolicyOutcome::Permitted(stated) = &evaluation.outcome {
         let stated = adjusted(stated, &request, draft.state, context);
         if let Some(needed) = &stated.requester_step_up {
             step_up("the requester", needed, request.authenticated.as_ref(), context.now)?;
-            check_person(context.rules, &request.requester, request.authenticated.as_ref())?;
         }
         terms = Some(stated);
     }
@@ -134,11 +134,20 @@ pub(super) fn denial(
             Some(_) => {}
         }
     }
-    let highest = terms.max_risk?;
-    let known = rules.directory.profile(&request.principal, state.attributes(&request.principal));
-    match known.attributes.risk {
-        None => Some("the risk of the principal is not known".to_owned()),
-        Some(risk) if risk > highest => Some(format!("the risk of the principal is {}", risk.as_str())),
+    too_risky(state, rules, &request.principal, terms.max_risk)
+}
+
+/// Why a principal is too risky for what tolerates at most `highest`; an unknown risk is too much.
+pub(in crate::control) fn too_risky(
+    state: &State,
+    rules: &Rules,
+    principal: &SpiffeId,
+    highest: Option<Risk>,
+) -> Option<String> {
+    let highest = highest?;
+    match rules.directory.profile(principal, state.attributes(principal)).attributes.risk {
+        None => Some(format!("the risk of `{principal}` is not known")),
+        Some(risk) if risk > highest => Some(format!("the risk of `{principal}` is {}", risk.as_str())),
         Some(_) => None,
     }
 }
@@ -165,11 +174,7 @@ pub(super) fn step_up(
 }
 
 /// A token must name the human whose certificate it comes with; a workload's certificate is nobody's.
-pub(super) fn check_person(
-    rules: &Rules,
-    id: &crate::model::SpiffeId,
-    user: Option<&User>,
-) -> Result<(), Refusal> {
+pub(super) fn check_person(rules: &Rules, id: &SpiffeId, user: Option<&User>) -> Result<(), Refusal> {
     let Some(user) = user else { return Ok(()) };
     match rules.directory.person(id) {
         Some(person) if user.person.as_ref() != Some(&person.name) => refuse(AccessRefusal::OtherPerson),

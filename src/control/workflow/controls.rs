@@ -3,7 +3,8 @@
 use crate::control::authz::Need;
 use crate::control::state::decide::{Context, Draft};
 use crate::control::state::{CooldownCause, Outcome, Refusal, RequestState, Rules, State};
-use crate::control::workflow::command::{AccessRefusal, NewRequest, Wanted};
+use crate::control::workflow::command::{NewRequest, Wanted};
+use crate::control::workflow::refusal::AccessRefusal;
 use crate::control::workflow::refuse;
 use crate::control::workflow::request::same;
 use crate::model::event::EventBody;

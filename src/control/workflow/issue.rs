@@ -2,7 +2,8 @@
 
 use crate::control::state::decide::{Context, Draft};
 use crate::control::state::{Approval, Refusal};
-use crate::control::workflow::command::AccessRefusal;
+use crate::control::workflow::consider::too_risky;
+use crate::control::workflow::refusal::AccessRefusal;
 use crate::control::workflow::refuse;
 use crate::model::event::{Actor, EventBody};
 use crate::model::grant::{Conditions, Limits, Lineage};
@@ -12,9 +13,6 @@ use crate::model::{
 use std::num::NonZeroU64;
 use std::sync::Arc;
 use std::time::Duration;
-
-/// Scopes that a grant may be held within, beside its own.
-pub(super) const MAX_WITHIN: usize = 8;
 
 /// What a grant rests on.
 #[derive(Clone, Copy)]
@@ -101,7 +99,7 @@ fn push(
         scope,
         not_before: part.window.0,
         expires_at: part.window.1,
-        conditions: conditions(draft, grounds)?,
+        conditions: conditions(draft, grounds, context)?,
         limits: limits(draft, grounds, part.max_uses),
         recording: recording(draft, grounds),
         lineage: Some(Arc::new(lineage)),
@@ -201,28 +199,37 @@ fn narrowed(draft: &Draft<'_>, grounds: &Grounds<'_>, asked: &Scope) -> Result<(
         of.within().iter().for_each(&mut add);
     }
     within.retain(|wide| *wide != scope);
-    if within.len() > MAX_WITHIN {
-        return refuse(AccessRefusal::TooDeep { max: MAX_WITHIN });
+    // A grant beyond what proxies take would permit nothing.
+    if !Lineage::is_bounded(&within) {
+        return refuse(AccessRefusal::TooDeep { max: Lineage::MAX_WITHIN });
     }
     lineage.within = within;
     Ok((scope, lineage))
 }
 
-fn conditions(draft: &Draft<'_>, grounds: &Grounds<'_>) -> Result<Conditions, Refusal> {
-    let request = grounds.request;
-    let inherited = head(draft, request)?.map(|live| live.grant.conditions.clone()).unwrap_or_default();
-    if !grounds.terms.pin_source || inherited.source_networks().is_some() {
-        return Ok(inherited);
+/// What must hold at each request: all that the grant it comes from demands, and what the policies add.
+fn conditions(
+    draft: &Draft<'_>,
+    grounds: &Grounds<'_>,
+    context: &Context<'_>,
+) -> Result<Conditions, Refusal> {
+    let Grounds { request, terms, .. } = grounds;
+    let mut conditions = head(draft, request)?.map(|live| live.grant.conditions.clone()).unwrap_or_default();
+    if terms.pin_source && conditions.source_networks().is_none() {
+        let Some(source) = request.source else { return refuse(UNPINNED) };
+        let network = ipnet::IpNet::from(source.to_canonical());
+        conditions = conditions.with_source(network).map_err(|_| Refusal::from(UNPINNED))?;
     }
-    let pinned = request.source.map(|source| ipnet::IpNet::from(source.to_canonical()));
-    let windows = inherited.windows().map(<[_]>::to_vec);
-    match pinned.map(|network| Conditions::new(Some(vec![network]), windows)) {
-        Some(Ok(conditions)) => Ok(conditions),
-        Some(Err(_)) | None => {
-            refuse(AccessRefusal::Invalid("the policies pin the source, which is not known"))
+    if let Some(risk) = conditions.max_risk().into_iter().chain(terms.max_risk).min() {
+        if let Some(because) = too_risky(draft.state, context.rules, &request.principal, Some(risk)) {
+            return refuse(AccessRefusal::Risk { because });
         }
+        conditions = conditions.with_max_risk(risk);
     }
+    Ok(conditions)
 }
+
+const UNPINNED: AccessRefusal = AccessRefusal::Invalid("the policies pin the source, which is not known");
 
 fn limits(draft: &Draft<'_>, grounds: &Grounds<'_>, of_step: Option<NonZeroU64>) -> Limits {
     let inherited = head(draft, grounds.request).ok().flatten().map(|live| live.grant.limits);

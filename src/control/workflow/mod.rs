@@ -13,15 +13,17 @@ mod part;
 mod people;
 mod plan;
 mod progress;
+mod refusal;
 mod request;
 mod task;
 #[cfg(test)]
 mod tests;
 
-pub use command::{
-    AccessCommand, AccessRefusal, NewApproval, NewDelegation, NewExtension, NewRequest, Wanted,
-};
-pub use progress::{Progress, StageProgress, may_decide, progress};
+pub use command::{AccessCommand, NewApproval, NewDelegation, NewExtension, NewRequest, Wanted};
+pub(in crate::control) use consider::too_risky;
+pub(in crate::control) use part::is_own;
+pub use progress::{Progress, StageProgress, may_decide, may_see, progress};
+pub use refusal::AccessRefusal;
 
 use crate::control::state::decide::{Context, Draft};
 use crate::control::state::{Outcome, Refusal};

@@ -1,13 +1,14 @@
 //! Going on from a grant: more time for it, or a part of it for another principal. Each is a request with a decision of its own.
 
 use crate::control::state::decide::{Context, Draft, check_reason};
-use crate::control::state::{LiveGrant, Outcome, Refusal};
-use crate::control::workflow::command::{AccessRefusal, NewDelegation, NewExtension};
-use crate::control::workflow::issue::{MAX_WITHIN, request_of};
+use crate::control::state::{LiveGrant, Outcome, Refusal, State};
+use crate::control::workflow::command::{NewDelegation, NewExtension};
+use crate::control::workflow::issue::request_of;
+use crate::control::workflow::refusal::AccessRefusal;
 use crate::control::workflow::request::{check_services, check_ticket, check_ttl, same};
 use crate::control::workflow::{caller, consider, controls, refuse};
-use crate::model::grant::Limits;
-use crate::model::{AccessRequest, AccessRequestId, GrantId, RequestKind, SpiffeId, Ttl};
+use crate::model::grant::{Limits, Lineage};
+use crate::model::{AccessRequest, AccessRequestId, Grant, GrantId, RequestKind, SpiffeId, Ttl};
 
 /// More time: by the principal of the grant or whoever asked for it.
 pub(super) fn extend(
@@ -66,9 +67,6 @@ pub(super) fn delegate(
     if (Limits { idle_timeout: None, ..of.limits }) != Limits::default() {
         return refuse(AccessRefusal::Limited);
     }
-    if of.within().len() >= MAX_WITHIN {
-        return refuse(AccessRefusal::TooDeep { max: MAX_WITHIN });
-    }
     approver_does_not_benefit(draft, live, &new.principal, context)?;
     let left =
         Ttl::new(of.expires_at.since(context.now)).map_err(|_| Refusal::from(AccessRefusal::NotLive))?;
@@ -90,13 +88,15 @@ pub(super) fn delegate(
     consider::consider(draft, request, context)
 }
 
+/// Whether somebody may go on from a grant: its principal, or whoever asked for it. To others it does not exist (law 11).
+pub(in crate::control) fn is_own(state: &State, grant: &Grant, who: &SpiffeId) -> bool {
+    let request = request_of(grant).and_then(|id| state.request(id));
+    grant.principal == *who || request.is_some_and(|record| record.request.requester == *who)
+}
+
 /// The live grant, if it is the caller's or the caller asked for it.
 fn own<'a>(draft: &Draft<'a>, id: GrantId, who: &SpiffeId) -> Result<&'a LiveGrant, Refusal> {
-    let asked = |live: &LiveGrant| {
-        let request = request_of(&live.grant).and_then(|id| draft.state.request(id));
-        request.is_some_and(|record| record.request.requester == *who)
-    };
-    let live = draft.state.live_grant(id).filter(|live| live.grant.principal == *who || asked(live));
+    let live = draft.state.live_grant(id).filter(|live| is_own(draft.state, &live.grant, who));
     let Some(live) = live else { return Err(Refusal::NotFound { what: "grant" }) };
     match draft.now < live.grant.expires_at {
         true => Ok(live),
@@ -126,7 +126,7 @@ fn approver_does_not_benefit(
         }
         looks = looks.saturating_sub(1);
         if looks == 0 {
-            return refuse(AccessRefusal::TooDeep { max: MAX_WITHIN });
+            return refuse(AccessRefusal::TooDeep { max: Lineage::MAX_WITHIN });
         }
         next = lineage.and_then(|lineage| lineage.extends.or(lineage.parent));
     }
@@ -157,7 +157,6 @@ fn blank(
         on_behalf_of: origin.and_then(|request| request.on_behalf_of.clone()),
         authenticated: None,
         emergency: false,
-        token: false,
         plan: None,
         task_deadline: None,
         task_idle_timeout: None,

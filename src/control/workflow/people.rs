@@ -3,9 +3,9 @@
 use crate::control::authz::Need;
 use crate::control::state::decide::{CHUNK, Context, Draft, check_reason, identity};
 use crate::control::state::{Outcome, Refusal};
-use crate::control::workflow::command::AccessRefusal;
+use crate::control::workflow::refusal::AccessRefusal;
+use crate::control::workflow::refuse;
 use crate::control::workflow::request::same;
-use crate::control::workflow::{issue, refuse};
 use crate::model::event::{Actor, EventBody};
 use crate::model::{Attributes, EndCause, GrantId, ReviewId, SpiffeId};
 use std::sync::Arc;
@@ -37,15 +37,12 @@ pub(super) fn set_attributes(
         attributes: Arc::new(attributes.clone()),
     });
     let risk = context.rules.directory.profile(principal, Some(attributes)).attributes.risk;
-    let too_risky = draft.state.of_principal(principal).filter(|live| {
-        let terms = issue::request_of(&live.grant).and_then(|id| draft.state.request(id)?.terms());
-        match (terms.and_then(|terms| terms.max_risk), risk) {
-            (Some(highest), Some(risk)) => risk > highest,
-            // It was known when access was granted.
-            (Some(_), None) => true,
-            (None, _) => false,
-        }
-    });
+    let too_risky =
+        draft.state.of_principal(principal).filter(|live| match live.grant.conditions.max_risk() {
+            // It was known when access was granted; what is no longer known is too much.
+            Some(highest) => risk.is_none_or(|risk| risk > highest),
+            None => false,
+        });
     let ended: Vec<GrantId> = too_risky.map(|live| live.grant.id).collect();
     end(draft, ended);
     Ok(Outcome::Done)

@@ -2,9 +2,9 @@
 //! own, and everything ends with the plan.
 
 use crate::control::state::decide::{Context, Draft};
-use crate::control::state::{Outcome, Refusal, RequestRecord, RequestState, State};
-use crate::control::workflow::command::AccessRefusal;
-use crate::control::workflow::{approve, caller, consider, issue, refuse};
+use crate::control::state::{Found, Outcome, Refusal, RequestRecord, RequestState, State};
+use crate::control::workflow::refusal::AccessRefusal;
+use crate::control::workflow::{approve, caller, consider, controls, issue, refuse};
 use crate::model::event::EventBody;
 use crate::model::{AccessRequest, AccessRequestId, EndCause, RequestKind, Step, Time, Ttl};
 use std::sync::Arc;
@@ -27,6 +27,9 @@ pub(super) fn advance(
     if draft.state.task(&request.task).is_none_or(|task| task.ended.is_some()) {
         return refuse(AccessRefusal::TaskEnded { task: request.task.clone() });
     }
+    if !goes_on(draft.state, record) {
+        return refuse(AccessRefusal::NotLive);
+    }
     let (number, step) = next(draft.state, record)?;
     let Some(end) = end(draft.state, id).filter(|end| context.now < *end) else {
         return refuse(AccessRefusal::NotLive);
@@ -36,10 +39,32 @@ pub(super) fn advance(
         return reassess(draft, (&request, number, step), end, context);
     }
     let Some(terms) = record.terms() else { return refuse(AccessRefusal::NoStep) };
+    controls::cooldown(
+        draft.state,
+        &AccessRequest { scope: step.scope.clone(), ..(*request).clone() },
+        context,
+    )?;
     draft.push(EventBody::StepOpened { request: id, number, asked: None });
     let grounds = issue::Grounds { request: &request, terms, approvals: &record.approvals };
     issue::issue_step(draft, &grounds, (&step.scope, step.max_uses, end), context)?;
     Ok(Outcome::Request { id, existing: false })
+}
+
+/// Whether a plan may go on: none of its grants was taken away. What ended one because of how it was used, or because somebody
+/// said so, ended the plan; a step whose time ran out, or that was left, did not. A grant that is no longer known counts as taken.
+fn goes_on(state: &State, record: &RequestRecord) -> bool {
+    record.grants.iter().all(|id| match state.find(*id) {
+        Some(Found::Live(_)) => true,
+        Some(Found::Ended(ended)) => match ended.cause {
+            EndCause::Superseded | EndCause::Expired => true,
+            EndCause::Revoked
+            | EndCause::TaskDone
+            | EndCause::TaskFailed
+            | EndCause::Idle
+            | EndCause::Limit => false,
+        },
+        None => false,
+    })
 }
 
 /// The step to open: the one after the last, or the last again if it was refused.
@@ -111,6 +136,7 @@ fn reassess(
         expires_at: context.now.plus(context.rules.requests.pending_timeout).min(end),
         ..plan.clone()
     };
+    controls::cooldown(draft.state, &request, context)?;
     draft.push(EventBody::StepOpened { request: plan.id, number, asked: Some(request.id) });
     consider::consider(draft, request, context)
 }

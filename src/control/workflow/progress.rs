@@ -2,8 +2,9 @@
 //! somebody who lost the right no longer counts.
 
 use crate::config::Role;
+use crate::control::authz::Need;
 use crate::control::state::look::services_of;
-use crate::control::state::{Approval, Rules, State};
+use crate::control::state::{Approval, RequestRecord, RequestState, Rules, State};
 use crate::control::workflow::request::same;
 use crate::model::{AccessRequest, ApproverRule, ServiceName, SpiffeId, Stage, Terms};
 use std::collections::BTreeSet;
@@ -153,6 +154,19 @@ pub fn may_decide(
 ) -> bool {
     terms
         .is_some_and(|terms| terms.stages.iter().any(|stage| is_eligible(state, rules, (request, stage), id)))
+}
+
+/// Whether a caller may know of a request: it names the caller, the caller reads everything, has approved it, or could have a
+/// say in it now (law 11).
+#[must_use]
+pub fn may_see(state: &State, rules: &Rules, record: &RequestRecord, caller: &SpiffeId) -> bool {
+    let request = &record.request;
+    request.requester == *caller
+        || request.principal == *caller
+        || rules.roles.may(caller, Need::Read)
+        || record.approvals.iter().any(|approval| approval.by == *caller)
+        // Who could have decided is not worked out for what is settled: there may be very many of these.
+        || (record.state == RequestState::Pending && may_decide(state, rules, (request, record.terms()), caller))
 }
 
 /// A stage in words: whom it needs.

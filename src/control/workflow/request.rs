@@ -4,7 +4,8 @@
 use crate::control::state::decide::{Context, Draft, check_reason, window_start};
 use crate::control::state::look::services_of;
 use crate::control::state::{Outcome, Refusal, Rules};
-use crate::control::workflow::command::{AccessRefusal, NewRequest, Wanted};
+use crate::control::workflow::command::{NewRequest, Wanted};
+use crate::control::workflow::refusal::AccessRefusal;
 use crate::control::workflow::{caller, consider, controls, refuse};
 use crate::model::request::{MAX_STEPS, MAX_TICKET};
 use crate::model::{
@@ -52,7 +53,6 @@ pub(super) fn ask(
         on_behalf_of: new.on_behalf_of.clone(),
         authenticated: new.authenticated.clone(),
         emergency: new.emergency,
-        token: new.token,
         plan,
         task_deadline: new.task_deadline,
         task_idle_timeout: new.task_idle_timeout,

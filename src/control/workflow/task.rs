@@ -3,7 +3,7 @@
 use crate::control::authz::Need;
 use crate::control::state::decide::{Context, Draft, check_reason};
 use crate::control::state::{MAX_REASON, Outcome, Refusal, RequestState, Task};
-use crate::control::workflow::command::AccessRefusal;
+use crate::control::workflow::refusal::AccessRefusal;
 use crate::control::workflow::refuse;
 use crate::model::event::{Actor, EventBody, TaskOutcome};
 use crate::model::{EndCause, SpiffeId, TaskId};

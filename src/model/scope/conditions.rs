@@ -90,6 +90,15 @@ impl Conditions {
         })
     }
 
+    /// These, and the caller's address is in this network.
+    ///
+    /// # Errors
+    /// As [`Self::new`]. Networks that were named before are replaced.
+    pub fn with_source(self, network: IpNet) -> Result<Self, ConditionsError> {
+        check_network(&network)?;
+        Ok(Self { source_networks: Some(Box::new([network])), ..self })
+    }
+
     /// These, and a token of the grant is required.
     #[must_use]
     pub fn with_token_required(self) -> Self {

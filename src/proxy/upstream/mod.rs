@@ -4,6 +4,7 @@
 //! a connection is reused only after a response was read to its end and the request was sent to its end; a request is sent
 //! again only if not one byte of it was sent; the number of connections to an address is bounded.
 
+mod answer_first;
 mod connect;
 mod pool;
 mod tls;

@@ -1,5 +1,6 @@
 //! The connections to one address.
 
+use super::answer_first::AnswerFirst;
 use super::{Connector, Guarded, UpstreamError};
 use crate::access::stream::{Killer, Wanted};
 use crate::config::{Transport, Upstream as Address};
@@ -172,7 +173,7 @@ async fn handshake_http1(io: Io, room: OwnedSemaphorePermit) -> Result<Http1, Up
     let (sender, connection) = http1::Builder::new()
         .max_buf_size(RESPONSE_HEAD)
         .max_header_size(RESPONSE_HEAD)
-        .handshake(TokioIo::new(io))
+        .handshake(TokioIo::new(AnswerFirst(io)))
         .await
         .map_err(UpstreamError::Broken)?;
     let task = tokio::spawn(async move {
