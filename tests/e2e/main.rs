@@ -12,6 +12,7 @@
 
 mod harness;
 
+mod access;
 mod audit;
 mod control;
 mod cut;
@@ -22,6 +23,7 @@ mod operation;
 mod outside;
 mod paths;
 mod requests;
+mod run;
 mod strangers;
 mod streaming;
 mod tls;
