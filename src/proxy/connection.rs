@@ -6,6 +6,7 @@ use crate::config::Limits;
 use crate::identity::{Accepted, Refusal};
 use crate::model::DenyReason;
 use crate::proxy::bearer::Remembered;
+use crate::proxy::headers::Told;
 use crate::proxy::meter::Metered;
 use crate::proxy::router::Route;
 use crate::proxy::worker::{Shared, Worker};
@@ -45,6 +46,7 @@ pub(crate) struct Connected {
     pub(crate) source: HeaderValue,
     /// The tokens that were seen on it.
     pub(crate) tokens: Remembered,
+    pub(crate) told: Told,
     /// Its place among the connections that may exist.
     pub(crate) held: Arc<Held>,
 }
@@ -141,9 +143,17 @@ pub(crate) async fn serve(
             return;
         }
     }
-    let tokens = Remembered::default();
-    let connected =
-        Arc::new(Connected { worker, caller, audited, route, principal, source: shown, tokens, held });
+    let connected = Arc::new(Connected {
+        worker,
+        caller,
+        audited,
+        route,
+        principal,
+        source: shown,
+        tokens: Remembered::default(),
+        told: Told::default(),
+        held,
+    });
     serve_http(&shared, stream, connected).await;
 }
 

@@ -13,5 +13,7 @@ mod grants;
 mod requests;
 mod revocations;
 mod strangers;
+mod tickets;
+mod webhooks;
 mod tokens;
 mod world;

@@ -12,6 +12,7 @@
 
 mod harness;
 
+mod access;
 mod audit;
 mod control;
 mod cut;
@@ -22,9 +23,11 @@ mod operation;
 mod outside;
 mod paths;
 mod requests;
+mod run;
 mod strangers;
 mod streaming;
 mod tls;
 mod tokens;
 mod tour;
 mod upgrades;
+mod webhooks;

@@ -5,6 +5,8 @@ mod access;
 mod control;
 mod proxy;
 mod service;
+mod tickets;
+mod webhooks;
 mod token;
 
 pub(super) use access::{Known, names, owned_by, profiles};
