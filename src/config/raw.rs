@@ -7,8 +7,8 @@ use crate::config::text::{
 };
 use crate::config::{Endpoint, Role, Store, TicketUrl, Upstream, WebhookUrl};
 use crate::model::{
-    GroupName, Owner, PrincipalKind, ProxyName, Risk, RoleName, Scope, Sensitivity, ServiceName, SpiffeId,
-    Ttl, WebhookName,
+    GroupName, JwsAlgorithm, Owner, PrincipalKind, ProxyName, Risk, RoleName, Scope, Sensitivity,
+    ServiceName, SpiffeId, Ttl, WebhookName,
 };
 use serde::Deserialize;
 use std::collections::BTreeMap;
@@ -36,6 +36,8 @@ pub(super) struct RawFile {
     #[serde(default)]
     pub(super) webhooks: Vec<RawWebhook>,
     pub(super) tickets: Option<RawTickets>,
+    #[serde(default)]
+    pub(super) issuers: Vec<RawIssuer>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -206,6 +208,20 @@ pub(super) struct RawRequests {
     pub(super) max_open_reviews: Option<NonZeroUsize>,
     pub(super) review_within: Option<Text<Ttl>>,
     pub(super) task_idle_timeout: Option<Text<Ttl>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawIssuer {
+    pub(super) issuer: Option<Text<TokenParty>>,
+    pub(super) audience: Option<Text<TokenParty>>,
+    pub(super) jwks_url: Option<Text<WebhookUrl>>,
+    pub(super) jwks_file: Option<Text<PathBuf>>,
+    pub(super) ca: Option<Text<PathBuf>>,
+    pub(super) algorithms: Option<Spanned<Vec<Text<JwsAlgorithm>>>>,
+    pub(super) person_claim: Option<String>,
+    #[serde(default)]
+    pub(super) people: BTreeMap<String, Spanned<String>>,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -214,6 +214,46 @@ sensitivity = "mild"
     assert_eq!(found.len(), 14, "{found:#?}");
 }
 
+#[test]
+fn issuers_that_could_not_be_believed_are_refused() {
+    let issuer = parse(CONTROL).unwrap().control.unwrap().issuers[0].clone();
+    assert_eq!(issuer.people["00u1a2b3c"], "Ada");
+    assert_eq!(issuer.algorithms, IssuerConfig::ALGORITHMS.into());
+    let before = CONTROL.split("[[issuers]]").next().unwrap();
+    let services = CONTROL.split_once("[[identities]]").unwrap().1;
+    let issuers = r#"
+[[issuers]]
+issuer = "https://a"
+audience = "us"
+jwks_url = "http://a.example/keys"
+algorithms = []
+people = { x = "Nobody" }
+[[issuers]]
+issuer = "https://a"
+audience = "us"
+jwks_file = "keys.json"
+[[issuers]]
+issuer = "a b"
+jwks_url = "https://a/keys"
+jwks_file = "keys.json"
+algorithms = ["none", "HS256"]
+[[identities]]"#;
+    let found = problems(&format!("{before}{issuers}{services}"));
+    for (key, says) in [
+        ("issuers[0].jwks_url:", "expected `https`"),
+        ("issuers[0].algorithms:", "no token could hold"),
+        ("issuers[0].people.x:", "no person of `[[people]]`"),
+        ("issuers[1].issuer:", "is there already"),
+        ("issuers[2].issuer:", "visible ASCII"),
+        ("issuers[2].audience:", "missing"),
+        ("issuers[2].jwks_url:", "choose one"),
+        ("issuers[2].algorithms[0]:", "expected `ES256`"),
+        ("issuers[2].algorithms[1]:", "expected `ES256`"),
+    ] {
+        assert!(found.iter().any(|line| line.contains(key) && line.contains(says)), "{key} {found:#?}");
+    }
+}
+
 /// What would silently count for less than it says is refused.
 #[test]
 fn bounds_of_access_requests() {

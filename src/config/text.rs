@@ -1,7 +1,9 @@
 //! Values that are written as a string: each with what it expects, so that every error says what to write instead.
 
 use crate::config::{Endpoint, Role, Store, TicketUrl, Upstream, WebhookEvent, WebhookUrl};
-use crate::model::{GroupName, Owner, ProxyName, RoleName, Scope, ServiceName, SpiffeId, Ttl, WebhookName};
+use crate::model::{
+    GroupName, JwsAlgorithm, Owner, ProxyName, RoleName, Scope, ServiceName, SpiffeId, Ttl, WebhookName,
+};
 use serde::de::{Deserialize, Deserializer, Error, Visitor};
 use std::fmt;
 use std::marker::PhantomData;
@@ -59,6 +61,7 @@ by_from_str! {
     ServiceName: "a service name such as `orders`",
     ProxyName: "a proxy name such as `edge-1`",
     Role: "a role such as `viewer`",
+    JwsAlgorithm: "a signature algorithm such as `ES256`",
     GroupName: "a group such as `payments`",
     RoleName: "the name of a scope template such as `orders-reader`",
     Scope: "a permission such as `orders:GET:/v1/orders/*`",

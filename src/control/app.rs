@@ -4,6 +4,7 @@ use crate::config::{ControlConfig, Store};
 use crate::control::api::Api;
 use crate::control::clock::ControlClock;
 use crate::control::expire;
+use crate::control::issuers::{self, Issuers};
 use crate::control::listener::{Handshakes, Server};
 use crate::control::log::LogError;
 use crate::control::log::sqlite::SqliteLog;
@@ -73,6 +74,9 @@ pub enum StartError {
     /// Tickets cannot be asked about.
     #[error(transparent)]
     Tickets(#[from] tickets::SetupError),
+    /// Outside issuers cannot be believed.
+    #[error(transparent)]
+    Issuers(#[from] issuers::SetupError),
     /// Its certificate names nobody.
     #[error("the control plane's certificate has no SPIFFE ID")]
     Nameless,
@@ -112,6 +116,7 @@ impl ControlApp {
         };
         let webhooks: Arc<dyn WebhookStore> = Arc::new(SqliteWebhooks::beside(&log));
         let tickets = config.tickets.clone().map(Tickets::new).transpose()?.map(Arc::new);
+        let issuers = Issuers::new(&config.issuers, &config.people)?;
         let plane = Plane::start(log, options).await?;
         let tokens = open_tokens(config, &path.with_extension("tokens.keys.json"), issuer.as_str(), &plane)?;
         let stop = CancellationToken::new();
@@ -124,6 +129,7 @@ impl ControlApp {
             api: Api::new(plane.clone(), signer, tokens.clone())
                 .with_webhooks(notifier.clone())
                 .with_tickets(tickets)
+                .with_issuers(issuers.clone())
                 .router(),
             channel: SyncService::new(plane.clone()).router(),
             drain: parts.drain,
@@ -131,6 +137,7 @@ impl ControlApp {
         };
         tokio::spawn(expire::run(plane.clone(), stop.clone()));
         tokio::spawn(token::run(tokens, stop.clone()));
+        tokio::spawn(issuers.run(stop.clone()));
         let server = tokio::spawn(server.run(listener));
         Ok(Self { plane, notifier, address, server, _background: stop.drop_guard() })
     }

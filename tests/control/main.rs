@@ -10,6 +10,7 @@
 
 mod bodies;
 mod grants;
+mod issuers;
 mod requests;
 mod revocations;
 mod strangers;

@@ -311,3 +311,107 @@ async fn keys_are_replaced_without_a_token_being_lost() {
         assert_eq!(get(&world, "/v1/orders", &format!("Bearer {token}")).await.status, 200);
     }
 }
+
+/// Serves a JWK set over TLS; the URL of it.
+async fn key_server(world: &World, jwks: String) -> String {
+    let leaf = world.ca.server("idp", std::net::Ipv4Addr::LOCALHOST.into());
+    let provider = std::sync::Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let tls = rustls::ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(leaf.chain(), leaf.key())
+        .unwrap();
+    let acceptor = tokio_rustls::TlsAcceptor::from(std::sync::Arc::new(tls));
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    tokio::spawn(async move {
+        use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+        while let Ok((stream, _)) = listener.accept().await {
+            let Ok(mut stream) = acceptor.accept(stream).await else { continue };
+            let mut head = vec![0; 8_192];
+            let _ = stream.read(&mut head).await;
+            let head =
+                format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\nconnection: close\r\n\r\n", jwks.len());
+            let _ = stream.write_all(format!("{head}{jwks}").as_bytes()).await;
+            let _ = stream.shutdown().await;
+        }
+    });
+    format!("https://localhost:{port}/keys")
+}
+
+#[tokio::test]
+async fn an_approval_that_policies_want_proved_needs_a_token_of_the_approvers_issuer() {
+    let mut world = Setup::new().prepare().await;
+    let der = EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &SystemRandom::new()).unwrap();
+    let pair = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, der.as_ref()).unwrap();
+    let point = pair.public_key().as_ref().to_vec();
+    let jwk =
+        json!({"kty": "EC", "crv": "P-256", "kid": "k", "x": b64(&point[1..33]), "y": b64(&point[33..])});
+    let url = key_server(&world, json!({"keys": [jwk]}).to_string()).await;
+    std::fs::create_dir(world.path("policies")).unwrap();
+    let policy = r#"@id("a") @approvers("1 of approvers") @approver_step_up("amr=hwk max_age=5m")
+permit (principal, action, resource);"#;
+    std::fs::write(world.path("policies/all.cedar"), policy).unwrap();
+    world.append_config(&format!(
+        r#"
+[control.policy]
+folder = "policies"
+[[people]]
+name = "Ada"
+identities = ["spiffe://jitgate.local/operator/local"]
+[[issuers]]
+issuer = "https://idp.example"
+audience = "jitgate"
+jwks_url = "{url}"
+ca = "ca.pem"
+people = {{ "u-ada" = "Ada" }}
+"#
+    ));
+    world.start_control().await;
+    world.start_proxy().await;
+    let idp = Stolen { pair, kid: "k".to_owned() };
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
+    let proof = |auth_time: u64| {
+        let claims = json!({"iss": "https://idp.example", "aud": "jitgate", "sub": "u-ada", "exp": now + 300,
+            "auth_time": auth_time, "amr": ["hwk"]});
+        format!(
+            "Bearer {}",
+            idp.sign(json!({"alg": "ES256", "kid": idp.kid}).to_string(), claims.to_string())
+        )
+    };
+    let ask = json!({"task": "t-1", "reason": "a test", "ttl": "10m",
+        "scope": [{"type": "http", "locations": ["orders"], "actions": ["GET"], "paths": ["/v1/orders"]}]});
+    let request = post(&world, &world.agent, "/v1/requests", &ask).await.json();
+    let path = format!("/v1/requests/{}/approve", request["id"].as_str().unwrap());
+    let operator = world.ca.svid("operator/local");
+    let approve = async |authorization: Option<&str>| {
+        let mut connection = world.api_as(&operator).connect().await;
+        let head = connection.request("POST", &path).header("content-type", "application/json");
+        let head = authorization.into_iter().fold(head, |head, value| head.header("authorization", value));
+        let body = full(json!({"reason": "fine"}).to_string());
+        Answer::of(connection.send(head.body(body).unwrap()).await).await
+    };
+    for weak in [None, Some(proof(now - 301))] {
+        let answer = approve(weak.as_deref()).await;
+        let challenge = answer.header("www-authenticate").unwrap();
+        assert!(challenge.contains("insufficient_user_authentication") && challenge.contains("max_age=300"));
+        assert_eq!(
+            (answer.status.as_u16(), answer.reason().as_str()),
+            (401, "step_up_required"),
+            "{answer:?}"
+        );
+    }
+    assert_eq!(world.client(Protocol::H1).get("/v1/orders").await.reason(), "no_grant");
+    // The first fetch of the keys may still be on its way.
+    let approved = crate::harness::eventually("the approval", || async {
+        Some(approve(Some(&proof(now))).await).filter(|answer| answer.status != 503)
+    })
+    .await;
+    assert_eq!(approved.status, 200, "{approved:?}");
+    let grant = approved.json()["grant"].as_str().unwrap().to_owned();
+    let shown = world.cli(&["grants"]).await;
+    let shown = shown.as_array().unwrap().iter().find(|shown| shown["id"] == *grant).unwrap().clone();
+    world.applied(&shown["revision"]).await;
+    assert_eq!(world.client(Protocol::H1).get("/v1/orders").await.status, 200);
+}

@@ -59,7 +59,7 @@ fn begins(name: &str, prefix: &str) -> bool {
 }
 
 /// Refuses a header that is repeated; its value may be a list.
-pub(super) fn check_once(headers: &HeaderMap, name: &'static str) -> Result<(), Unclear> {
+pub(super) fn check_once(headers: &HeaderMap, name: &HeaderName) -> Result<(), Unclear> {
     match headers.get_all(name).iter().nth(1) {
         Some(_) => Err(Unclear::ambiguous("a header that may be there once is repeated")),
         None => Ok(()),

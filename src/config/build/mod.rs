@@ -2,6 +2,7 @@
 //! it return `None` after noting why.
 
 mod access;
+mod issuers;
 mod control;
 mod proxy;
 mod service;

@@ -25,6 +25,7 @@ mod webhooks;
 pub use openapi::openapi;
 pub use problem::Problem;
 
+use crate::control::issuers::Issuers;
 use crate::control::notify::Notifier;
 use crate::control::plane::Plane;
 use crate::control::receipt::Signer;
@@ -53,6 +54,7 @@ pub struct Api {
     tokens: Tokens,
     webhooks: Notifier,
     tickets: Option<Arc<Tickets>>,
+    issuers: Issuers,
     bulk: Arc<Semaphore>,
 }
 
@@ -66,6 +68,7 @@ impl Api {
             tokens,
             webhooks: Notifier::default(),
             tickets: None,
+            issuers: Issuers::default(),
             bulk: Arc::new(Semaphore::new(BULK_CALLS)),
         }
     }
@@ -74,6 +77,12 @@ impl Api {
     #[must_use]
     pub fn with_webhooks(self, webhooks: Notifier) -> Self {
         Self { webhooks, ..self }
+    }
+
+    /// With outside issuers whose tokens prove who somebody is.
+    #[must_use]
+    pub fn with_issuers(self, issuers: Issuers) -> Self {
+        Self { issuers, ..self }
     }
 
     /// With a ticket system to ask.

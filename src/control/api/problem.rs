@@ -76,6 +76,13 @@ impl Problem {
         Self::new(StatusCode::UNAUTHORIZED, "token_invalid", "Invalid token", detail)
     }
 
+    /// The keys of a token's issuer cannot be had.
+    #[must_use]
+    pub fn issuer_unavailable(detail: impl Into<String>) -> Self {
+        let (status, title) = (StatusCode::SERVICE_UNAVAILABLE, "Issuer unavailable");
+        Self::new(status, "issuer_unavailable", title, detail)
+    }
+
     /// The grant does not run now.
     #[must_use]
     pub fn not_live(detail: impl Into<String>) -> Self {

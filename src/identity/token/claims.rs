@@ -3,6 +3,7 @@
 use crate::identity::token::TokenFault;
 use crate::model::Time;
 use serde_json::{Map, Value};
+use std::time::Duration;
 
 /// Verified claims. Only [`super::Jws::verify`] makes them.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -79,17 +80,18 @@ impl Claims {
         if self.texts("aud")?.contains(&audience) { Ok(()) } else { Err(TokenFault::Audience) }
     }
 
-    /// When it ends, if it is valid at `now`: `exp` is needed, `nbf` counts where it is there.
+    /// When it begins and ends, if it is valid at `now`: `exp` is needed, `nbf` counts where it is there. Whoever made it may have a
+    /// clock that is `ahead` of ours.
     ///
     /// # Errors
     /// [`TokenFault::Expired`], [`TokenFault::NotYetValid`], [`TokenFault::Claims`].
-    pub fn window(&self, now: Time) -> Result<(Option<Time>, Time), TokenFault> {
+    pub fn window(&self, now: Time, ahead: Duration) -> Result<(Option<Time>, Time), TokenFault> {
         let from = self.time("nbf")?;
         let until = self.time("exp")?.ok_or(TokenFault::Claims)?;
         if now >= until {
             return Err(TokenFault::Expired);
         }
-        if from.is_some_and(|from| now < from) {
+        if from.is_some_and(|from| now.plus(ahead) < from) {
             return Err(TokenFault::NotYetValid);
         }
         Ok((from, until))

@@ -8,6 +8,7 @@ use crate::identity::token::{Claims, Jws, KeySet, KeySetError, TokenFault};
 use crate::model::{GrantId, JwsAlgorithm, Time};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use std::time::Duration;
 
 /// The `typ` of our tokens, exactly.
 pub const ACCESS_TOKEN: &str = "at+jwt";
@@ -97,7 +98,7 @@ impl GateKeys {
             return Err(TokenFault::Issuer);
         }
         claims.is_for(&self.audience)?;
-        claims.window(now)?;
+        claims.window(now, Duration::ZERO)?;
         Ok(claims)
     }
 
@@ -107,7 +108,7 @@ impl GateKeys {
     /// [`TokenFault`].
     pub fn verify(&self, token: &str, peer: &Peer, now: Time) -> Result<GrantToken, TokenFault> {
         let claims = self.inspect(token, now)?;
-        let (not_before, expires_at) = claims.window(now)?;
+        let (not_before, expires_at) = claims.window(now, Duration::ZERO)?;
         if claims.text("client_id")? != Some(peer.principal().as_str()) {
             return Err(TokenFault::Principal);
         }
