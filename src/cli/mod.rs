@@ -14,6 +14,7 @@ mod grant;
 mod grants;
 mod halves;
 mod output;
+mod policy;
 mod revoke;
 pub mod sample;
 mod shown;
@@ -56,6 +57,8 @@ enum Verb {
     Explain(explain::Explain),
     Status(status::Status),
     #[command(subcommand)]
+    Policy(policy::Policy),
+    #[command(subcommand)]
     Audit(audit::Audit),
     #[command(subcommand)]
     Certs(certs::Certs),
@@ -95,6 +98,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
         Verb::Revoke(verb) => verb.run(&connection, output),
         Verb::Explain(verb) => verb.run(&connection, output),
         Verb::Status(verb) => verb.run(&connection, output),
+        Verb::Policy(verb) => verb.run(output),
         Verb::Audit(verb) => verb.run(&connection, output),
         Verb::Certs(verb) => verb.run(&connection, output),
         Verb::Completions(Completions { shell }) => {

@@ -29,6 +29,11 @@ pub use problem::{ConfigErrors, Problem};
 pub use proxy::{AuditConfig, AuditTarget, ControlLink, DenialBudget, Endpoint, ProxyConfig, TlsConfig};
 pub use service::{HostHeader, Protocol, ServiceConfig, Transport, Upstream};
 
+// Another TOML file is read as strictly, with errors of the same kind.
+pub(crate) use raw::split;
+pub(crate) use source::Source;
+pub(crate) use text::{FromText, Text, ZoneName};
+
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
