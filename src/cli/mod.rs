@@ -98,7 +98,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
         Verb::Revoke(verb) => verb.run(&connection, output),
         Verb::Explain(verb) => verb.run(&connection, output),
         Verb::Status(verb) => verb.run(&connection, output),
-        Verb::Policy(verb) => verb.run(output),
+        Verb::Policy(verb) => verb.run(&connection, output),
         Verb::Audit(verb) => verb.run(&connection, output),
         Verb::Certs(verb) => verb.run(&connection, output),
         Verb::Completions(Completions { shell }) => {

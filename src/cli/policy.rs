@@ -1,23 +1,32 @@
 //! `jitgate policy`: what the policies would decide, before and after they are changed.
 
+mod diff;
+mod live;
 mod test;
 
 use super::Failure;
+use super::connection::Connection;
 use super::output::Output;
 use crate::config::{Config, ConfigErrors, PolicyConfig, Problem};
 use crate::control::policy::{PolicyErrors, PolicySet};
 use std::path::{Path, PathBuf};
 
-/// Test policies
+/// Test policies, compare them, and reload those of a running control plane
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum Policy {
     Test(test::Test),
+    Diff(diff::Diff),
+    Show(live::Show),
+    Reload(live::Reload),
 }
 
 impl Policy {
-    pub(super) fn run(self, output: Output) -> Result<(), Failure> {
+    pub(super) fn run(self, connection: &Connection, output: Output) -> Result<(), Failure> {
         match self {
             Self::Test(verb) => verb.run(output),
+            Self::Diff(verb) => verb.run(connection, output),
+            Self::Show(verb) => verb.run(connection, output),
+            Self::Reload(verb) => verb.run(connection, output),
         }
     }
 }

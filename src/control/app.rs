@@ -8,6 +8,7 @@ use crate::control::listener::{Handshakes, Server};
 use crate::control::log::LogError;
 use crate::control::log::sqlite::SqliteLog;
 use crate::control::plane::{self, Plane, PlaneOptions};
+use crate::control::policies::{LoadError, Policies};
 use crate::control::policy::{PolicyErrors, PolicySet};
 use crate::control::publish::SyncService;
 use crate::control::receipt::{Signer, SignerError};
@@ -52,6 +53,9 @@ pub enum StartError {
     /// The policies cannot be used.
     #[error(transparent)]
     Policies(#[from] PolicyErrors),
+    /// What other policies than before no longer allow cannot be worked out, or not be revoked.
+    #[error(transparent)]
+    Settle(#[from] LoadError),
     /// The log cannot be replayed.
     #[error(transparent)]
     Plane(#[from] plane::StartError),
@@ -95,12 +99,13 @@ impl ControlApp {
             clock: ControlClock::default(),
         };
         let plane = Plane::start(log, options).await?;
+        Policies::settle(&plane).await?;
         let tls = TlsOptions { tls12: false, resumption: false, alpn: ALPN_HTTP };
         let server = Server {
             plane: plane.clone(),
             acceptor: Acceptor::new(Arc::clone(&parts.own), Arc::clone(&parts.trust), tls)?,
             trust: parts.trust,
-            api: Api::new(plane.clone(), signer).router(),
+            api: Api::new(plane.clone(), signer, config.policy.clone()).router(),
             channel: SyncService::new(plane.clone()).router(),
             drain: parts.drain,
             handshakes: parts.handshakes,

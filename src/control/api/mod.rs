@@ -9,6 +9,7 @@ mod grants;
 mod openapi;
 mod parts;
 mod people;
+mod policies;
 mod problem;
 mod proofs;
 mod proxies;
@@ -23,7 +24,9 @@ mod tasks;
 pub use openapi::openapi;
 pub use problem::Problem;
 
+use crate::config::PolicyConfig;
 use crate::control::plane::Plane;
+use crate::control::policies::Policies;
 use crate::control::receipt::Signer;
 use axum::Router;
 use axum::extract::State as Shared;
@@ -45,14 +48,16 @@ const BULK_CALLS: usize = 2;
 pub struct Api {
     plane: Plane,
     signer: Arc<Signer>,
+    policies: Arc<Policies>,
     bulk: Arc<Semaphore>,
 }
 
 impl Api {
     /// The API of this control plane.
     #[must_use]
-    pub fn new(plane: Plane, signer: Arc<Signer>) -> Self {
-        Self { plane, signer, bulk: Arc::new(Semaphore::new(BULK_CALLS)) }
+    pub fn new(plane: Plane, signer: Arc<Signer>, policies: PolicyConfig) -> Self {
+        let policies = Arc::new(Policies::new(policies, &plane));
+        Self { plane, signer, policies, bulk: Arc::new(Semaphore::new(BULK_CALLS)) }
     }
 
     /// Its routes. To be served with an `Arc<Peer>` in the extensions of each request; without one nothing is answered.
@@ -79,6 +84,8 @@ impl Api {
             .route("/v1/principals/{id}/cooldowns/lift", post(people::lift_cooldowns))
             .route("/v1/reviews", get(people::reviews))
             .route("/v1/reviews/{id}/close", post(people::close_review))
+            .route("/v1/policies", get(policies::show))
+            .route("/v1/policies/reload", post(policies::reload))
             .route("/v1/revocations", post(revocations::create))
             .route("/v1/revocations/{id}", get(revocations::show))
             .route("/v1/proxies", get(proxies::list))

@@ -103,6 +103,12 @@ impl PolicySet {
         &self.hash
     }
 
+    /// Whether this is the built-in rule.
+    #[must_use]
+    pub fn is_builtin(&self) -> bool {
+        self.policies.is_none()
+    }
+
     /// The ids of its policies, sorted.
     #[must_use]
     pub fn ids(&self) -> Vec<String> {
