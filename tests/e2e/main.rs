@@ -21,6 +21,7 @@ mod limits;
 mod operation;
 mod outside;
 mod paths;
+mod policies;
 mod requests;
 mod strangers;
 mod streaming;
