@@ -276,7 +276,7 @@ pub(super) enum RawWebhookFormat {
 }
 
 /// The value inside, and its place.
-pub(super) fn split<T>(text: Text<T>) -> (T, std::ops::Range<usize>) {
+pub(crate) fn split<T>(text: Text<T>) -> (T, std::ops::Range<usize>) {
     let span = text.span();
     let Parsed(value) = text.into_inner();
     (value, span)

@@ -244,6 +244,11 @@ impl Plane {
         self.inner.rules.store(Arc::new(rules));
     }
 
+    /// Changes a part of what everybody is held to, whoever changes another part at the same time.
+    pub fn update_rules(&self, change: impl Fn(&Rules) -> Rules) {
+        self.inner.rules.rcu(|rules| change(rules));
+    }
+
     /// Takes a proxy's report on the use of grants. The caller has made sure that it comes from that proxy.
     pub fn report_usage(&self, process: &Process, report: &[GrantUsage]) {
         let now = self.control_time();

@@ -364,6 +364,8 @@ pub enum Selector {
     Service(ServiceName),
     /// Every grant.
     All(Everything),
+    /// The grants that a policy set, named by its hash, no longer allows. Nobody asks for this: it is what loading one led to.
+    Policies(String),
 }
 
 /// The literal `true` of `{"all": true}`.

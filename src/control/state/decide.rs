@@ -8,7 +8,7 @@ use crate::control::state::command::{
     Command, GrantSpec, Issued, MAX_BULK, MAX_REASON, Outcome, Refusal, Rules, UseToLog,
 };
 use crate::control::state::{State, likeness};
-use crate::control::workflow::{self, AccessRefusal};
+use crate::control::workflow::{self, AccessRefusal, Direct};
 use crate::model::event::{Actor, Event, EventBody, Selector};
 use crate::model::{EndCause, Grant, GrantId, ProxyName, Revision, RevocationId, SpiffeId, Time, Ttl};
 use std::collections::HashMap;
@@ -255,7 +255,20 @@ fn check_spec(
         return Err(Refusal::TtlAboveCap { ttl: spec.ttl, max });
     }
     let start = window_start(spec.not_before, now)?;
-    Ok((start, start.plus(spec.ttl.get())))
+    let direct = Direct {
+        operator,
+        principal: &spec.principal,
+        task: &spec.task,
+        scope: &spec.scope,
+        ttl: spec.ttl,
+        not_before: Some(start),
+        reason: &spec.reason,
+        at: now,
+    };
+    match workflow::forbidden(state, rules, direct) {
+        Some(because) => Err(AccessRefusal::Forbidden { because }.into()),
+        None => Ok((start, start.plus(spec.ttl.get()))),
+    }
 }
 
 /// The start of a window: now, or what was asked for if it lies neither behind nor far ahead.

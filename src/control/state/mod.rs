@@ -222,6 +222,8 @@ impl State {
             Selector::Principal(principal) => self.by_principal.get(principal).filter(not_over).collect(),
             Selector::Service(service) => self.by_service.get(service).filter(not_over).collect(),
             Selector::All(_) => self.live.keys().copied().filter(not_over).collect(),
+            // Which these are, policies say, not the state.
+            Selector::Policies(_) => Vec::new(),
         }
     }
 

@@ -1,5 +1,6 @@
 //! What can be asked of the workflow.
 
+use crate::control::workflow::Disallowed;
 use crate::model::event::TaskOutcome;
 use crate::model::{
     AccessRequestId, Attributes, GrantId, IdempotencyKey, Plan, ReviewId, RoleName, Scope, SpiffeId, TaskId,
@@ -177,14 +178,14 @@ pub enum AccessCommand {
         /// Whether the access was right.
         justified: bool,
     },
-    /// Another policy set decides from now on; what it no longer allows ends. The control plane's own command.
+    /// Another policy set decides from now on; what it no longer allows ends. Whoever asks for it has had all grants looked at.
     PoliciesLoaded {
         /// Identifies it.
         policy: String,
         /// The ids of its policies.
         policies: Vec<String>,
         /// The grants that it does not allow.
-        disallowed: Vec<GrantId>,
+        disallowed: Vec<Disallowed>,
     },
     /// Log what is due by time alone: pending requests that lapse, tasks past their deadline. The control plane's own command.
     Sweep,

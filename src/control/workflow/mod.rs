@@ -13,6 +13,7 @@ mod part;
 mod people;
 mod plan;
 mod progress;
+mod recheck;
 mod refusal;
 mod request;
 mod task;
@@ -20,9 +21,12 @@ mod task;
 mod tests;
 
 pub use command::{AccessCommand, NewApproval, NewDelegation, NewExtension, NewRequest, Wanted};
+pub use consider::in_emergency;
 pub(in crate::control) use consider::too_risky;
 pub(in crate::control) use part::is_own;
 pub use progress::{Progress, StageProgress, may_decide, may_see, progress};
+pub(in crate::control) use recheck::{Direct, forbidden};
+pub use recheck::{Disallowed, recheck};
 pub use refusal::AccessRefusal;
 
 use crate::control::state::decide::{Context, Draft};
@@ -61,7 +65,7 @@ pub(in crate::control) fn decide(
             people::close_review(draft, *review, (findings, *justified), context)
         }
         AccessCommand::PoliciesLoaded { policy, policies, disallowed } => {
-            people::policies_loaded(draft, (policy, policies), disallowed)
+            people::policies_loaded(draft, (policy, policies), disallowed, context)
         }
         AccessCommand::Sweep => task::sweep(draft, context),
     }

@@ -100,6 +100,12 @@ pub enum AccessRefusal {
         /// What it must say.
         needed: StepUp,
     },
+    /// The policies forbid an operator's direct grant.
+    #[error("the policies forbid it: {because}")]
+    Forbidden {
+        /// Why.
+        because: String,
+    },
     /// The token is another human's.
     #[error("the token belongs to another person than the certificate")]
     OtherPerson,

@@ -4,6 +4,7 @@
 
 mod often;
 mod random;
+mod recheck;
 
 use super::*;
 use crate::config::{Person, PrincipalEntry, Role};
