@@ -12,6 +12,7 @@ use crate::control::notify::sqlite::SqliteWebhooks;
 use crate::control::notify::store::WebhookStore;
 use crate::control::notify::{self, Notifier};
 use crate::control::plane::{self, Plane, PlaneOptions};
+use crate::control::policies::{LoadError, Policies};
 use crate::control::policy::{PolicyErrors, PolicySet};
 use crate::control::publish::SyncService;
 use crate::control::receipt::{Signer, SignerError};
@@ -59,6 +60,9 @@ pub enum StartError {
     /// The policies cannot be used.
     #[error(transparent)]
     Policies(#[from] PolicyErrors),
+    /// What other policies than before no longer allow cannot be worked out, or not be revoked.
+    #[error(transparent)]
+    Settle(#[from] LoadError),
     /// The log cannot be replayed.
     #[error(transparent)]
     Plane(#[from] plane::StartError),
@@ -121,12 +125,13 @@ impl ControlApp {
         let tokens = open_tokens(config, &path.with_extension("tokens.keys.json"), issuer.as_str(), &plane)?;
         let stop = CancellationToken::new();
         let notifier = Notifier::start(&config.webhooks, &plane, webhooks, &stop).await?;
+        Policies::settle(&plane).await?;
         let tls = TlsOptions { tls12: false, resumption: false, alpn: ALPN_HTTP };
         let server = Server {
             plane: plane.clone(),
             acceptor: Acceptor::new(Arc::clone(&parts.own), Arc::clone(&parts.trust), tls)?,
             trust: parts.trust,
-            api: Api::new(plane.clone(), signer, tokens.clone())
+            api: Api::new(plane.clone(), signer, tokens.clone(), config.policy.clone())
                 .with_webhooks(notifier.clone())
                 .with_tickets(tickets)
                 .with_issuers(issuers.clone())

@@ -12,6 +12,7 @@ pub mod issuers;
 pub mod listener;
 pub mod log;
 pub mod plane;
+pub mod policies;
 pub mod notify;
 pub mod policy;
 pub mod presence;

@@ -22,6 +22,7 @@ mod limits;
 mod operation;
 mod outside;
 mod paths;
+mod policies;
 mod requests;
 mod run;
 mod strangers;

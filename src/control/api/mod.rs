@@ -9,6 +9,7 @@ mod grants;
 mod openapi;
 mod parts;
 mod people;
+mod policies;
 mod problem;
 mod proofs;
 mod proxies;
@@ -25,9 +26,11 @@ mod webhooks;
 pub use openapi::openapi;
 pub use problem::Problem;
 
+use crate::config::PolicyConfig;
 use crate::control::issuers::Issuers;
 use crate::control::notify::Notifier;
 use crate::control::plane::Plane;
+use crate::control::policies::Policies;
 use crate::control::receipt::Signer;
 use crate::control::tickets::Tickets;
 use crate::control::token::Tokens;
@@ -55,13 +58,15 @@ pub struct Api {
     webhooks: Notifier,
     tickets: Option<Arc<Tickets>>,
     issuers: Issuers,
+    policies: Arc<Policies>,
     bulk: Arc<Semaphore>,
 }
 
 impl Api {
     /// The API of this control plane.
     #[must_use]
-    pub fn new(plane: Plane, signer: Arc<Signer>, tokens: Tokens) -> Self {
+    pub fn new(plane: Plane, signer: Arc<Signer>, tokens: Tokens, policies: PolicyConfig) -> Self {
+        let policies = Arc::new(Policies::new(policies, &plane));
         Self {
             plane,
             signer,
@@ -69,6 +74,7 @@ impl Api {
             webhooks: Notifier::default(),
             tickets: None,
             issuers: Issuers::default(),
+            policies,
             bulk: Arc::new(Semaphore::new(BULK_CALLS)),
         }
     }
@@ -118,6 +124,8 @@ impl Api {
             .route("/v1/principals/{id}/cooldowns/lift", post(people::lift_cooldowns))
             .route("/v1/reviews", get(people::reviews))
             .route("/v1/reviews/{id}/close", post(people::close_review))
+            .route("/v1/policies", get(policies::show))
+            .route("/v1/policies/reload", post(policies::reload))
             .route("/v1/revocations", post(revocations::create))
             .route("/v1/revocations/{id}", get(revocations::show))
             .route("/v1/proxies", get(proxies::list))

@@ -2,13 +2,15 @@
 
 use crate::control::api::problem::Problem;
 use crate::control::api::proofs::{self, Token};
-use crate::control::api::read::{Caller, Query, json_body};
+use crate::control::api::read::{Caller, Query, keyed_body};
 use crate::control::api::request_view::RequestView;
 use crate::control::api::{Api, respond, tokens};
 use crate::control::state::{Command, Outcome, RequestState};
 use crate::control::workflow::{AccessCommand, NewRequest, Wanted, may_see};
 use crate::model::strict::present;
-use crate::model::{AccessRequestId, Plan, RoleName, Scope, SpiffeId, Step, TaskId, Time, Ttl};
+use crate::model::{
+    AccessRequestId, IdempotencyKey, Plan, RoleName, Scope, SpiffeId, Step, TaskId, Time, Ttl,
+};
 use axum::body::Body;
 use axum::extract::{Path, State as Shared};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
@@ -94,6 +96,7 @@ impl AskFor {
 
 /// Asks for access. A request that the policies refuse is created with the state `denied`.
 #[utoipa::path(post, path = "/v1/requests", tag = "requests", request_body = AskFor,
+    params(("idempotency-key" = Option<String>, Header, description = "asked once under this key, for a day")),
     responses(
         (status = 201, description = "asked, and perhaps decided already", body = RequestView),
         (status = 200, description = "asked before, or granted before", body = RequestView),
@@ -106,7 +109,7 @@ pub(super) async fn create(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Problem> {
-    let mut ask: AskFor = json_body(&headers, body).await?;
+    let (mut ask, key): (AskFor, _) = keyed_body(&headers, "/v1/requests", body).await?;
     let wanted = ask.wanted()?;
     let authenticated = proofs::bearer(&api, &headers).await?;
     let on_behalf_of = proofs::user(&api, ask.on_behalf_of.as_ref()).await?;
@@ -132,7 +135,7 @@ pub(super) async fn create(
             "`token` is for oneself: a token is bound to the certificate of its principal",
         ));
     }
-    let command = AccessCommand::Request(Box::new(new));
+    let command = once(key, AccessCommand::Request(Box::new(new)));
     if !ask.token {
         return submit(&api, &caller, command, true).await;
     }
@@ -144,6 +147,23 @@ pub(super) async fn create(
         view.set_token(minted.ok().map(|minted| minted.token));
     }
     Ok(tokens::secret(located(respond(status, &view)?, id)))
+}
+
+/// Submits what makes a request: once under its key, if there is one.
+pub(super) async fn submit_once(
+    api: &Api,
+    caller: &Caller,
+    key: Option<IdempotencyKey>,
+    command: AccessCommand,
+) -> Result<Response, Problem> {
+    submit(api, caller, once(key, command), true).await
+}
+
+fn once(key: Option<IdempotencyKey>, command: AccessCommand) -> AccessCommand {
+    match key {
+        Some(key) => AccessCommand::Once(key, Box::new(command)),
+        None => command,
+    }
 }
 
 /// Submits and answers with the request as it is then.
