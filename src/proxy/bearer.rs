@@ -1,12 +1,13 @@
 //! The bearer token of a request (RFC 6750): ours, somebody else's, or none.
 //!
 //! A token of ours holds, or the request is refused; it is never passed on. What is not ours is none of the gate's business: it
-//! narrows nothing and permits nothing. Each connection remembers a few tokens that held, so that a repeated one costs a
-//! comparison; the time is looked at again each time, and other keys forget everything.
+//! narrows nothing and permits nothing. Each connection remembers a few that it has seen, by their digest, so that a repeated one
+//! costs no signature check; the time is looked at again each time, and other keys forget everything.
 
 use crate::identity::Peer;
 use crate::identity::token::{GateKeys, GrantToken, TokenFault};
 use crate::model::{GrantId, Time};
+use aws_lc_rs::digest;
 use http::HeaderMap;
 use http::header::{AUTHORIZATION, HeaderValue};
 use parking_lot::Mutex;
@@ -34,6 +35,9 @@ impl Bearer {
     }
 }
 
+/// SHA-256 of a token: what is remembered must not hold on to the caller's bytes.
+type Fingerprint = [u8; 32];
+
 #[derive(Clone, Copy)]
 enum Known {
     Foreign,
@@ -48,7 +52,7 @@ pub(crate) struct Remembered(Mutex<Memory>);
 struct Memory {
     keys: Option<Arc<GateKeys>>,
     /// The latest last.
-    seen: Vec<(HeaderValue, Known)>,
+    seen: Vec<(Fingerprint, Known)>,
 }
 
 impl Remembered {
@@ -68,14 +72,15 @@ impl Remembered {
         let Some(token) = token_of(value) else { return Ok(Bearer::Foreign) };
         // Nobody can tell whose it is.
         let keys = keys.ok_or(TokenFault::UnknownKey)?;
-        let known = match self.recall(&keys, value) {
+        let fingerprint = fingerprint(token);
+        let known = match self.recall(&keys, &fingerprint) {
             Some(known) => known,
             None => {
                 let known = match keys.is_ours(token) {
                     true => Known::Ours(keys.verify(token, peer, now)?),
                     false => Known::Foreign,
                 };
-                self.remember(value, known);
+                self.remember(fingerprint, known);
                 known
             }
         };
@@ -85,21 +90,27 @@ impl Remembered {
         }
     }
 
-    fn recall(&self, keys: &Arc<GateKeys>, value: &HeaderValue) -> Option<Known> {
+    fn recall(&self, keys: &Arc<GateKeys>, token: &Fingerprint) -> Option<Known> {
         let mut memory = self.0.lock();
         if !memory.keys.as_ref().is_some_and(|known| Arc::ptr_eq(known, keys)) {
             *memory = Memory { keys: Some(Arc::clone(keys)), seen: Vec::new() };
         }
-        memory.seen.iter().find(|(seen, _)| seen == value).map(|(_, known)| *known)
+        memory.seen.iter().find(|(seen, _)| seen == token).map(|(_, known)| *known)
     }
 
-    fn remember(&self, value: &HeaderValue, known: Known) {
+    fn remember(&self, token: Fingerprint, known: Known) {
         let mut memory = self.0.lock();
         if memory.seen.len() >= REMEMBERED {
             memory.seen.remove(0);
         }
-        memory.seen.push((value.clone(), known));
+        memory.seen.push((token, known));
     }
+}
+
+fn fingerprint(token: &str) -> Fingerprint {
+    let mut fingerprint = [0; 32];
+    fingerprint.copy_from_slice(digest::digest(&digest::SHA256, token.as_bytes()).as_ref());
+    fingerprint
 }
 
 /// The token of `Bearer TOKEN` (RFC 6750 section 2.1); none of another scheme. The scheme's case does not matter (RFC 9110 section

@@ -76,6 +76,7 @@ async fn a_service_that_demands_a_token_gets_requests_of_its_grant_alone() {
     let world = Setup::new().tables("token_required = true\n").start().await;
     // Whoever has no grant learns nothing of what the service demands.
     assert_eq!(world.client(Protocol::H1).get("/v1/orders/7").await.reason(), "no_grant");
+    assert_eq!(get(&world, "/v1/orders/7", "Bearer opaque").await.reason(), "no_grant");
     let one = grant_for(&world, "t-1", "orders:GET:/v1/orders/*").await;
     let two = grant_for(&world, "t-2", "orders:GET:/v1/stock").await;
     let (token_one, token_two) = (token(&world, &one).await, token(&world, &two).await);
@@ -403,13 +404,17 @@ people = {{ "u-ada" = "Ada" }}
         );
     }
     assert_eq!(world.client(Protocol::H1).get("/v1/orders").await.reason(), "no_grant");
+    let proof = proof(now);
+    std::fs::write(world.path("proof"), proof.trim_start_matches("Bearer ")).unwrap();
+    let id = request["id"].as_str().unwrap();
+    let arguments = ["approve", id, "--reason", "fine", "--bearer", "proof", "--output", "json"];
     // The first fetch of the keys may still be on its way.
     let approved = crate::harness::eventually("the approval", || async {
-        Some(approve(Some(&proof(now))).await).filter(|answer| answer.status != 503)
+        Some(world.try_cli(&arguments).await).filter(|output| output.status.success())
     })
     .await;
-    assert_eq!(approved.status, 200, "{approved:?}");
-    let grant = approved.json()["grant"].as_str().unwrap().to_owned();
+    let approved: Value = serde_json::from_slice(&approved.stdout).unwrap();
+    let grant = approved["grant"].as_str().unwrap().to_owned();
     let shown = world.cli(&["grants"]).await;
     let shown = shown.as_array().unwrap().iter().find(|shown| shown["id"] == *grant).unwrap().clone();
     world.applied(&shown["revision"]).await;

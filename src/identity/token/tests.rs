@@ -260,3 +260,64 @@ fn sets_of_keys_that_are_doubtful_are_refused_and_others_left_out() {
         KeySet::parse(json!({"keys": [one.jwk]}).to_string().as_bytes(), &[JwsAlgorithm::EdDsa]);
     assert_eq!(none_allowed.unwrap_err(), KeySetError::Empty);
 }
+
+/// Issuers sign with what they have: each algorithm that can be allowed is really verified, and only under its own name.
+#[test]
+fn every_algorithm_that_can_be_allowed_is_verified() {
+    use aws_lc_rs::rsa::{KeyPair as RsaKeyPair, KeySize};
+    use aws_lc_rs::signature as sig;
+    let random = SystemRandom::new();
+    let rsa = RsaKeyPair::generate(KeySize::Rsa2048).unwrap();
+    let (n, e) = (rsa.public_key().modulus(), rsa.public_key().exponent());
+    let (n, e) = (b64(n.big_endian_without_leading_zero()), b64(e.big_endian_without_leading_zero()));
+    let der = EcdsaKeyPair::generate_pkcs8(&sig::ECDSA_P384_SHA384_FIXED_SIGNING, &random).unwrap();
+    let p384 = EcdsaKeyPair::from_pkcs8(&sig::ECDSA_P384_SHA384_FIXED_SIGNING, der.as_ref()).unwrap();
+    let der = sig::Ed25519KeyPair::generate_pkcs8(&random).unwrap();
+    let ed = sig::Ed25519KeyPair::from_pkcs8(der.as_ref()).unwrap();
+    let p256 = Signer::new("k");
+    let jwk_of = |algorithm: JwsAlgorithm| match algorithm {
+        JwsAlgorithm::Es256 => p256.jwk.clone(),
+        JwsAlgorithm::Es384 => {
+            let point = p384.public_key().as_ref();
+            json!({"kty": "EC", "crv": "P-384", "kid": "k", "x": b64(&point[1..49]), "y": b64(&point[49..])})
+        }
+        JwsAlgorithm::EdDsa => {
+            json!({"kty": "OKP", "crv": "Ed25519", "kid": "k", "x": b64(ed.public_key().as_ref())})
+        }
+        JwsAlgorithm::Rs256
+        | JwsAlgorithm::Rs384
+        | JwsAlgorithm::Rs512
+        | JwsAlgorithm::Ps256
+        | JwsAlgorithm::Ps384
+        | JwsAlgorithm::Ps512 => {
+            json!({"kty": "RSA", "kid": "k", "alg": algorithm.as_str(), "n": n, "e": e})
+        }
+    };
+    let by_rsa = |padding: &'static dyn sig::RsaEncoding, message: &[u8]| {
+        let mut signature = vec![0; rsa.public_modulus_len()];
+        rsa.sign(padding, &random, message, &mut signature).unwrap();
+        signature
+    };
+    let sign = |algorithm: JwsAlgorithm, message: &[u8]| match algorithm {
+        JwsAlgorithm::Es256 => p256.pair.sign(&random, message).unwrap().as_ref().to_vec(),
+        JwsAlgorithm::Es384 => p384.sign(&random, message).unwrap().as_ref().to_vec(),
+        JwsAlgorithm::EdDsa => ed.sign(message).as_ref().to_vec(),
+        JwsAlgorithm::Rs256 => by_rsa(&sig::RSA_PKCS1_SHA256, message),
+        JwsAlgorithm::Rs384 => by_rsa(&sig::RSA_PKCS1_SHA384, message),
+        JwsAlgorithm::Rs512 => by_rsa(&sig::RSA_PKCS1_SHA512, message),
+        JwsAlgorithm::Ps256 => by_rsa(&sig::RSA_PSS_SHA256, message),
+        JwsAlgorithm::Ps384 => by_rsa(&sig::RSA_PSS_SHA384, message),
+        JwsAlgorithm::Ps512 => by_rsa(&sig::RSA_PSS_SHA512, message),
+    };
+    for algorithm in JwsAlgorithm::ALL {
+        let set = json!({"keys": [jwk_of(algorithm)]}).to_string();
+        let keys = KeySet::parse(set.as_bytes(), &[algorithm]).unwrap();
+        for stated in JwsAlgorithm::ALL {
+            let signed = format!("{}.{}", b64(format!(r#"{{"alg":"{stated}","kid":"k"}}"#)), b64("{}"));
+            let token = format!("{signed}.{}", b64(sign(algorithm, signed.as_bytes())));
+            let verified = Jws::parse(&token).unwrap().verify(&keys).map(|_| ());
+            let expected = if stated == algorithm { Ok(()) } else { Err(TokenFault::Algorithm) };
+            assert_eq!(verified, expected, "{algorithm} {stated}");
+        }
+    }
+}
