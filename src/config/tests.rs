@@ -300,9 +300,9 @@ fn a_table_that_is_missing_is_one_error_for_each_key_and_an_empty_file_says_what
 fn services_that_would_be_confused_are_refused() {
     let twin =
         PROXY.replace("name = \"stock\"", "name = \"stock\"\nhosts = [\"orders.gate.example.internal\"]");
-    has(&problems(&twin), "92 service[1]:", "`orders.gate.example.internal` already selects another service");
+    has(&problems(&twin), "94 service[1]:", "`orders.gate.example.internal` already selects another service");
     let same = PROXY.replace("name = \"stock\"", "name = \"orders\"");
-    has(&problems(&same), "92 service[1]:", "already selects");
+    has(&problems(&same), "94 service[1]:", "already selects");
     let port = PROXY.replace("# listen = \"0.0.0.0:9001\"", "listen = \"0.0.0.0:8443\"");
     has(&problems(&port), "0 listen:", "used twice");
 }
