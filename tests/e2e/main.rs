@@ -28,5 +28,6 @@ mod strangers;
 mod streaming;
 mod tls;
 mod tour;
+mod upstreams;
 mod upgrades;
 mod webhooks;
