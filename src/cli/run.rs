@@ -3,8 +3,10 @@
 //! The command gets a loopback address with a secret of this run; no certificate, no key, and no variable that leads to one. However
 //! it ends, the task ends: `done` when it exits with 0, `failed` otherwise. When the access ends first, so does the command.
 //!
-//! If this process itself is killed (SIGKILL), the listener is gone with it, so that the command cannot use its access any more;
-//! the grant ends by the task's idle rule or by its expiry.
+//! If this process itself is killed (SIGKILL), the listener is gone with it, so that the command cannot use its access any more; and
+//! the task ends by its idle rule, because nobody says any more that it is alive.
+//!
+//! This process holds a key. Others of the same user, the command for one, can neither trace it nor read its memory or descriptors.
 
 mod access;
 mod command;
@@ -15,17 +17,18 @@ mod terminal;
 
 use super::Failure;
 use super::ask::{Outcome, Progress, Wanted, decided};
-use super::client::Client;
+use super::client::{Client, segment};
 use super::connection::{Connection, GateFlags, Target};
 use super::grants::text;
 use super::loopback::{Gate, Loopback, Passage};
 use super::request::refused;
 use super::shown::escaped;
-use crate::model::{Scope, ServiceName, Ttl};
+use crate::model::{Scope, ServiceName, TaskId, Ttl};
 use crate::runtime::clock::Mono;
 use access::Access;
 use command::CommandLine;
 use environment::Environment;
+use rustix::process::{DumpableBehavior, set_dumpable_behavior};
 use serde_json::{Value, json};
 use signals::Signals;
 use std::collections::BTreeSet;
@@ -38,6 +41,9 @@ use tokio_util::sync::CancellationToken;
 
 /// For how long a denial may only mean that the gate has not heard of the new grant.
 const SETTLES: Duration = Duration::from_secs(2);
+
+/// How long an answer of the control plane may take before there is a command.
+const ANSWERS: Duration = Duration::from_secs(30);
 
 /// Run a command with access that begins and ends with it
 #[derive(Debug, clap::Args)]
@@ -63,6 +69,9 @@ pub(super) struct Run {
     /// An address for these services alone; repeatable [default: every service of the scope]
     #[arg(long, value_name = "NAME")]
     service: Vec<ServiceName>,
+    /// The task ends when nothing is heard of this process for so long, should it be killed
+    #[arg(long, value_name = "DURATION", default_value = "2m")]
+    task_idle_timeout: Ttl,
     /// From the signal that ends CMD to SIGKILL
     #[arg(long, value_name = "DURATION", default_value = "10s")]
     grace: Ttl,
@@ -85,10 +94,13 @@ impl Run {
     }
 
     async fn go(self, connection: &Connection) -> Result<Ended, Failure> {
+        // Best effort: where that is not possible, the files are what protects a key from its user.
+        let _ = set_dumpable_behavior(DumpableBehavior::NotDumpable);
         let command = CommandLine::find(&self.command)?;
         let (control, gate) = (connection.agent_target()?, connection.gate(&self.gate)?);
+        let begins = !is_open(&control, &self.wanted.task).await?;
         let mut signals = Signals::catch().map_err(Failure::failed)?;
-        let request = self.ask(&control, &command, &mut signals).await?;
+        let request = self.ask(&control, &command, begins, &mut signals).await?;
         let mut access = Access::new(Client::new(control), request);
         match self.start(&command, gate, &mut access, &mut signals).await {
             Ok((supervised, stop)) => {
@@ -109,11 +121,17 @@ impl Run {
         &self,
         control: &Target,
         command: &CommandLine,
+        begins: bool,
         signals: &mut Signals,
     ) -> Result<Value, Failure> {
         let reason = self.reason.clone().unwrap_or_else(|| format!("run of `{}`", command.name()));
-        let call = self.wanted.call(&self.wanted.body(&reason)?)?;
+        let mut body = self.wanted.body(&reason)?;
+        if begins {
+            body.insert("task_idle_timeout".to_owned(), json!(self.task_idle_timeout));
+        }
+        let call = self.wanted.call(&body)?;
         let mut client = Client::new(control.clone());
+        client.set_patience(ANSWERS);
         let asked: Value = client.send(call).await?;
         let id = text(&asked, "id");
         let until = self.wait.map(|limit| Mono::now().plus(limit.get()));
@@ -179,6 +197,17 @@ impl Run {
         }
         let wanted = |service: &&&ServiceName| self.service.is_empty() || self.service.contains(service);
         Ok(named.iter().filter(wanted).map(|service| (*service).clone()).collect())
+    }
+}
+
+/// Whether somebody has begun the task: then its terms stand already.
+async fn is_open(control: &Target, task: &TaskId) -> Result<bool, Failure> {
+    let mut client = Client::new(control.clone());
+    client.set_patience(ANSWERS);
+    match client.get::<Value>(&format!("/v1/tasks/{}", segment(task.as_str()))).await {
+        Ok(task) => Ok(text(&task, "state") == "open"),
+        Err(error) if error.status() == Some(http::StatusCode::NOT_FOUND) => Ok(false),
+        Err(error) => Err(error.into()),
     }
 }
 

@@ -13,6 +13,7 @@
 mod harness;
 
 mod access;
+mod again;
 mod audit;
 mod control;
 mod cut;
@@ -24,6 +25,8 @@ mod outside;
 mod paths;
 mod requests;
 mod run;
+mod run_ends;
+mod run_passage;
 mod strangers;
 mod streaming;
 mod tls;
