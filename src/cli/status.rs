@@ -56,6 +56,20 @@ fn show(status: &Value) -> Result<(), Failure> {
             proxies.iter().map(row),
         )?;
     }
+    let webhooks = list("webhooks");
+    if !webhooks.is_empty() {
+        output::line("")?;
+        let row = |webhook: &Value| {
+            let dead = webhook.get("dead_letters").and_then(Value::as_array).map_or(0, Vec::len);
+            [
+                text(webhook, "name"),
+                text(webhook, "waiting"),
+                dead.to_string(),
+                text(webhook, "last_delivered"),
+            ]
+        };
+        output::table(["WEBHOOK", "WAITING", "DEAD LETTERS", "LAST DELIVERED"], webhooks.iter().map(row))?;
+    }
     output::line("")?;
     let attention = list("attention");
     if attention.is_empty() {

@@ -1,6 +1,7 @@
 //! What access requests are held to, and what is known about those who ask and what they ask for.
 
 use crate::model::{Attributes, PrincipalKind, Scope, Ttl};
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// What access requests are held to: `[control.requests]`.
@@ -53,6 +54,21 @@ pub struct PrincipalEntry {
     pub kind: Option<PrincipalKind>,
     /// What else is known.
     pub attributes: Attributes,
+}
+
+/// Which policies decide on access requests: `[control.policy]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PolicyConfig {
+    /// The folder with the policies; absent: every request needs one operator.
+    pub folder: Option<PathBuf>,
+    /// The IANA name of the zone of hours and weekdays.
+    pub zone: String,
+}
+
+impl Default for PolicyConfig {
+    fn default() -> Self {
+        Self { folder: None, zone: "UTC".to_owned() }
+    }
 }
 
 /// A named scope template: `[[roles]]`.

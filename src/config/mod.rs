@@ -18,16 +18,20 @@ mod raw;
 pub mod service;
 mod source;
 mod text;
+pub mod ticket;
 mod tree;
 pub mod url;
+pub mod webhook;
 
-pub use access::{PrincipalEntry, RequestRules, RoleTemplate};
+pub use access::{PolicyConfig, PrincipalEntry, RequestRules, RoleTemplate};
 pub use control::{ControlConfig, Person, Role, Store};
 pub use limits::{Ceilings, Limits};
 pub use load::{Base, Config, ControlBase, ProxyBase};
 pub use problem::{ConfigErrors, Problem};
 pub use proxy::{AuditConfig, AuditTarget, ControlLink, DenialBudget, Endpoint, ProxyConfig, TlsConfig};
 pub use service::{HostHeader, Protocol, ServiceConfig, Transport, Upstream};
+pub use ticket::{TicketConfig, TicketUrl};
+pub use webhook::{WebhookConfig, WebhookEvent, WebhookFormat, WebhookUrl};
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;

@@ -263,6 +263,36 @@ impl EventBody {
         }
     }
 
+    /// Whether a proxy that has not heard of it might permit too much. A lease counts only once all of these are applied; what only
+    /// adds, or is no business of a proxy's, may come later. Whoever adds a kind decides it here; when in doubt: `true`.
+    #[must_use]
+    pub fn takes_away(&self) -> bool {
+        match self {
+            Self::GrantsRevoked { .. } | Self::GrantsEnded { .. } => true,
+            Self::GrantsIssued { .. }
+            | Self::AccessRequested { .. }
+            | Self::AccessEvaluated { .. }
+            | Self::AccessApproved { .. }
+            | Self::AccessDenied { .. }
+            | Self::AccessCancelled { .. }
+            | Self::AccessLapsed { .. }
+            | Self::AccessSatisfied { .. }
+            | Self::StepOpened { .. }
+            | Self::TaskJoined { .. }
+            | Self::TaskEnded { .. }
+            | Self::AttributesSet { .. }
+            | Self::CooldownLifted { .. }
+            | Self::ReviewOpened { .. }
+            | Self::ReviewClosed { .. }
+            | Self::PoliciesLoaded { .. }
+            | Self::GrantUsed { .. }
+            | Self::UsesReserved { .. }
+            | Self::ProxyJoined { .. }
+            | Self::Acknowledged { .. }
+            | Self::LeaseRaised { .. } => false,
+        }
+    }
+
     /// The grants that it issues.
     #[must_use]
     pub fn issued(&self) -> &[Arc<Grant>] {

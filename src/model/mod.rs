@@ -27,7 +27,7 @@ pub use digest::Digest;
 pub use grant::{EndCause, Grant, Limits};
 pub use id::{AccessRequestId, GrantId, RequestId, ReviewId, RevocationId};
 pub use intern::Interner;
-pub use name::{GroupName, ProxyName, RoleName, ServiceName, TaskId};
+pub use name::{GroupName, ProxyName, RoleName, ServiceName, TaskId, WebhookName};
 pub use principal::SpiffeId;
 pub use profile::{Attributes, Owner, PrincipalKind, PrincipalProfile, Sensitivity, ServiceProfile};
 pub use request::{AccessRequest, Plan, RequestKind, Step, User};

@@ -194,6 +194,8 @@ pub struct Pong {
     pub n: u64,
     /// The head of the log, read after the ping had arrived.
     pub head: Revision,
+    /// The last revision up to `head` that takes something away: the lease counts once the table has reached it.
+    pub needed: Revision,
     /// The control plane's time.
     pub control_time: Time,
     /// How long the proxy may enforce, from its time of asking.

@@ -32,3 +32,4 @@ mod streaming;
 mod tls;
 mod tour;
 mod upgrades;
+mod webhooks;

@@ -1,10 +1,13 @@
 //! `[control.requests]`, `[[principals]]`, `[[roles]]`, and what `[[service]]` says about a service beside where it is.
 
-use super::{duration, filled, value};
-use crate::config::raw::{RawIdentity, RawPerson, RawPrincipal, RawRequests, RawRole, RawService, split};
+use super::{duration, filled, path, value};
+use crate::config::raw::{
+    RawIdentity, RawPerson, RawPolicy, RawPrincipal, RawRequests, RawRole, RawService, RawTickets,
+    RawWebhook, split,
+};
 use crate::config::source::Source;
-use crate::config::text::{Parsed, Text, Wait};
-use crate::config::{ControlBase, PrincipalEntry, RequestRules, Role, RoleTemplate};
+use crate::config::text::{Parsed, Text, Wait, ZoneName};
+use crate::config::{ControlBase, PolicyConfig, PrincipalEntry, RequestRules, Role, RoleTemplate};
 use crate::model::{
     Attributes, Owner, PrincipalKind, RoleName, Scope, ServiceName, ServiceProfile, SpiffeId,
 };
@@ -18,6 +21,8 @@ pub(in crate::config) struct Known {
     pub(in crate::config) people: Vec<RawPerson>,
     pub(in crate::config) principals: Vec<RawPrincipal>,
     pub(in crate::config) roles: Vec<RawRole>,
+    pub(in crate::config) webhooks: Vec<RawWebhook>,
+    pub(in crate::config) tickets: Option<RawTickets>,
     pub(in crate::config) services: BTreeMap<ServiceName, ServiceProfile>,
 }
 
@@ -102,6 +107,11 @@ pub(in crate::config) fn names(source: &mut Source<'_>, raw: &[Spanned<RawServic
 
 /// What the name of a service is for.
 pub(super) const SERVICE_NAME: &str = "the name that scopes use, for instance `orders`";
+
+pub(super) fn policy(source: &Source<'_>, raw: RawPolicy) -> PolicyConfig {
+    let zone = value(raw.zone).map(|ZoneName(name)| name);
+    PolicyConfig { folder: path(source, raw.folder), zone: zone.unwrap_or(PolicyConfig::default().zone) }
+}
 
 /// Nothing that was refused or ended is remembered for longer.
 const LONGEST_COOLDOWN: Duration = Duration::from_secs(24 * 3600);

@@ -1,7 +1,7 @@
 //! `[control]`, `[[identities]]` and `[[people]]`.
 
 use super::access::{self, Known};
-use super::{duration, filled, identity, required, trust, value};
+use super::{duration, filled, identity, required, tickets, trust, value, webhooks};
 use crate::config::raw::{RawControl, RawIdentity, RawPerson, split};
 use crate::config::source::Source;
 use crate::config::text::PersonName;
@@ -23,7 +23,10 @@ pub(in crate::config) fn control(
     let people = people(source, known.people);
     let principals = access::principals(source, known.principals, &roles);
     let templates = access::templates(source, known.roles);
+    let tickets = known.tickets.and_then(|raw| tickets::tickets(source, raw));
+    let webhooks = webhooks::webhooks(source, known.webhooks);
     let requests = access::requests(source, raw.requests);
+    let policy = access::policy(source, raw.policy);
     let (base_identity, base_trust, base_store, base_listen) = match base {
         Some(base) => (Some(base.identity), Some(base.trust), Some(base.store), base.listen),
         None => (None, None, None, None),
@@ -62,9 +65,12 @@ pub(in crate::config) fn control(
         roles,
         people: people.into(),
         requests,
+        policy,
         principals,
         services: known.services,
         templates,
+        webhooks: webhooks.into(),
+        tickets,
     })
 }
 

@@ -19,12 +19,15 @@ mod revocations;
 mod status;
 mod story;
 mod tasks;
+mod webhooks;
 
 pub use openapi::openapi;
 pub use problem::Problem;
 
+use crate::control::notify::Notifier;
 use crate::control::plane::Plane;
 use crate::control::receipt::Signer;
+use crate::control::tickets::Tickets;
 use axum::Router;
 use axum::extract::State as Shared;
 use axum::http::{HeaderValue, Method, StatusCode, header};
@@ -45,6 +48,8 @@ const BULK_CALLS: usize = 2;
 pub struct Api {
     plane: Plane,
     signer: Arc<Signer>,
+    webhooks: Notifier,
+    tickets: Option<Arc<Tickets>>,
     bulk: Arc<Semaphore>,
 }
 
@@ -52,7 +57,25 @@ impl Api {
     /// The API of this control plane.
     #[must_use]
     pub fn new(plane: Plane, signer: Arc<Signer>) -> Self {
-        Self { plane, signer, bulk: Arc::new(Semaphore::new(BULK_CALLS)) }
+        Self {
+            plane,
+            signer,
+            webhooks: Notifier::default(),
+            tickets: None,
+            bulk: Arc::new(Semaphore::new(BULK_CALLS)),
+        }
+    }
+
+    /// With these webhooks.
+    #[must_use]
+    pub fn with_webhooks(self, webhooks: Notifier) -> Self {
+        Self { webhooks, ..self }
+    }
+
+    /// With a ticket system to ask.
+    #[must_use]
+    pub fn with_tickets(self, tickets: Option<Arc<Tickets>>) -> Self {
+        Self { tickets, ..self }
     }
 
     /// Its routes. To be served with an `Arc<Peer>` in the extensions of each request; without one nothing is answered.
@@ -83,6 +106,8 @@ impl Api {
             .route("/v1/revocations/{id}", get(revocations::show))
             .route("/v1/proxies", get(proxies::list))
             .route("/v1/proxies/{name}", get(proxies::show))
+            .route("/v1/webhooks", get(webhooks::list))
+            .route("/v1/webhooks/{name}/redeliver", post(webhooks::redeliver))
             .route("/v1/events", get(events::follow))
             .route("/v1/status", get(status::status))
             .route("/v1/whoami", get(status::whoami))

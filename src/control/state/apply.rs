@@ -149,6 +149,9 @@ impl State {
                 self.longest_lease = self.longest_lease.max(Duration::from_millis(*lease_ms));
             }
         }
+        if event.body.takes_away() {
+            self.taken_away = revision;
+        }
         self.ended.forget(event.time);
         self.cooldowns.forget(event.time);
         let (live, by_task) = (&self.live, &self.by_task);

@@ -59,6 +59,7 @@ impl Rules {
         Self {
             requests: config.requests.clone(),
             directory: Directory::from_config(config),
+            zone: policies.zone().clone(),
             policies,
             ..Self::new(config.max_ttl.get(), Roles::from_config(config))
         }

@@ -53,6 +53,7 @@ use tasks::Tasks;
 pub struct State {
     revision: Revision,
     time: Time,
+    taken_away: Revision,
     live: BTreeMap<GrantId, LiveGrant>,
     digest: Digest,
     by_principal: Index<SpiffeId>,
@@ -164,6 +165,12 @@ impl State {
     #[must_use]
     pub fn time(&self) -> Time {
         self.time
+    }
+
+    /// The revision of the last event that takes something away ([`crate::model::event::EventBody::takes_away`]).
+    #[must_use]
+    pub fn taken_away(&self) -> Revision {
+        self.taken_away
     }
 
     /// The digest of [`Self::live`]: what a proxy's table must have at this revision.

@@ -3,9 +3,7 @@
 use super::error::{PermissionError, Quoted};
 use super::list::{List, ListFault};
 
-/// The methods that fit in the mask, sorted; `UPGRADE` stands for opening a WebSocket.
-const KNOWN: [&str; 9] =
-    ["DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "TRACE", Methods::UPGRADE];
+const KNOWN: [&str; 9] = Methods::KNOWN;
 const ANY: u16 = u16::MAX;
 const MAX_LENGTH: usize = 64;
 
@@ -33,6 +31,10 @@ pub enum MethodFault {
 impl Methods {
     /// The action of opening a WebSocket. It is not a method: a request whose method is spelt like this matches nothing.
     pub const UPGRADE: &'static str = "UPGRADE";
+
+    /// The actions that fit in the mask, sorted: the standard methods, and [`Self::UPGRADE`].
+    pub const KNOWN: [&'static str; 9] =
+        ["DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "TRACE", Self::UPGRADE];
 
     /// Every action, `UPGRADE` included.
     #[must_use]
