@@ -9,6 +9,7 @@
 //! This process holds a key. Others of the same user, the command for one, can neither trace it nor read its memory or descriptors.
 
 mod access;
+mod asking;
 mod command;
 mod environment;
 mod signals;
@@ -16,20 +17,18 @@ mod supervise;
 mod terminal;
 
 use super::Failure;
-use super::ask::{Outcome, Progress, Wanted, decided};
-use super::client::{Client, segment};
+use super::ask::Wanted;
+use super::client::Client;
 use super::connection::{Connection, GateFlags, Target};
-use super::grants::text;
 use super::loopback::{Gate, Loopback, Passage};
-use super::request::refused;
 use super::shown::escaped;
-use crate::model::{Scope, ServiceName, TaskId, Ttl};
+use crate::model::{Scope, ServiceName, Ttl};
 use crate::runtime::clock::Mono;
 use access::Access;
 use command::CommandLine;
 use environment::Environment;
 use rustix::process::{DumpableBehavior, set_dumpable_behavior};
-use serde_json::{Value, json};
+use serde_json::Value;
 use signals::Signals;
 use std::collections::BTreeSet;
 use std::ffi::OsString;
@@ -41,9 +40,6 @@ use tokio_util::sync::CancellationToken;
 
 /// For how long a denial may only mean that the gate has not heard of the new grant.
 const SETTLES: Duration = Duration::from_secs(2);
-
-/// How long an answer of the control plane may take before there is a command.
-const ANSWERS: Duration = Duration::from_secs(30);
 
 /// Run a command with access that begins and ends with it
 #[derive(Debug, clap::Args)]
@@ -98,7 +94,7 @@ impl Run {
         let _ = set_dumpable_behavior(DumpableBehavior::NotDumpable);
         let command = CommandLine::find(&self.command)?;
         let (control, gate) = (connection.agent_target()?, connection.gate(&self.gate)?);
-        let begins = !is_open(&control, &self.wanted.task).await?;
+        let begins = self.begins(&control).await?;
         let mut signals = Signals::catch().map_err(Failure::failed)?;
         let request = self.ask(&control, &command, begins, &mut signals).await?;
         let mut access = Access::new(Client::new(control), request);
@@ -113,48 +109,6 @@ impl Run {
                 access.end(&Ended::NeverStarted).await;
                 Err(failure)
             }
-        }
-    }
-
-    /// Asks and waits; whoever interrupts the wait withdraws the request.
-    async fn ask(
-        &self,
-        control: &Target,
-        command: &CommandLine,
-        begins: bool,
-        signals: &mut Signals,
-    ) -> Result<Value, Failure> {
-        let reason = self.reason.clone().unwrap_or_else(|| format!("run of `{}`", command.name()));
-        let mut body = self.wanted.body(&reason)?;
-        if begins {
-            body.insert("task_idle_timeout".to_owned(), json!(self.task_idle_timeout));
-        }
-        let call = self.wanted.call(&body)?;
-        let mut client = Client::new(control.clone());
-        client.set_patience(ANSWERS);
-        let asked: Value = client.send(call).await?;
-        let id = text(&asked, "id");
-        let until = self.wait.map(|limit| Mono::now().plus(limit.get()));
-        let mut progress = Progress::new();
-        let request = tokio::select! {
-            biased;
-            signal = signals.next() => {
-                progress.end();
-                let mut fresh = Client::new(control.clone());
-                let body = json!({"reason": "interrupted while waiting"});
-                let withdrawn: Result<Value, _> = fresh.post(&format!("/v1/requests/{id}/cancel"), &body).await;
-                let how = if withdrawn.is_ok() { "withdrawn" } else { "still pending" };
-                let why = format!("interrupted ({}) while waiting; {id} is {how}", signal.name());
-                return Err(Failure::failed(why));
-            }
-            request = decided(&mut client, asked, until, &mut progress) => request?,
-        };
-        match (Outcome::of(&request), self.wait) {
-            (Outcome::Granted, _) => Ok(request),
-            (Outcome::Pending, Some(limit)) => {
-                Err(Failure::failed(format!("nobody decided on {id} within {limit}")))
-            }
-            (Outcome::Pending | Outcome::Refused, _) => Err(refused(&request)),
         }
     }
 
@@ -197,17 +151,6 @@ impl Run {
         }
         let wanted = |service: &&&ServiceName| self.service.is_empty() || self.service.contains(service);
         Ok(named.iter().filter(wanted).map(|service| (*service).clone()).collect())
-    }
-}
-
-/// Whether somebody has begun the task: then its terms stand already.
-async fn is_open(control: &Target, task: &TaskId) -> Result<bool, Failure> {
-    let mut client = Client::new(control.clone());
-    client.set_patience(ANSWERS);
-    match client.get::<Value>(&format!("/v1/tasks/{}", segment(task.as_str()))).await {
-        Ok(task) => Ok(text(&task, "state") == "open"),
-        Err(error) if error.status() == Some(http::StatusCode::NOT_FOUND) => Ok(false),
-        Err(error) => Err(error.into()),
     }
 }
 

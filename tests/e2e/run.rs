@@ -160,6 +160,7 @@ async fn exit_codes_are_the_commands_and_125_when_there_was_none() {
 
     let late = run(&["--wait=50ms", "--", "true"]).await;
     assert_eq!(late.status.code(), Some(125), "{late:?}");
+    assert!(String::from_utf8_lossy(&late.stderr).contains("is withdrawn"), "{late:?}");
     let denied = async { run(&["--", "true"]).await };
     let deny = async {
         let id = pending(&world).await;
