@@ -34,6 +34,7 @@ use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 use supervise::{Ended, Supervised};
 use tokio_util::sync::CancellationToken;
@@ -134,6 +135,7 @@ impl Run {
             gate: Arc::new(Gate::new(gate)),
             task: self.wanted.task.clone(),
             settles: Mono::now().plus(SETTLES),
+            heard: AtomicBool::new(false),
         };
         loopback.start(passage, &stop);
         say(&format!("{} until {expires_at}", access.grant()));

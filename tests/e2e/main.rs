@@ -15,6 +15,7 @@ mod harness;
 mod access;
 mod again;
 mod audit;
+mod by_policy;
 mod control;
 mod cut;
 mod deny;
