@@ -177,13 +177,15 @@ fn no_request(out: &mut Vec<u8>, protocol: Option<&'static str>, reason: &'stati
     out.extend_from_slice(b",\"decision_ns\":null,\"duration_us\":null");
 }
 
+#[inline(always)]
 fn quoted(out: &mut Vec<u8>, value: impl FnOnce(&mut Vec<u8>)) {
     out.push(b'"');
     value(out);
     out.push(b'"');
 }
 
-/// A value whose alphabet needs no escape, or `null`.
+/// A value whose alphabet needs no escape, or `null`. Inlined, so that names are copied as constants.
+#[inline(always)]
 fn plain(out: &mut Vec<u8>, name: &[u8], value: Option<&str>) {
     out.extend_from_slice(name);
     match value {
@@ -192,6 +194,7 @@ fn plain(out: &mut Vec<u8>, name: &[u8], value: Option<&str>) {
     }
 }
 
+#[inline(always)]
 fn integer(out: &mut Vec<u8>, name: &[u8], value: Option<u64>) {
     out.extend_from_slice(name);
     match value {

@@ -3,7 +3,9 @@
 use super::Failure;
 use super::output::{self, Output};
 use crate::config::{Config, ConfigErrors, PolicyConfig, Problem};
+use crate::control::notify::Secrets;
 use crate::control::policy::{PolicyErrors, PolicySet};
+use crate::identity::keyfile::{self, Secrecy};
 use serde_json::json;
 use std::path::{Path, PathBuf};
 
@@ -84,12 +86,28 @@ fn files(config: &Config) -> Vec<Problem> {
         named.push(("control.identity.key".to_owned(), &control.identity.key));
         named.extend(control.trust.bundles.values().map(|file| ("control.trust.bundles".to_owned(), file)));
         named.extend(control.trust.crls.iter().map(|file| ("control.trust.crls".to_owned(), file)));
+        let cas = control.webhooks.iter().filter_map(|hook| Some((&hook.name, hook.ca.as_ref()?)));
+        named.extend(cas.map(|(name, file)| (format!("ca of webhook `{name}`"), file)));
+        let ca = control.tickets.as_ref().and_then(|tickets| tickets.ca.as_ref());
+        named.extend(ca.map(|file| ("tickets.ca".to_owned(), file)));
     }
     let problem = |(key, file): (String, &PathBuf)| {
         let error = std::fs::File::open(file).err()?;
         Some(Problem { file: file.clone(), line: None, key, message: format!("cannot be read: {error}") })
     };
-    named.into_iter().filter_map(problem).collect()
+    let secrets = config.control.iter().flat_map(|control| &control.webhooks).filter_map(|hook| {
+        let file = hook.secret_file.as_ref()?;
+        let error = Secrets::load(file).err()?;
+        let key = format!("secret_file of webhook `{}`", hook.name);
+        Some(Problem { file: file.clone(), line: None, key, message: error.to_string() })
+    });
+    let ticket = config.control.iter().filter_map(|control| {
+        let file = &control.tickets.as_ref()?.header.as_ref()?.1;
+        let error = keyfile::read(file, Secrecy::Private).err()?;
+        let key = "tickets.secret_file".to_owned();
+        Some(Problem { file: file.clone(), line: None, key, message: error.to_string() })
+    });
+    named.into_iter().filter_map(problem).chain(secrets).chain(ticket).collect()
 }
 
 fn services(proxy: &crate::config::ProxyConfig) -> String {

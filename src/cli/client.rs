@@ -1,32 +1,44 @@
-//! A client of the control plane's API: one HTTP/1.1 connection over mutual TLS, one request after the other.
+//! A client of the control plane's API: one HTTP/1.1 connection over mutual TLS, one request after the other. A connection that was
+//! closed in between is opened anew.
 //!
 //! Bounded: 10 s to connect, 10 minutes for an answer (a bulk grant takes its time), 256 MiB of answer.
 
+mod error;
+mod path;
+mod stream;
+
+pub(super) use error::ClientError;
+pub(super) use path::{query, segment};
+pub(super) use stream::Events;
+
 use super::Failure;
 use super::connection::{Connection, Target};
-use super::shown::escaped;
 use crate::identity::own::OwnPair;
 use crate::identity::{OwnIdentity, ServerRule, Trust, TrustSet, tls};
 use crate::runtime::clock::wall;
 use bytes::Bytes;
-use http::{Method, Request, StatusCode, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, header};
 use http_body_util::{BodyExt, Full, Limited};
+use hyper::body::Incoming;
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
 use rustls::pki_types::ServerName;
-use serde::Deserialize;
-use serde_json::Value;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio_rustls::client::TlsStream;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(600);
 const ANSWER_BYTES: usize = 256 * 1024 * 1024;
+/// Of an answer that says no.
+const REFUSAL_BYTES: usize = 1024 * 1024;
 
-/// A connection to a control plane.
+/// A client of one control plane, as one identity.
 pub(super) struct Client {
-    sender: SendRequest<Full<Bytes>>,
-    host: String,
+    target: Target,
+    sender: Option<SendRequest<Full<Bytes>>>,
 }
 
 /// A body to send.
@@ -38,137 +50,180 @@ pub(super) struct Body {
     pub(super) bytes: Vec<u8>,
 }
 
-/// Why an API does not answer.
-#[derive(Debug, thiserror::Error)]
-enum ClientError {
-    #[error("cannot reach the control plane at {address}: {source}; does it run?")]
-    Connect { address: String, source: std::io::Error },
-    #[error("no answer from the control plane at {address} within {seconds} s; does it run?")]
-    Timeout { address: String, seconds: u64 },
-    #[error("the control plane at {address} and this client do not accept each other: {source}")]
-    Tls { address: String, source: std::io::Error },
-    #[error("the connection to the control plane broke: whether the call took effect is unknown")]
-    Broken(#[source] hyper::Error),
-    #[error("the answer of the control plane cannot be read")]
-    Body(#[source] Box<dyn std::error::Error + Send + Sync>),
-    #[error("the answer of the control plane is not the JSON that was expected")]
-    Json(#[source] serde_json::Error),
-    #[error("{0}")]
-    Refused(String),
+/// One call.
+#[derive(Debug)]
+pub(super) struct Call {
+    method: Method,
+    path: String,
+    headers: HeaderMap,
+    body: Option<Body>,
 }
 
-/// RFC 9457, as far as it is printed.
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-struct Problem {
-    title: String,
-    detail: String,
-    request_id: String,
-    errors: Vec<Value>,
+impl Call {
+    /// GETs.
+    pub(super) fn get(path: impl Into<String>) -> Self {
+        Self { method: Method::GET, path: path.into(), headers: HeaderMap::new(), body: None }
+    }
+
+    /// POSTs JSON.
+    pub(super) fn post(path: impl Into<String>, body: &impl Serialize) -> Result<Self, ClientError> {
+        let bytes = serde_json::to_vec(body).map_err(ClientError::Json)?;
+        let body = Some(Body { kind: "application/json", bytes });
+        Ok(Self { method: Method::POST, path: path.into(), headers: HeaderMap::new(), body })
+    }
+
+    /// With a header field.
+    pub(super) fn header(mut self, name: HeaderName, value: HeaderValue) -> Self {
+        self.headers.insert(name, value);
+        self
+    }
 }
 
-/// Runs a verb that asks a control plane.
+/// Runs a verb that asks a control plane, as the operator unless told otherwise.
 pub(super) fn with_client<T>(
     connection: &Connection,
     ask: impl AsyncFnOnce(&mut Client) -> Result<T, Failure>,
 ) -> Result<T, Failure> {
-    let target = connection.target()?;
+    run(connection.target()?, ask)
+}
+
+/// Runs a verb that asks a control plane, as the agent unless told otherwise.
+pub(super) fn with_agent_client<T>(
+    connection: &Connection,
+    ask: impl AsyncFnOnce(&mut Client) -> Result<T, Failure>,
+) -> Result<T, Failure> {
+    run(connection.agent_target()?, ask)
+}
+
+fn run<T>(target: Target, ask: impl AsyncFnOnce(&mut Client) -> Result<T, Failure>) -> Result<T, Failure> {
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Failure::failed)?;
-    runtime.block_on(async {
-        let mut client = Client::connect(&target).await?;
-        ask(&mut client).await
-    })
+    runtime.block_on(async { ask(&mut Client::new(target)).await })
 }
 
 impl Client {
-    async fn connect(target: &Target) -> Result<Self, Failure> {
-        let config = tls(target).map_err(Failure::usage)?;
-        let address = target.endpoint.to_string();
-        let late = |_| ClientError::Timeout { address: address.clone(), seconds: CONNECT_TIMEOUT.as_secs() };
-        let (host, port) = (target.endpoint.host.as_str(), target.endpoint.port);
-        let dialling = tokio::time::timeout(CONNECT_TIMEOUT, tokio::net::TcpStream::connect((host, port)));
-        let stream = dialling
-            .await
-            .map_err(late)
-            .and_then(|dialled| {
-                dialled.map_err(|source| ClientError::Connect { address: address.clone(), source })
-            })
-            .map_err(Failure::failed)?;
-        let name = ServerName::try_from(host.to_owned()).map_err(Failure::usage)?;
-        let connector = tokio_rustls::TlsConnector::from(config);
-        let shaking = tokio::time::timeout(CONNECT_TIMEOUT, connector.connect(name, stream));
-        let stream = shaking
-            .await
-            .map_err(late)
-            .and_then(|shaken| shaken.map_err(|source| ClientError::Tls { address: address.clone(), source }))
-            .map_err(Failure::failed)?;
-        let (sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(Failure::failed)?;
-        // It ends with the sender.
-        tokio::spawn(connection);
-        let host = address.trim_start_matches("https://").to_owned();
-        Ok(Self { sender, host })
+    /// Connects with the first call.
+    pub(super) fn new(target: Target) -> Self {
+        Self { target, sender: None }
     }
 
     /// GETs JSON.
-    pub(super) async fn get<T: serde::de::DeserializeOwned>(&mut self, path: &str) -> Result<T, Failure> {
-        self.call(Method::GET, path, None).await
+    pub(super) async fn get<T: DeserializeOwned>(&mut self, path: &str) -> Result<T, ClientError> {
+        self.send(Call::get(path)).await
     }
 
     /// POSTs and reads JSON.
-    pub(super) async fn post<T: serde::de::DeserializeOwned>(
+    pub(super) async fn post<T: DeserializeOwned>(
         &mut self,
         path: &str,
-        body: &impl serde::Serialize,
-    ) -> Result<T, Failure> {
-        let bytes = serde_json::to_vec(body).map_err(Failure::failed)?;
-        self.call(Method::POST, path, Some(Body { kind: "application/json", bytes })).await
+        body: &impl Serialize,
+    ) -> Result<T, ClientError> {
+        self.send(Call::post(path, body)?).await
+    }
+
+    /// One call with a body of any kind.
+    pub(super) async fn call<T: DeserializeOwned>(
+        &mut self,
+        method: Method,
+        path: &str,
+        body: Option<Body>,
+    ) -> Result<T, ClientError> {
+        self.send(Call { method, path: path.to_owned(), headers: HeaderMap::new(), body }).await
     }
 
     /// One call; what is not a success becomes an error that says what the API said.
-    pub(super) async fn call<T: serde::de::DeserializeOwned>(
-        &mut self,
-        method: Method,
-        path: &str,
-        body: Option<Body>,
-    ) -> Result<T, Failure> {
-        let address = self.host.clone();
-        let late = |_| ClientError::Timeout { address, seconds: ANSWER_TIMEOUT.as_secs() };
-        let calling = tokio::time::timeout(ANSWER_TIMEOUT, self.exchange(method, path, body));
-        let (status, bytes) = calling.await.map_err(late).and_then(|done| done).map_err(Failure::failed)?;
-        if !status.is_success() {
-            return Err(Failure::failed(ClientError::Refused(refusal(status, &bytes))));
-        }
-        serde_json::from_slice(&bytes).map_err(|error| Failure::failed(ClientError::Json(error)))
+    pub(super) async fn send<T: DeserializeOwned>(&mut self, call: Call) -> Result<T, ClientError> {
+        let late = ClientError::Timeout { address: self.address(), seconds: ANSWER_TIMEOUT.as_secs() };
+        let calling = tokio::time::timeout(ANSWER_TIMEOUT, async {
+            let answer = self.exchange(call).await?;
+            let body = Limited::new(answer.into_body(), ANSWER_BYTES).collect().await;
+            body.map(|body| body.to_bytes()).map_err(ClientError::Body)
+        });
+        let bytes = calling.await.map_err(|_| late)??;
+        serde_json::from_slice(&bytes).map_err(ClientError::Json)
     }
 
-    async fn exchange(
-        &mut self,
-        method: Method,
-        path: &str,
-        body: Option<Body>,
-    ) -> Result<(StatusCode, Bytes), ClientError> {
+    /// Follows server-sent events, on a connection of their own.
+    pub(super) async fn events(&self, path: &str) -> Result<Events, ClientError> {
+        let mut own = Self::new(self.target.clone());
+        let kind = HeaderValue::from_static("text/event-stream");
+        let answer = own.exchange(Call::get(path).header(header::ACCEPT, kind)).await?;
+        Ok(Events::new(answer.into_body(), own.sender))
+    }
+
+    /// The head of a success.
+    async fn exchange(&mut self, call: Call) -> Result<Response<Incoming>, ClientError> {
         let mut request = Request::builder()
-            .method(method)
-            .uri(path)
-            .header(header::HOST, &self.host)
-            .header(header::ACCEPT, "application/json, application/problem+json");
-        if let Some(body) = &body {
+            .method(call.method)
+            .uri(call.path)
+            .header(header::HOST, self.address().trim_start_matches("https://"));
+        if let Some(headers) = request.headers_mut() {
+            let kinds = HeaderValue::from_static("application/json, application/problem+json");
+            headers.insert(header::ACCEPT, kinds);
+            headers.extend(call.headers);
+        }
+        if let Some(body) = &call.body {
             request = request.header(header::CONTENT_TYPE, body.kind);
         }
-        let bytes = body.map(|body| body.bytes).unwrap_or_default();
+        let bytes = call.body.map(|body| body.bytes).unwrap_or_default();
         let request = request.body(Full::new(Bytes::from(bytes))).map_err(|e| ClientError::Body(e.into()))?;
+        let sender = self.connected().await?;
         // TLS 1.3: a server refuses our certificate only after its own handshake is done, which shows here.
-        self.sender.ready().await.map_err(ClientError::Broken)?;
-        let answer = self.sender.send_request(request).await.map_err(ClientError::Broken)?;
-        let status = answer.status();
-        let body =
-            Limited::new(answer.into_body(), ANSWER_BYTES).collect().await.map_err(ClientError::Body)?;
-        Ok((status, body.to_bytes()))
+        sender.ready().await.map_err(ClientError::Broken)?;
+        let answer = sender.send_request(request).await.map_err(ClientError::Broken)?;
+        if answer.status().is_success() {
+            return Ok(answer);
+        }
+        let (head, body) = answer.into_parts();
+        let body = Limited::new(body, REFUSAL_BYTES).collect().await.map_err(ClientError::Body)?;
+        Err(ClientError::refused(head.status, &head.headers, &body.to_bytes()))
+    }
+
+    async fn connected(&mut self) -> Result<&mut SendRequest<Full<Bytes>>, ClientError> {
+        let open = self.sender.take().filter(|sender| !sender.is_closed());
+        let sender = match open {
+            Some(sender) => sender,
+            None => {
+                let stream = connect(&self.target, &[b"http/1.1"]).await?;
+                let (sender, connection) =
+                    http1::handshake(TokioIo::new(stream)).await.map_err(ClientError::Broken)?;
+                // It ends with the sender.
+                tokio::spawn(connection);
+                sender
+            }
+        };
+        Ok(self.sender.insert(sender))
+    }
+
+    fn address(&self) -> String {
+        self.target.endpoint.to_string()
     }
 }
 
-fn tls(target: &Target) -> Result<Arc<rustls::ClientConfig>, Box<dyn std::error::Error>> {
+/// A TLS connection to a target, as its identity; for the API and for the gate alike.
+pub(super) async fn connect(
+    target: &Target,
+    alpn: &[&[u8]],
+) -> Result<TlsStream<tokio::net::TcpStream>, ClientError> {
+    let config = tls(target, alpn).map_err(|error| ClientError::Setup(error.to_string()))?;
+    let address = target.endpoint.to_string();
+    let late = |_| ClientError::Timeout { address: address.clone(), seconds: CONNECT_TIMEOUT.as_secs() };
+    let (host, port) = (target.endpoint.host.as_str(), target.endpoint.port);
+    let dialling = tokio::time::timeout(CONNECT_TIMEOUT, tokio::net::TcpStream::connect((host, port)));
+    let stream = dialling
+        .await
+        .map_err(late)?
+        .map_err(|source| ClientError::Connect { address: address.clone(), source })?;
+    // Many small messages; a failure costs time alone.
+    let _ = stream.set_nodelay(true);
+    let name =
+        ServerName::try_from(host.to_owned()).map_err(|error| ClientError::Setup(error.to_string()))?;
+    let connector = tokio_rustls::TlsConnector::from(config);
+    let shaking = tokio::time::timeout(CONNECT_TIMEOUT, connector.connect(name, stream));
+    shaking.await.map_err(late)?.map_err(|source| ClientError::Tls { address: address.clone(), source })
+}
+
+fn tls(target: &Target, alpn: &[&[u8]]) -> Result<Arc<rustls::ClientConfig>, Box<dyn std::error::Error>> {
     let pair = OwnPair::load(&target.identity, wall())?;
     let domain = match &target.rule {
         ServerRule::Identity(id) => id.trust_domain().to_owned(),
@@ -177,67 +232,5 @@ fn tls(target: &Target) -> Result<Arc<rustls::ClientConfig>, Box<dyn std::error:
     let pem = std::fs::read(&target.ca).map_err(|error| format!("`{}`: {error}", target.ca.display()))?;
     let set = TrustSet::parse([(domain.as_str(), pem.as_slice())], [])?;
     let trust = Trust::new(set, Arc::new(wall));
-    Ok(tls::client_config(OwnIdentity::new(pair), trust, target.rule.clone(), &[b"http/1.1"])?)
-}
-
-/// What an API says when it refuses, on one line or more.
-fn refusal(status: StatusCode, body: &[u8]) -> String {
-    let problem: Problem = serde_json::from_slice(body).unwrap_or_default();
-    let title = if problem.title.is_empty() {
-        status.canonical_reason().unwrap_or("refused").to_lowercase()
-    } else {
-        problem.title
-    };
-    let mut text = format!("{} ({})", escaped(&title), status.as_u16());
-    if !problem.detail.is_empty() && problem.detail != title {
-        text = format!("{text}: {}", escaped(&problem.detail));
-    }
-    for error in problem.errors {
-        let line = error.as_str().map_or_else(|| error.to_string(), str::to_owned);
-        text = format!("{text}\n  {}", escaped(&line));
-    }
-    if !problem.request_id.is_empty() {
-        text = format!("{text} [request {}]", escaped(&problem.request_id));
-    }
-    text
-}
-
-/// A query string from what was given.
-pub(super) fn query<'a>(path: &str, given: impl IntoIterator<Item = (&'a str, Option<String>)>) -> String {
-    let mut out = path.to_owned();
-    let mut separator = '?';
-    for (name, value) in given {
-        let Some(value) = value else { continue };
-        out.push(separator);
-        separator = '&';
-        out.push_str(name);
-        out.push('=');
-        for byte in value.bytes() {
-            if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
-                out.push(char::from(byte));
-            } else {
-                out.push_str(&format!("%{byte:02X}"));
-            }
-        }
-    }
-    out
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_refusal_says_what_the_api_said_and_nothing_acts_on_the_terminal() {
-        let body = br#"{"type":"urn:jitgate:problem:x","title":"forbidden","status":403,"detail":"needs \u001b[31m","request_id":"req_1"}"#;
-        let text = refusal(StatusCode::FORBIDDEN, body);
-        assert_eq!(text, "forbidden (403): needs \\u{1b}[31m [request req_1]");
-        assert_eq!(refusal(StatusCode::BAD_GATEWAY, b"<html>"), "bad gateway (502)");
-    }
-
-    #[test]
-    fn queries_are_encoded() {
-        let path = query("/v1/grants", [("principal", Some("spiffe://d/a b".into())), ("task", None)]);
-        assert_eq!(path, "/v1/grants?principal=spiffe%3A%2F%2Fd%2Fa%20b");
-    }
+    Ok(tls::client_config(OwnIdentity::new(pair), trust, target.rule.clone(), alpn)?)
 }

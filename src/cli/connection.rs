@@ -33,9 +33,22 @@ pub(super) struct Connection {
     /// CA certificates to check it with [default: ca.pem of --data]
     #[arg(long, global = true, env = "JITGATE_CA", value_name = "FILE")]
     ca: Option<PathBuf>,
-    /// Whose certificate to show: `agent`, `operator`, or a folder with cert.pem and key.pem
+    /// Whose certificate to show: `agent`, `operator`, or a folder with cert.pem and key.pem [default: `agent` for `request`, `run`
+    /// and `task`, `operator` for the others]
     #[arg(long = "as", global = true, env = "JITGATE_AS", value_name = "agent|operator|DIR")]
     acting: Option<Acting>,
+}
+
+/// The flags for the gate itself, for verbs that send requests through it.
+#[derive(Debug, Clone, clap::Args)]
+#[command(next_help_heading = "Connection")]
+pub(super) struct GateFlags {
+    /// The gate, for instance `https://gate.example:8443` [default: the one of the `jitgate up` in --data]
+    #[arg(long, env = "JITGATE_PROXY", value_name = "URL")]
+    proxy: Option<Endpoint>,
+    /// The SPIFFE ID that it must prove; without, its certificate must name its host
+    #[arg(long, env = "JITGATE_PROXY_ID", value_name = "SPIFFE_ID", requires = "proxy")]
+    proxy_id: Option<SpiffeId>,
 }
 
 /// Whose certificate to show.
@@ -57,8 +70,8 @@ impl std::str::FromStr for Acting {
     }
 }
 
-/// A control plane and how to talk to it.
-#[derive(Debug)]
+/// A control plane or a gate, and how to talk to it.
+#[derive(Debug, Clone)]
 pub(super) struct Target {
     /// Where.
     pub(super) endpoint: Endpoint,
@@ -73,6 +86,15 @@ pub(super) struct Target {
 impl Connection {
     /// Finds it, as the operator unless told otherwise.
     pub(super) fn target(&self) -> Result<Target, Failure> {
+        self.target_as(&Acting::Operator)
+    }
+
+    /// Finds it, as the agent unless told otherwise.
+    pub(super) fn agent_target(&self) -> Result<Target, Failure> {
+        self.target_as(&Acting::Agent)
+    }
+
+    fn target_as(&self, usual: &Acting) -> Result<Target, Failure> {
         let (endpoint, rule) = match &self.control {
             Some(endpoint) => {
                 let rule = self.control_id.clone().map_or(ServerRule::Name, ServerRule::Identity);
@@ -83,8 +105,30 @@ impl Connection {
                 (state.control, ServerRule::Identity(state.control_identity))
             }
         };
-        let ca = self.ca.clone().unwrap_or_else(|| self.data.join("ca.pem"));
-        Ok(Target { endpoint, rule, identity: self.identity(), ca })
+        Ok(Target { endpoint, rule, identity: self.identity(usual), ca: self.ca_file() })
+    }
+
+    /// Finds the gate, as the agent unless told otherwise.
+    pub(super) fn gate(&self, flags: &GateFlags) -> Result<Target, Failure> {
+        let (endpoint, rule) = match (&flags.proxy, &self.control) {
+            (Some(endpoint), _) => {
+                let rule = flags.proxy_id.clone().map_or(ServerRule::Name, ServerRule::Identity);
+                (endpoint.clone(), rule)
+            }
+            (None, Some(_)) => {
+                let hint =
+                    "where is the gate? name it with --proxy, for instance `https://gate.example:8443`";
+                return Err(Failure::usage(hint));
+            }
+            (None, None) => {
+                let state = State::read(&self.data).map_err(Failure::usage)?;
+                let address =
+                    state.gate().ok_or_else(|| Failure::usage("the running `up` has no listener"))?;
+                (Endpoint::from(address), ServerRule::Name)
+            }
+        };
+        let identity = self.identity(&Acting::Agent);
+        Ok(Target { endpoint, rule, identity, ca: self.ca_file() })
     }
 
     /// The state of a running `up`, where that is what the verbs talk to.
@@ -92,14 +136,18 @@ impl Connection {
         if self.control.is_some() { None } else { State::read(&self.data).ok() }
     }
 
-    fn identity(&self) -> IdentityFiles {
+    fn ca_file(&self) -> PathBuf {
+        self.ca.clone().unwrap_or_else(|| self.data.join("ca.pem"))
+    }
+
+    fn identity(&self, usual: &Acting) -> IdentityFiles {
         if let (Some(certificate), Some(key)) = (&self.cert, &self.key) {
             return IdentityFiles { certificate: certificate.clone(), key: key.clone() };
         }
-        let folder: &Path = match &self.acting {
-            Some(Acting::Folder(folder)) => folder,
-            Some(Acting::Agent) => &self.data.join("agent"),
-            Some(Acting::Operator) | None => &self.data.join("operator"),
+        let folder: &Path = match self.acting.as_ref().unwrap_or(usual) {
+            Acting::Folder(folder) => folder,
+            Acting::Agent => &self.data.join("agent"),
+            Acting::Operator => &self.data.join("operator"),
         };
         files_in(folder)
     }

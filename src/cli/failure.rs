@@ -22,6 +22,11 @@ impl Failure {
         Self { code: 1, text: chain(&*error.into()) }
     }
 
+    /// Of `run`: the command never started, exit code 125.
+    pub(super) fn never_started(self) -> Self {
+        Self { code: 125, ..self }
+    }
+
     /// As a whole, for tests and logs.
     #[must_use]
     pub fn text(&self) -> &str {

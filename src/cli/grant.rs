@@ -3,7 +3,7 @@
 use super::client::{Body, with_client};
 use super::connection::Connection;
 use super::output::{self, Output};
-use super::{Failure, grants};
+use super::{Failure, grants, scopes};
 use crate::model::grant::{Conditions, Limits, Rate, TimeWindow};
 use crate::model::{Scope, SpiffeId, TaskId, Time, Ttl};
 use http::Method;
@@ -170,7 +170,7 @@ impl GrantVerb {
         let told = |error: serde_json::Error| error.to_string();
         let mut grant: Members = serde_json::from_str(line).map_err(told)?;
         if let Some((_, scope)) = grant.0.iter_mut().find(|(key, _)| key == "scope")
-            && let Some(texts) = texts(scope)
+            && let Some(texts) = scopes::texts(scope)
         {
             let parsed = Scope::parse_all(&texts).map_err(|error| error.to_string())?;
             *scope = to_raw_value(&parsed).map_err(told)?;
@@ -188,12 +188,6 @@ impl GrantVerb {
         }
         serde_json::to_string(&grant).map_err(told)
     }
-}
-
-/// A scope in text form: a string or an array of strings.
-fn texts(scope: &RawValue) -> Option<Vec<String>> {
-    let one = || serde_json::from_str::<String>(scope.get()).ok().map(|text| vec![text]);
-    serde_json::from_str::<Vec<String>>(scope.get()).ok().or_else(one)
 }
 
 /// A JSON object whose values stay as they were written; a key that is there twice is refused, so that what is sent has one reading.
@@ -234,7 +228,8 @@ fn bulk(connection: &Connection, output: Output, lines: &[String]) -> Result<(),
     }
     let bytes = lines.join("\n").into_bytes();
     let answer: Value = with_client(connection, async |client| {
-        client.call(Method::POST, "/v1/grants", Some(Body { kind: "application/jsonl", bytes })).await
+        let body = Some(Body { kind: "application/jsonl", bytes });
+        Ok(client.call(Method::POST, "/v1/grants", body).await?)
     })?;
     match output {
         Output::Json => output::json(&answer),

@@ -1,10 +1,10 @@
 //! `jitgate grants`: what is live, or was.
 
-use super::Failure;
 use super::client::{Client, query, with_client};
 use super::connection::Connection;
 use super::output::{self, Output};
-use crate::model::{GrantId, Scope, ServiceName, SpiffeId, TaskId};
+use super::{Failure, scopes};
+use crate::model::{GrantId, ServiceName, SpiffeId, TaskId};
 use serde_json::Value;
 
 /// List grants, or show one
@@ -130,7 +130,8 @@ pub(super) fn one(grant: &Value) -> Result<(), Failure> {
         ("id", text(grant, "id")),
         ("principal", text(grant, "principal")),
         ("task", text(grant, "task")),
-        ("scope", scope(grant, "\n")),
+        ("scope", scopes::shown(grant, " ")),
+        ("and only", within(grant)),
         ("not before", text(grant, "not_before")),
         ("expires at", text(grant, "expires_at")),
         ("state", text(grant, "state")),
@@ -153,7 +154,7 @@ fn many(grants: &[Value]) -> Result<(), Failure> {
             text(grant, "id"),
             text(grant, "principal"),
             text(grant, "task"),
-            scope(grant, " "),
+            scopes::shown(grant, " "),
             text(grant, "state"),
             text(grant, "expires_at"),
         ]
@@ -161,8 +162,15 @@ fn many(grants: &[Value]) -> Result<(), Failure> {
     output::table(["ID", "PRINCIPAL", "TASK", "SCOPE", "STATE", "EXPIRES AT"], grants.iter().map(row))
 }
 
+/// The scopes that must permit as well, where the grant was narrowed.
+fn within(grant: &Value) -> String {
+    let scopes = grant.get("lineage").and_then(|lineage| lineage.get("within")).and_then(Value::as_array);
+    let shown = |scope: &Value| scopes::shown(&serde_json::json!({ "scope": scope }), " ");
+    scopes.map(|scopes| scopes.iter().map(shown).collect::<Vec<_>>().join("; ")).unwrap_or_default()
+}
+
 /// Who did something.
-fn actor(value: &Value, key: &str) -> String {
+pub(super) fn actor(value: &Value, key: &str) -> String {
     let actor = value.get(key);
     let identity = actor.and_then(|actor| actor.get("identity")).and_then(Value::as_str);
     identity.map_or_else(|| text(value, key), str::to_owned)
@@ -178,14 +186,5 @@ pub(super) fn text(value: &Value, key: &str) -> String {
         None | Some(Value::Null) => String::new(),
         Some(Value::String(text)) => text.clone(),
         Some(other) => other.to_string(),
-    }
-}
-
-/// The scope in its short form, where it has one.
-fn scope(grant: &Value, separator: &str) -> String {
-    let Some(value) = grant.get("scope") else { return String::new() };
-    match Scope::from_json(&value.to_string()) {
-        Ok(scope) => scope.canonical_texts().join(separator),
-        Err(_) => value.to_string(),
     }
 }

@@ -128,6 +128,12 @@ impl RunningControl {
             }),
         };
         let app = ControlApp::start(&config, parts).await.map_err(Failure::usage)?;
+        let webhooks = app.webhooks().clone();
+        metrics.at_scrape(move |metrics| {
+            for (name, health) in webhooks.health() {
+                metrics.webhook(&name, health.waiting, health.dead.len());
+            }
+        });
         let stop = CancellationToken::new();
         tokio::spawn(reloader.run(stop.clone()));
         let draining = drain.clone();

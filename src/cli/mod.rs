@@ -1,24 +1,35 @@
 //! The command line: one file a verb group. Whatever asks a control plane is a client of its API like any other.
 //!
-//! Owns what is typed and what is printed, and the exit codes: 0 done, 1 refused or failed, 2 bad usage or bad configuration.
+//! Owns what is typed and what is printed, and the exit codes: 0 done, 1 refused or failed, 2 bad usage or bad configuration;
+//! of `run` the command's own, or 125.
 //! The environment is read here (by clap) and nowhere else. Whatever callers supplied is printed escaped ([`shown`]).
 
+mod ask;
 mod audit;
 mod certs;
 mod check;
 mod client;
 mod connection;
+mod decide;
 mod explain;
 mod failure;
 mod grant;
 mod grants;
 mod halves;
+mod hand_on;
+mod loopback;
 mod output;
 mod policy;
+mod request;
+mod requests;
+mod reviews;
 mod revoke;
+mod run;
 pub mod sample;
+mod scopes;
 mod shown;
 mod status;
+mod task;
 mod telemetry;
 mod up;
 
@@ -51,9 +62,20 @@ enum Verb {
     Proxy(halves::Proxy),
     Control(halves::Control),
     Check(check::Check),
+    Request(request::Request),
+    Requests(requests::Requests),
+    Run(run::Run),
+    Approve(decide::Approve),
+    Deny(decide::Deny),
+    Cancel(decide::Cancel),
     Grant(grant::GrantVerb),
     Grants(grants::Grants),
+    Extend(hand_on::Extend),
+    Delegate(hand_on::Delegate),
     Revoke(revoke::Revoke),
+    #[command(subcommand)]
+    Task(task::Task),
+    Reviews(reviews::Reviews),
     Explain(explain::Explain),
     Status(status::Status),
     #[command(subcommand)]
@@ -81,18 +103,29 @@ struct Completions {
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
     match run(cli) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(failure) => failure.report(),
     }
 }
 
-fn run(cli: Cli) -> Result<(), Failure> {
+fn run(cli: Cli) -> Result<ExitCode, Failure> {
     let Cli { connection, output, telemetry, verb } = cli;
-    match verb {
+    let done = match verb {
+        // The only one whose exit code is another program's.
+        Verb::Run(verb) => return verb.run(&connection),
         Verb::Up(verb) => verb.run(&connection, &telemetry),
         Verb::Proxy(verb) => verb.run(&telemetry),
         Verb::Control(verb) => verb.run(&telemetry),
         Verb::Check(verb) => verb.run(output),
+        Verb::Request(verb) => verb.run(&connection, output),
+        Verb::Requests(verb) => verb.run(&connection, output),
+        Verb::Approve(verb) => verb.run(&connection, output),
+        Verb::Deny(verb) => verb.run(&connection, output),
+        Verb::Cancel(verb) => verb.run(&connection, output),
+        Verb::Extend(verb) => verb.run(&connection, output),
+        Verb::Delegate(verb) => verb.run(&connection, output),
+        Verb::Task(verb) => verb.run(&connection, output),
+        Verb::Reviews(verb) => verb.run(&connection, output),
         Verb::Grant(verb) => verb.run(&connection, output),
         Verb::Grants(verb) => verb.run(&connection, output),
         Verb::Revoke(verb) => verb.run(&connection, output),
@@ -105,7 +138,8 @@ fn run(cli: Cli) -> Result<(), Failure> {
             clap_complete::generate(shell, &mut Cli::command(), "jitgate", &mut std::io::stdout());
             Ok(())
         }
-    }
+    };
+    done.map(|()| ExitCode::SUCCESS)
 }
 
 #[cfg(test)]

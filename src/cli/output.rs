@@ -23,6 +23,13 @@ pub(super) fn json(value: &impl Serialize) -> Result<(), Failure> {
     bytes(&text)
 }
 
+/// Prints JSON on one line, for what goes on and on.
+pub(super) fn json_line(value: &impl Serialize) -> Result<(), Failure> {
+    let mut text = serde_json::to_vec(value).map_err(Failure::failed)?;
+    text.push(b'\n');
+    bytes(&text)
+}
+
 /// Prints rows under a header; every cell escaped.
 pub(super) fn table<const N: usize>(
     header: [&str; N],

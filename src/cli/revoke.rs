@@ -52,7 +52,7 @@ impl Revoke {
     pub(super) fn run(self, connection: &Connection, output: Output) -> Result<(), Failure> {
         let body = self.body();
         let receipt = with_client(connection, async |client| {
-            let Some(limit) = self.wait else { return client.post("/v1/revocations", &body).await };
+            let Some(limit) = self.wait else { return Ok(client.post("/v1/revocations", &body).await?) };
             let until = Mono::now().plus(limit.get());
             let receipt: Value = client.post(&waiting("/v1/revocations", until), &body).await?;
             wait(client, receipt, until).await

@@ -17,7 +17,7 @@ pub(super) struct Status {}
 
 impl Status {
     pub(super) fn run(self, connection: &Connection, output: Output) -> Result<(), Failure> {
-        let status: Value = with_client(connection, async |client| client.get("/v1/status").await)?;
+        let status: Value = with_client(connection, async |client| Ok(client.get("/v1/status").await?))?;
         match output {
             Output::Json => output::json(&status),
             Output::Table => show(&status),
@@ -26,13 +26,15 @@ impl Status {
 }
 
 fn show(status: &Value) -> Result<(), Failure> {
-    let count = |key: &str| status.get("grants").map(|grants| text(grants, key)).unwrap_or_default();
+    let count = |of: &str, key: &str| status.get(of).map(|counts| text(counts, key)).unwrap_or_default();
     output::fields([
         ("control plane", text(status, "version")),
         ("revision", text(status, "revision")),
         ("lease", millis(status, "lease_ms")),
-        ("live grants", count("live")),
-        ("upcoming grants", count("upcoming")),
+        ("live grants", count("grants", "live")),
+        ("upcoming grants", count("grants", "upcoming")),
+        ("pending requests", count("requests", "pending")),
+        ("open reviews", count("reviews", "open")),
         ("up since", text(status, "started_at")),
     ])?;
     let list = |key: &str| status.get(key).and_then(Value::as_array).cloned().unwrap_or_default();
@@ -53,6 +55,20 @@ fn show(status: &Value) -> Result<(), Failure> {
             ["PROXY", "STATE", "REVISION", "LAG", "LEASE LEFT", "LAST SEEN"],
             proxies.iter().map(row),
         )?;
+    }
+    let webhooks = list("webhooks");
+    if !webhooks.is_empty() {
+        output::line("")?;
+        let row = |webhook: &Value| {
+            let dead = webhook.get("dead_letters").and_then(Value::as_array).map_or(0, Vec::len);
+            [
+                text(webhook, "name"),
+                text(webhook, "waiting"),
+                dead.to_string(),
+                text(webhook, "last_delivered"),
+            ]
+        };
+        output::table(["WEBHOOK", "WAITING", "DEAD LETTERS", "LAST DELIVERED"], webhooks.iter().map(row))?;
     }
     output::line("")?;
     let attention = list("attention");

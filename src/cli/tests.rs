@@ -21,7 +21,9 @@ fn every_verb_has_a_summary_and_an_example_that_starts_with_it() {
     verbs(&Cli::command(), "jitgate", &mut |path, verb| {
         names.push(path.to_owned());
         assert!(verb.get_about().is_some(), "`{path}` has no summary");
-        if verb.get_subcommands().next().is_some() && path != "jitgate grants" {
+        if verb.get_subcommands().next().is_some()
+            && !["jitgate grants", "jitgate requests", "jitgate reviews"].contains(&path)
+        {
             return;
         }
         let help = verb.clone().render_long_help().to_string();
@@ -31,11 +33,21 @@ fn every_verb_has_a_summary_and_an_example_that_starts_with_it() {
             "the example of `{path}`: {help}"
         );
     });
-    for verb in "up proxy control check grant grants revoke explain status audit certs completions".split(' ')
+    for verb in "up proxy control check request requests approve deny cancel grant grants extend delegate revoke task reviews explain status audit certs completions".split(' ')
     {
         assert!(names.contains(&format!("jitgate {verb}")), "{verb}");
     }
-    for verb in ["grants show", "audit tail", "certs init", "certs issue"] {
+    for verb in [
+        "grants show",
+        "requests show",
+        "task done",
+        "task failed",
+        "task show",
+        "reviews close",
+        "audit tail",
+        "certs init",
+        "certs issue",
+    ] {
         assert!(names.contains(&format!("jitgate {verb}")), "{verb}");
     }
 }

@@ -1,6 +1,9 @@
 //! The control plane's half of a configuration.
 
-use crate::config::{IdentityFiles, PolicyConfig, PrincipalEntry, RequestRules, RoleTemplate, TrustFiles};
+use crate::config::{
+    IdentityFiles, PolicyConfig, PrincipalEntry, RequestRules, RoleTemplate, TicketConfig, TrustFiles,
+    WebhookConfig,
+};
 use crate::model::{GroupName, RoleName, ServiceName, ServiceProfile, SpiffeId, Ttl};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -42,6 +45,10 @@ pub struct ControlConfig {
     pub services: BTreeMap<ServiceName, ServiceProfile>,
     /// Named scope templates.
     pub templates: BTreeMap<RoleName, RoleTemplate>,
+    /// Whom it tells of what happens; each has a name of its own.
+    pub webhooks: Box<[WebhookConfig]>,
+    /// Where it asks about tickets; absent: a ticket stays a claim.
+    pub tickets: Option<TicketConfig>,
 }
 
 impl ControlConfig {

@@ -113,7 +113,9 @@ impl Config {
             || !raw.identities.is_empty()
             || !raw.people.is_empty()
             || !raw.principals.is_empty()
-            || !raw.roles.is_empty();
+            || !raw.roles.is_empty()
+            || !raw.webhooks.is_empty()
+            || raw.tickets.is_some();
         // A control plane on its own knows services as well: who owns them, how sensitive they are.
         let with_proxy =
             proxy_base.is_some() || raw.proxy.is_some() || (!with_control && !raw.service.is_empty());
@@ -133,6 +135,8 @@ impl Config {
             people: raw.people,
             principals: raw.principals,
             roles: raw.roles,
+            webhooks: raw.webhooks,
+            tickets: raw.tickets,
             services,
         };
         let proxy = if with_proxy {

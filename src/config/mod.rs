@@ -18,8 +18,10 @@ mod raw;
 pub mod service;
 mod source;
 mod text;
+pub mod ticket;
 mod tree;
 pub mod url;
+pub mod webhook;
 
 pub use access::{PolicyConfig, PrincipalEntry, RequestRules, RoleTemplate};
 pub use control::{ControlConfig, Person, Role, Store};
@@ -28,6 +30,8 @@ pub use load::{Base, Config, ControlBase, ProxyBase};
 pub use problem::{ConfigErrors, Problem};
 pub use proxy::{AuditConfig, AuditTarget, ControlLink, DenialBudget, Endpoint, ProxyConfig, TlsConfig};
 pub use service::{HostHeader, Protocol, ServiceConfig, Transport, Upstream};
+pub use ticket::{TicketConfig, TicketUrl};
+pub use webhook::{WebhookConfig, WebhookEvent, WebhookFormat, WebhookUrl};
 
 // Another TOML file is read as strictly, with errors of the same kind.
 pub(crate) use raw::split;

@@ -2,11 +2,13 @@
 //!
 //! Every key is optional here: what is missing is found later, together with everything else that is wrong.
 
-use crate::config::text::{HostName, Method, Parsed, PersonName, Text, TrustDomain, Wait, ZoneName};
-use crate::config::{Endpoint, Role, Store, Upstream};
+use crate::config::text::{
+    EventName, HostName, Method, Parsed, PersonName, Text, TrustDomain, Wait, ZoneName,
+};
+use crate::config::{Endpoint, Role, Store, TicketUrl, Upstream, WebhookUrl};
 use crate::model::{
     GroupName, Owner, PrincipalKind, ProxyName, Risk, RoleName, Scope, Sensitivity, ServiceName, SpiffeId,
-    Ttl,
+    Ttl, WebhookName,
 };
 use serde::Deserialize;
 use std::collections::BTreeMap;
@@ -31,6 +33,9 @@ pub(super) struct RawFile {
     pub(super) principals: Vec<RawPrincipal>,
     #[serde(default)]
     pub(super) roles: Vec<RawRole>,
+    #[serde(default)]
+    pub(super) webhooks: Vec<RawWebhook>,
+    pub(super) tickets: Option<RawTickets>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -189,6 +194,7 @@ pub(super) struct RawPolicy {
 pub(super) struct RawRequests {
     pub(super) pending_timeout: Option<Text<Ttl>>,
     pub(super) max_pending: Option<NonZeroUsize>,
+    pub(super) max_per_hour: Option<NonZeroU32>,
     pub(super) cooldown_after_denial: Option<Text<Wait>>,
     pub(super) cooldown_after_revocation: Option<Text<Wait>>,
     pub(super) cooldown_after_expiry: Option<Text<Wait>>,
@@ -234,6 +240,39 @@ pub(super) struct RawPerson {
     pub(super) identities: Option<Spanned<Vec<Text<SpiffeId>>>>,
     #[serde(default)]
     pub(super) groups: Vec<Text<GroupName>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawWebhook {
+    pub(super) name: Option<Text<WebhookName>>,
+    pub(super) url: Option<Text<WebhookUrl>>,
+    pub(super) insecure: Option<bool>,
+    pub(super) secret_file: Option<Text<PathBuf>>,
+    pub(super) events: Option<Spanned<Vec<Text<EventName>>>>,
+    pub(super) format: Option<RawWebhookFormat>,
+    pub(super) ca: Option<Text<PathBuf>>,
+    pub(super) timeout: Option<Text<Ttl>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawTickets {
+    pub(super) url: Option<Text<TicketUrl>>,
+    pub(super) insecure: Option<bool>,
+    pub(super) header: Option<Spanned<String>>,
+    pub(super) secret_file: Option<Text<PathBuf>>,
+    pub(super) pointer: Option<Spanned<String>>,
+    pub(super) open: Option<Spanned<Vec<String>>>,
+    pub(super) ca: Option<Text<PathBuf>>,
+    pub(super) timeout: Option<Text<Ttl>>,
+}
+
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum RawWebhookFormat {
+    Standard,
+    Chat,
 }
 
 /// The value inside, and its place.

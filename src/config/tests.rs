@@ -35,6 +35,12 @@ fn the_examples_are_read_and_paths_start_from_the_file() {
     assert_eq!(control.lease, Duration::from_secs(15));
     assert_eq!(control.people[0].identities.len(), 2);
     assert_eq!(control.services.len(), 2);
+    let tickets = control.tickets.as_ref().unwrap();
+    assert_eq!(tickets.header.as_ref().unwrap().1, Path::new("/etc/jitgate/tickets.secret"));
+    assert_eq!(tickets.url.of("X-1"), "https://tickets.example.internal/rest/api/2/issue/X-1");
+    let [hook] = &control.webhooks[..] else { panic!("{:?}", control.webhooks) };
+    assert_eq!((hook.events.len(), hook.format), (WebhookEvent::ALL.len(), WebhookFormat::Standard));
+    assert_eq!(hook.secret_file.as_deref(), Some(Path::new("/etc/jitgate/webhooks/siem.secret")));
     // In one file what is known about a service stands beside where it is.
     let before_services = CONTROL.split("[[service]]").next().unwrap();
     let owned = PROXY.replace("[[service]]\n", "[[service]]\nowner = \"person:Ada\"\n");
@@ -229,6 +235,50 @@ fn bounds_of_access_requests() {
         assert!(found.iter().any(|line| line.contains(key) && line.contains(says)), "{key} {found:#?}");
     }
     assert_eq!(found.len(), 5, "{found:#?}");
+}
+
+#[test]
+fn mistakes_of_webhooks() {
+    let found = problems(
+        r#"
+[[webhooks]]
+name = "one"
+url = "http://hooks.example/"
+secret_file = "s"
+events = []
+[[webhooks]]
+name = "one"
+url = "https://user:password@hooks.example/"
+events = ["grant.revokd"]
+[[webhooks]]
+name = "chat"
+url = "http://hooks.example/x"
+insecure = true
+format = "chat"
+events = ["*"]
+secret = "whsec_"
+[tickets]
+url = "http://tickets.example/{ticket}"
+header = "x-key"
+pointer = "status"
+open = []
+"#,
+    );
+    for (start, says) in [
+        ("4 webhooks[0].url:", "expected `https`"),
+        ("6 webhooks[0].events:", "told of nothing"),
+        ("8 webhooks[1].name:", "a name of its own"),
+        ("9 webhooks[1].url:", "credentials"),
+        ("7 webhooks[1].secret_file:", "missing"),
+        ("10 webhooks[1].events[0]:", "`grant.revoked`"),
+        ("17 webhooks[2].secret:", "unknown key"),
+        ("19 tickets.url:", "expected `https`"),
+        ("20 tickets.header:", "secret_file"),
+        ("21 tickets.pointer:", "a JSON pointer"),
+        ("22 tickets.open:", "no ticket would ever be open"),
+    ] {
+        has(&found, start, says);
+    }
 }
 
 #[test]

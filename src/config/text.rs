@@ -1,7 +1,7 @@
 //! Values that are written as a string: each with what it expects, so that every error says what to write instead.
 
-use crate::config::{Endpoint, Role, Store, Upstream};
-use crate::model::{GroupName, Owner, ProxyName, RoleName, Scope, ServiceName, SpiffeId, Ttl};
+use crate::config::{Endpoint, Role, Store, TicketUrl, Upstream, WebhookEvent, WebhookUrl};
+use crate::model::{GroupName, Owner, ProxyName, RoleName, Scope, ServiceName, SpiffeId, Ttl, WebhookName};
 use serde::de::{Deserialize, Deserializer, Error, Visitor};
 use std::fmt;
 use std::marker::PhantomData;
@@ -63,6 +63,9 @@ by_from_str! {
     RoleName: "the name of a scope template such as `orders-reader`",
     Scope: "a permission such as `orders:GET:/v1/orders/*`",
     Upstream: "an upstream URL such as `http://127.0.0.1:8080`",
+    WebhookName: "a webhook name such as `approvals`",
+    WebhookUrl: "a URL such as `https://hooks.example/jitgate`",
+    TicketUrl: "a URL such as `https://tickets.example/api/{ticket}`",
     Endpoint: "a control plane address such as `https://127.0.0.1:8444`",
 }
 
@@ -134,6 +137,24 @@ impl FromText for Method {
         } else {
             Err(format!("expected {}", Self::EXPECTED))
         }
+    }
+}
+
+/// What a webhook is told of: one event, or `*`.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum EventName {
+    /// All of them.
+    Every,
+    /// This one.
+    One(WebhookEvent),
+}
+
+impl FromText for EventName {
+    const EXPECTED: &'static str = "`request.pending`, `request.granted`, `request.denied`, `grant.revoked`, `break_glass`, `review.due`, or `*` for all";
+    fn from_text(text: &str) -> Result<Self, String> {
+        let one = WebhookEvent::ALL.into_iter().find(|event| event.as_str() == text).map(Self::One);
+        let found = if text == "*" { Some(Self::Every) } else { one };
+        found.ok_or_else(|| format!("expected {}", Self::EXPECTED))
     }
 }
 

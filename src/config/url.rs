@@ -11,6 +11,16 @@ pub enum UrlError {
     /// A control plane address of another kind.
     #[error("expected `https://HOST[:PORT]`")]
     Endpoint,
+    /// A receiver of another kind.
+    #[error(
+        "expected `https://HOST[:PORT][/PATH]`, without fragment and with everything unusual percent-encoded"
+    )]
+    Web,
+    /// A ticket's address of another kind.
+    #[error(
+        "expected `{{ticket}}` once, as a whole segment of the path: `https://tickets.example/api/{{ticket}}`"
+    )]
+    Ticket,
     /// An MCP server.
     #[error("`mcp+http(s)://` comes with MCP support, which this version does not have")]
     Mcp,

@@ -7,12 +7,16 @@ use crate::control::expire;
 use crate::control::listener::{Handshakes, Server};
 use crate::control::log::LogError;
 use crate::control::log::sqlite::SqliteLog;
+use crate::control::notify::sqlite::SqliteWebhooks;
+use crate::control::notify::store::WebhookStore;
+use crate::control::notify::{self, Notifier};
 use crate::control::plane::{self, Plane, PlaneOptions};
 use crate::control::policies::{LoadError, Policies};
 use crate::control::policy::{PolicyErrors, PolicySet};
 use crate::control::publish::SyncService;
 use crate::control::receipt::{Signer, SignerError};
 use crate::control::state::Rules;
+use crate::control::tickets::{self, Tickets};
 use crate::identity::own::OwnIdentity;
 use crate::identity::tls::{ALPN_HTTP, Acceptor, TlsOptions};
 use crate::identity::trust::Trust;
@@ -62,6 +66,12 @@ pub enum StartError {
     /// The key for receipts cannot be used.
     #[error(transparent)]
     Signer(#[from] SignerError),
+    /// Webhooks cannot be told.
+    #[error(transparent)]
+    Webhooks(#[from] notify::StartError),
+    /// Tickets cannot be asked about.
+    #[error(transparent)]
+    Tickets(#[from] tickets::SetupError),
     /// Its certificate names nobody.
     #[error("the control plane's certificate has no SPIFFE ID")]
     Nameless,
@@ -74,6 +84,7 @@ pub enum StartError {
 #[derive(Debug)]
 pub struct ControlApp {
     plane: Plane,
+    notifier: Notifier,
     address: SocketAddr,
     server: JoinHandle<()>,
     _background: DropGuard,
@@ -98,28 +109,40 @@ impl ControlApp {
             clock_drift: config.clock_drift,
             clock: ControlClock::default(),
         };
+        let webhooks: Arc<dyn WebhookStore> = Arc::new(SqliteWebhooks::beside(&log));
+        let tickets = config.tickets.clone().map(Tickets::new).transpose()?.map(Arc::new);
         let plane = Plane::start(log, options).await?;
         Policies::settle(&plane).await?;
+        let stop = CancellationToken::new();
+        let notifier = Notifier::start(&config.webhooks, &plane, webhooks, &stop).await?;
         let tls = TlsOptions { tls12: false, resumption: false, alpn: ALPN_HTTP };
         let server = Server {
             plane: plane.clone(),
             acceptor: Acceptor::new(Arc::clone(&parts.own), Arc::clone(&parts.trust), tls)?,
             trust: parts.trust,
-            api: Api::new(plane.clone(), signer, config.policy.clone()).router(),
+            api: Api::new(plane.clone(), signer, config.policy.clone())
+                .with_webhooks(notifier.clone())
+                .with_tickets(tickets)
+                .router(),
             channel: SyncService::new(plane.clone()).router(),
             drain: parts.drain,
             handshakes: parts.handshakes,
         };
-        let stop = CancellationToken::new();
         tokio::spawn(expire::run(plane.clone(), stop.clone()));
         let server = tokio::spawn(server.run(listener));
-        Ok(Self { plane, address, server, _background: stop.drop_guard() })
+        Ok(Self { plane, notifier, address, server, _background: stop.drop_guard() })
     }
 
     /// Its plane.
     #[must_use]
     pub fn plane(&self) -> &Plane {
         &self.plane
+    }
+
+    /// Its webhooks.
+    #[must_use]
+    pub fn webhooks(&self) -> &Notifier {
+        &self.notifier
     }
 
     /// Where it listens, with the port that was chosen.

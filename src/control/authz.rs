@@ -27,6 +27,8 @@ pub enum Need {
     Broker,
     /// Steer tasks of others.
     Steer,
+    /// Look after the control plane itself.
+    Configure,
 }
 
 impl Need {
@@ -34,7 +36,7 @@ impl Need {
     #[must_use]
     pub fn roles(self) -> &'static [Role] {
         match self {
-            Self::Grant => &[Role::Admin],
+            Self::Grant | Self::Configure => &[Role::Admin],
             Self::Revoke => &[Role::Security, Role::Admin],
             Self::Read => &[Role::Viewer, Role::Approver, Role::Security, Role::Admin],
             Self::Enforce => &[Role::Proxy],

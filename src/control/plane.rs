@@ -9,10 +9,10 @@ mod writer;
 use crate::control::clock::ControlClock;
 use crate::control::log::{EventLog, LogError, Recorded};
 use crate::control::presence::Presence;
-use crate::control::state::{ApplyError, Command, Outcome, Refusal, Rules, State};
+use crate::control::state::{ApplyError, Command, Outcome, Process, Refusal, Rules, State};
 use crate::control::usage::{GrantUsage, Usage};
 use crate::model::event::Actor;
-use crate::model::{EndCause, Epoch, GrantId, LogId, ProxyName, Revision, TaskId, Time};
+use crate::model::{EndCause, Epoch, GrantId, LogId, Revision, TaskId, Time};
 use crate::runtime::clock::Mono;
 use arc_swap::ArcSwap;
 use parking_lot::{Mutex, RwLock};
@@ -58,7 +58,6 @@ pub enum StartError {
 pub struct Plane {
     inner: Arc<Inner>,
     commands: mpsc::Sender<Job>,
-    heads: mpsc::Sender<oneshot::Sender<Result<Revision, Refusal>>>,
 }
 
 impl std::fmt::Debug for Plane {
@@ -69,6 +68,7 @@ impl std::fmt::Debug for Plane {
 
 struct Inner {
     log: Arc<dyn EventLog>,
+    order: writer::Order,
     state: RwLock<State>,
     rules: ArcSwap<Rules>,
     clock: ControlClock,
@@ -79,6 +79,15 @@ struct Inner {
     lease: Duration,
     clock_drift: Duration,
     started: (Time, Mono),
+}
+
+/// The head of the log, read for one ping.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Confirmed {
+    /// The revision of the last durable event.
+    pub head: Revision,
+    /// The last up to there that takes something away: what a table must have for a lease to count.
+    pub needed: Revision,
 }
 
 struct Job {
@@ -98,6 +107,7 @@ impl Plane {
         let (head, _) = watch::channel(state.revision());
         let inner = Arc::new(Inner {
             log,
+            order: writer::Order::default(),
             state: RwLock::new(state.clone()),
             rules: ArcSwap::from_pointee(options.rules),
             started: (options.clock.now(), options.clock.mono()),
@@ -110,9 +120,9 @@ impl Plane {
             clock_drift: options.clock_drift,
         });
         let (commands, queue) = mpsc::channel(QUEUE);
-        let (heads, asked) = mpsc::channel(QUEUE);
-        tokio::spawn(writer::Writer::new(Arc::clone(&inner), state, queue, asked).run());
-        let plane = Self { inner, commands, heads };
+        inner.order.note(&state);
+        tokio::spawn(writer::Writer::new(Arc::clone(&inner), state, queue).run());
+        let plane = Self { inner, commands };
         let raise = Command::RaiseLease { lease: options.lease };
         plane.submit(Actor::System, raise).await.map_err(StartError::Write)?;
         Ok(plane)
@@ -137,17 +147,19 @@ impl Plane {
         self.inner.head.subscribe()
     }
 
-    /// Reads the head from the log, after all appends that were decided on before this call: what a pong carries (law 6).
+    /// Reads the head from the log, after all appends of what takes something away that were decided on before this call: what a
+    /// pong carries (law 6). Does not wait for bulk grants.
     ///
     /// # Errors
     /// [`Refusal`] if the log cannot be read: no lease may be handed out then.
-    pub async fn confirm_head(&self) -> Result<Revision, Refusal> {
-        let (answer, head) = oneshot::channel();
-        self.heads.try_send(answer).map_err(|full| match full {
-            mpsc::error::TrySendError::Full(_) => Refusal::Busy,
-            mpsc::error::TrySendError::Closed(_) => Refusal::Stopping,
-        })?;
-        head.await.unwrap_or(Err(Refusal::Stopping))
+    pub async fn confirm_head(&self) -> Result<Confirmed, Refusal> {
+        self.inner.order.confirm(&*self.inner.log).await.map_err(|error| {
+            tracing::error!(
+                error = &error as &dyn std::error::Error,
+                "cannot read the head of the event log"
+            );
+            Refusal::Unknown
+        })
     }
 
     /// Up to `limit` events after `after`, in order. Never beyond [`Self::head`]; recent ones come from memory.
@@ -238,10 +250,10 @@ impl Plane {
     }
 
     /// Takes a proxy's report on the use of grants. The caller has made sure that it comes from that proxy.
-    pub fn report_usage(&self, proxy: &ProxyName, report: &[GrantUsage]) {
+    pub fn report_usage(&self, process: &Process, report: &[GrantUsage]) {
         let now = self.control_time();
         let state = self.inner.state.read();
-        self.inner.usage.lock().report(&state, proxy, now, report);
+        self.inner.usage.lock().report(&state, process, now, report);
     }
 
     /// Whether a request has lapsed or a task has passed its deadline.
@@ -276,6 +288,14 @@ impl Plane {
     pub fn task_is_alive(&self, task: &TaskId) {
         let now = self.control_time();
         self.inner.usage.lock().alive(task, now);
+    }
+
+    /// What is due to be logged about the use of grants, if anything is.
+    #[must_use]
+    pub(crate) fn uses_to_log(&self) -> Option<Command> {
+        let now = self.control_time();
+        let state = self.inner.state.read();
+        self.inner.usage.lock().to_log(&state, now)
     }
 
     /// The grants that are over by use: idle, or with their bytes spent.

@@ -4,8 +4,8 @@
 //! history that it does not understand.
 
 use crate::model::{
-    AccessRequest, AccessRequestId, Attributes, EndCause, Evaluation, Grant, GrantId, ProxyName, ReviewId,
-    RevocationId, Scope, ServiceName, SpiffeId, TaskId, Time, Ttl, User,
+    AccessRequest, AccessRequestId, Attributes, EndCause, Evaluation, Grant, GrantId, IdempotencyKey,
+    ProxyName, ReviewId, RevocationId, Scope, ServiceName, SpiffeId, TaskId, Time, Ttl, User,
 };
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -55,6 +55,13 @@ pub enum EventBody {
         request: AccessRequestId,
         /// What they said.
         evaluation: Arc<Evaluation>,
+    },
+    /// Whoever asked named a key, so that asking again under it is answered by the same request.
+    RequestKeyed {
+        /// Which request.
+        request: AccessRequestId,
+        /// The key and what it stands for.
+        key: IdempotencyKey,
     },
     /// Somebody approved a request, or a part of it.
     AccessApproved {
@@ -177,9 +184,11 @@ pub enum EventBody {
         grant: GrantId,
         /// Which proxy counted.
         proxy: ProxyName,
-        /// Requests that were admitted.
+        /// Which process of it: totals begin anew with each.
+        instance: u64,
+        /// Requests that it has admitted.
         requests: u64,
-        /// Body bytes, both directions.
+        /// Body bytes that it has passed on, both directions.
         bytes: u64,
     },
     /// Grants were revoked.
@@ -245,6 +254,7 @@ impl EventBody {
             Self::AccessCancelled { .. } => "access_cancelled",
             Self::AccessLapsed { .. } => "access_lapsed",
             Self::AccessSatisfied { .. } => "access_satisfied",
+            Self::RequestKeyed { .. } => "request_keyed",
             Self::StepOpened { .. } => "step_opened",
             Self::TaskJoined { .. } => "task_joined",
             Self::TaskEnded { .. } => "task_ended",
@@ -260,6 +270,37 @@ impl EventBody {
             Self::ProxyJoined { .. } => "proxy_joined",
             Self::Acknowledged { .. } => "acknowledged",
             Self::LeaseRaised { .. } => "lease_raised",
+        }
+    }
+
+    /// Whether a proxy that has not heard of it might permit too much. A lease counts only once all of these are applied; what only
+    /// adds, or is no business of a proxy's, may come later. Whoever adds a kind decides it here; when in doubt: `true`.
+    #[must_use]
+    pub fn takes_away(&self) -> bool {
+        match self {
+            Self::GrantsRevoked { .. } | Self::GrantsEnded { .. } => true,
+            Self::GrantsIssued { .. }
+            | Self::AccessRequested { .. }
+            | Self::AccessEvaluated { .. }
+            | Self::RequestKeyed { .. }
+            | Self::AccessApproved { .. }
+            | Self::AccessDenied { .. }
+            | Self::AccessCancelled { .. }
+            | Self::AccessLapsed { .. }
+            | Self::AccessSatisfied { .. }
+            | Self::StepOpened { .. }
+            | Self::TaskJoined { .. }
+            | Self::TaskEnded { .. }
+            | Self::AttributesSet { .. }
+            | Self::CooldownLifted { .. }
+            | Self::ReviewOpened { .. }
+            | Self::ReviewClosed { .. }
+            | Self::PoliciesLoaded { .. }
+            | Self::GrantUsed { .. }
+            | Self::UsesReserved { .. }
+            | Self::ProxyJoined { .. }
+            | Self::Acknowledged { .. }
+            | Self::LeaseRaised { .. } => false,
         }
     }
 

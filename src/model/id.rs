@@ -16,10 +16,16 @@ pub struct IdError {
 }
 
 fn encode(value: u128, out: &mut [u8; DIGITS]) {
-    let mut rest = value;
-    for digit in out.iter_mut().rev() {
-        *digit = ALPHABET.get((rest & 31) as usize).copied().unwrap_or(b'0');
-        rest >>= 5;
+    const TWELVE: u128 = (1 << 60) - 1;
+    // In parts of at most 12 digits, which fit into 64 bits: every audit line carries two of these.
+    let (head, tail) = out.split_at_mut(14);
+    let (first, middle) = head.split_at_mut(2);
+    for (digits, part) in [(first, value >> 120), (middle, (value >> 60) & TWELVE), (tail, value & TWELVE)] {
+        let mut rest = part as u64;
+        for digit in digits.iter_mut().rev() {
+            *digit = ALPHABET.get((rest & 31) as usize).copied().unwrap_or(b'0');
+            rest >>= 5;
+        }
     }
 }
 

@@ -88,9 +88,9 @@ pub(crate) struct Uploading {
 
 impl Upload {
     /// The body of a request that runs as `exchange`.
-    pub(crate) fn of(inner: Incoming, exchange: &Arc<Exchange>) -> Self {
+    pub(crate) fn of(inner: Incoming, exchange: &Arc<Exchange>, now: Mono) -> Self {
         if inner.is_end_stream() {
-            exchange.request_sent(Mono::now());
+            exchange.request_sent(now);
             return Self::Empty;
         }
         Self::Streaming(Box::new(Uploading { inner, exchange: Arc::clone(exchange), over: false }))

@@ -5,6 +5,7 @@ use crate::audit::record::{self, Draft, Handshake};
 use crate::config::Limits;
 use crate::identity::{Accepted, Refusal};
 use crate::model::DenyReason;
+use crate::proxy::headers::Told;
 use crate::proxy::meter::Metered;
 use crate::proxy::router::Route;
 use crate::proxy::worker::{Shared, Worker};
@@ -42,6 +43,7 @@ pub(crate) struct Connected {
     pub(crate) route: Option<Arc<Route>>,
     pub(crate) principal: HeaderValue,
     pub(crate) source: HeaderValue,
+    pub(crate) told: Told,
     /// Its place among the connections that may exist.
     pub(crate) held: Arc<Held>,
 }
@@ -138,7 +140,16 @@ pub(crate) async fn serve(
             return;
         }
     }
-    let connected = Arc::new(Connected { worker, caller, audited, route, principal, source: shown, held });
+    let connected = Arc::new(Connected {
+        worker,
+        caller,
+        audited,
+        route,
+        principal,
+        source: shown,
+        told: Told::default(),
+        held,
+    });
     serve_http(&shared, stream, connected).await;
 }
 

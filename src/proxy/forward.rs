@@ -16,7 +16,7 @@ use crate::session::Live;
 use http::header::{HOST, TE};
 use http::request::Parts;
 use http::uri::{PathAndQuery, Scheme};
-use http::{HeaderMap, HeaderValue, Request, Response, Uri, Version};
+use http::{HeaderValue, Request, Response, Uri, Version};
 use hyper::body::Incoming;
 use std::future::{Future, poll_fn};
 use std::pin::pin;
@@ -44,16 +44,16 @@ pub(crate) async fn forward(
     set_headers(&mut parts, connected, &live, &route, request_id, trace);
     let exchange = Exchange::new(live, patience(connected, &route));
     record.count_bytes_in(Arc::clone(&exchange.bytes_in));
-    let upload = Upload::of(body, &exchange);
+    let started = Mono::now();
+    let upload = Upload::of(body, &exchange, started);
     let mut request = Request::from_parts(parts, upload);
     if !address(&mut request, &route) {
         return failed(&exchange, record, grpc, request_id, &Failure::Unaddressable);
     }
-    let started = Mono::now();
     let Some(upstream) = connected.worker.upstreams.get(route.index) else {
         return failed(&exchange, record, grpc, request_id, &Failure::Unaddressable);
     };
-    let answered = wait(&exchange, &record, upstream.send(request, exchange.live.stream())).await;
+    let answered = wait(&exchange, &record, upstream.send(request, exchange.live.stream(), started)).await;
     route.metrics.upstream_seconds.observe(Mono::now().since(started).as_secs_f64());
     match answered {
         Ok(Answered { response, channel }) if response.status() != http::StatusCode::SWITCHING_PROTOCOLS => {
@@ -195,6 +195,9 @@ pub(crate) fn patience(connected: &Connected, route: &Route) -> Patience {
     }
 }
 
+/// At most so many fields are put in.
+const OURS: usize = 11;
+
 /// Takes out what must not reach the service and puts in what it is told.
 pub(crate) fn set_headers(
     parts: &mut Parts,
@@ -210,6 +213,8 @@ pub(crate) fn set_headers(
     let host = parts.headers.remove(HOST).or(host);
     headers::clean_request(&mut parts.headers);
     let fields = &mut parts.headers;
+    // Once, not in steps.
+    let _ = fields.try_reserve(OURS);
     match (route.service.host_header, &host) {
         (HostHeader::Preserve, Some(host)) => fields.insert(HOST, host.clone()),
         (HostHeader::Preserve | HostHeader::Upstream, _) => fields.insert(HOST, route.host.clone()),
@@ -220,22 +225,18 @@ pub(crate) fn set_headers(
     fields.insert(ours::FORWARDED_FOR, connected.source.clone());
     fields.insert(ours::FORWARDED_PROTO, ours::HTTPS);
     fields.insert(ours::PRINCIPAL, connected.principal.clone());
-    insert_id(fields, ours::GRANT, |out| live.cell().id().write_to(out));
-    insert_id(fields, ours::REQUEST_ID, |out| request_id.write_to(out));
-    insert_id(fields, ours::TASK, |out| out.extend_from_slice(live.cell().task().as_str().as_bytes()));
+    if let Some((grant, task)) = connected.told.of(live.cell()) {
+        fields.insert(ours::GRANT, grant);
+        fields.insert(ours::TASK, task);
+    }
+    if let Some(id) = headers::value(|out| request_id.write_to(out)) {
+        fields.insert(ours::REQUEST_ID, id);
+    }
     if let Some(traceparent) = ids::traceparent(trace) {
         fields.insert(ours::TRACEPARENT, traceparent);
     }
     if trailers {
         fields.insert(TE, HeaderValue::from_static("trailers"));
-    }
-}
-
-fn insert_id(fields: &mut HeaderMap, name: http::HeaderName, write: impl FnOnce(&mut Vec<u8>)) {
-    let mut text = Vec::with_capacity(32);
-    write(&mut text);
-    if let Ok(value) = HeaderValue::from_maybe_shared(bytes::Bytes::from(text)) {
-        fields.insert(name, value);
     }
 }
 

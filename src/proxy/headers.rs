@@ -4,8 +4,11 @@
 //! `x-jitgate-*` and `jitgate-*`; every field by which applications learn an identity, an original address or another method.
 //! Removed from responses: hop-by-hop fields.
 
+use crate::access::Cell;
+use crate::model::GrantId;
 use http::HeaderMap;
 use http::header::{self, HeaderName, HeaderValue};
+use parking_lot::Mutex;
 
 /// Fields of one connection, not of the message (RFC 9110 section 7.6.1, RFC 9113 section 8.2.2).
 fn is_hop_by_hop(name: &str) -> bool {
@@ -142,6 +145,33 @@ pub(crate) fn clean_response(headers: &mut HeaderMap) {
         }
     }
     remove_where(headers, |name| is_hop_by_hop(name) && name != "trailer");
+}
+
+/// What `write` writes, as the value of a field.
+pub(crate) fn value(write: impl FnOnce(&mut Vec<u8>)) -> Option<HeaderValue> {
+    let mut text = Vec::with_capacity(32);
+    write(&mut text);
+    HeaderValue::from_maybe_shared(bytes::Bytes::from(text)).ok()
+}
+
+/// What services are told of the grant that was used last on a connection: mostly it is used again.
+#[derive(Default)]
+pub(crate) struct Told(Mutex<Option<(GrantId, HeaderValue, HeaderValue)>>);
+
+impl Told {
+    /// The values of `x-jitgate-grant` and `x-jitgate-task`.
+    pub(crate) fn of(&self, cell: &Cell) -> Option<(HeaderValue, HeaderValue)> {
+        let mut last = self.0.lock();
+        match &*last {
+            Some((id, grant, task)) if *id == cell.id() => Some((grant.clone(), task.clone())),
+            Some(_) | None => {
+                let grant = value(|out| cell.id().write_to(out))?;
+                let task = HeaderValue::from_str(cell.task().as_str()).ok()?;
+                *last = Some((cell.id(), grant.clone(), task.clone()));
+                Some((grant, task))
+            }
+        }
+    }
 }
 
 /// The fields that we set.

@@ -2,6 +2,7 @@
 
 use crate::audit::record::TraceId;
 use crate::model::{RequestId, Time};
+use crate::proxy::headers::ours::TRACEPARENT;
 use http::{HeaderMap, HeaderValue};
 use std::cell::Cell;
 
@@ -39,7 +40,7 @@ pub(crate) fn request(now: Time) -> RequestId {
 
 /// The trace that a request belongs to (W3C Trace Context): the caller's if it names a valid one, else a new one.
 pub(crate) fn trace(headers: &HeaderMap) -> TraceId {
-    let mut values = headers.get_all("traceparent").iter();
+    let mut values = headers.get_all(TRACEPARENT).iter();
     match (values.next(), values.next()) {
         (Some(value), None) => parse(value.as_bytes()).unwrap_or_else(new_trace),
         _ => new_trace(),
@@ -79,30 +80,19 @@ fn hex(digit: u8) -> Option<u8> {
 
 /// The `traceparent` of the call to the service: the same trace, a span of ours.
 pub(crate) fn traceparent(trace: TraceId) -> Option<HeaderValue> {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    let mut text = [b'0'; 55];
-    let digits = trace.0.into_iter().chain(random().max(1).to_be_bytes());
-    let mut at = 3;
-    for byte in digits {
-        for nibble in [byte >> 4, byte & 15] {
-            if at == 35 {
-                at += 1;
-            }
-            if let (Some(room), Some(digit)) = (text.get_mut(at), DIGITS.get(usize::from(nibble))) {
-                *room = *digit;
-            }
-            at += 1;
-        }
-    }
-    for dash in [2, 35, 52] {
-        if let Some(room) = text.get_mut(dash) {
-            *room = b'-';
-        }
-    }
-    if let Some(flag) = text.last_mut() {
-        *flag = b'1';
-    }
+    let mut text = *b"00-00000000000000000000000000000000-0000000000000000-01";
+    put_hex(text.get_mut(3..35)?, &trace.0);
+    put_hex(text.get_mut(36..52)?, &random().max(1).to_be_bytes());
     HeaderValue::from_bytes(&text).ok()
+}
+
+fn put_hex(room: &mut [u8], bytes: &[u8]) {
+    const fn digit(nibble: u8) -> u8 {
+        if nibble < 10 { b'0' + nibble } else { b'a' + (nibble - 10) }
+    }
+    for (pair, byte) in room.chunks_exact_mut(2).zip(bytes) {
+        pair.copy_from_slice(&[digit(byte >> 4), digit(byte & 15)]);
+    }
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@
 //! Invariant: no label takes a value that a caller can choose. Labels are either service names that were registered from the
 //! configuration (anything else is counted as `unknown`) or `&'static str`, which no request can make.
 
-use crate::model::{DenyReason, ServiceName};
+use crate::model::{DenyReason, ServiceName, WebhookName};
 use parking_lot::Mutex;
 use prometheus::core::Collector;
 use prometheus::{
@@ -41,6 +41,8 @@ pub struct Metrics {
     streams_cut: IntCounterVec,
     tls_handshakes: IntCounterVec,
     certificate_not_after: IntGaugeVec,
+    webhook_waiting: IntGaugeVec,
+    webhook_dead_letters: IntGaugeVec,
     /// `jitgate_decision_seconds`: time taken by `access::decide`.
     pub decision_seconds: Histogram,
     /// `jitgate_streams_in_flight`: requests admitted and not ended.
@@ -146,6 +148,16 @@ impl Metrics {
                     &["name"],
                 )?,
             )?,
+            webhook_waiting: webhooks(
+                &r,
+                "jitgate_webhook_waiting",
+                "Messages that wait to be delivered to a webhook's receiver.",
+            )?,
+            webhook_dead_letters: webhooks(
+                &r,
+                "jitgate_webhook_dead_letters",
+                "Messages that were given up and wait for somebody to send them again.",
+            )?,
             decision_seconds: histogram(
                 &r,
                 "jitgate_decision_seconds",
@@ -236,6 +248,13 @@ impl Metrics {
         self.certificate_not_after.with_label_values(&[name])
     }
 
+    /// `jitgate_webhook_waiting` and `jitgate_webhook_dead_letters` of a webhook of the configuration.
+    pub fn webhook(&self, name: &WebhookName, waiting: usize, dead_letters: usize) {
+        let number = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
+        self.webhook_waiting.with_label_values(&[name.as_str()]).set(number(waiting));
+        self.webhook_dead_letters.with_label_values(&[name.as_str()]).set(number(dead_letters));
+    }
+
     /// Calls `hook` before each scrape, for gauges whose value runs by itself.
     pub fn at_scrape(&self, hook: impl Fn(&Self) + Send + Sync + 'static) {
         self.hooks.lock().push(Box::new(hook));
@@ -317,6 +336,10 @@ fn gauge(registry: &Registry, name: &str, help: &str) -> Result<IntGauge, Metric
     register(registry, IntGauge::new(name, help)?)
 }
 
+fn webhooks(registry: &Registry, name: &str, help: &str) -> Result<IntGaugeVec, MetricsError> {
+    register(registry, IntGaugeVec::new(Opts::new(name, help), &["webhook"])?)
+}
+
 fn counters(
     registry: &Registry,
     name: &str,
@@ -342,7 +365,7 @@ mod tests {
     use std::process::{Command, Stdio};
 
     /// Every name of the contract.
-    const CONTRACT: [&str; 19] = [
+    const CONTRACT: [&str; 21] = [
         "jitgate_requests_total",
         "jitgate_decision_seconds",
         "jitgate_request_seconds",
@@ -363,6 +386,9 @@ mod tests {
         // Beyond the contract: the alarm of a bad reload.
         "jitgate_reload_failures_total",
         "jitgate_build_info",
+        // Beyond the contract: what receivers of webhooks have not got.
+        "jitgate_webhook_waiting",
+        "jitgate_webhook_dead_letters",
     ];
 
     fn filled() -> Arc<Metrics> {
@@ -370,6 +396,7 @@ mod tests {
         metrics.streams_cut("revoked").inc();
         metrics.tls_handshakes("ok").inc();
         metrics.certificate_not_after("proxy").set(1);
+        metrics.webhook(&"siem".parse().unwrap(), 2, 1);
         metrics
     }
 

@@ -36,6 +36,8 @@ use tonic::Streaming;
 
 /// Messages that may wait to be sent; more than that, and the connection is given up.
 const QUEUE: usize = 1_024;
+/// Bytes that may be on their way. A pong comes behind them: what it offers must not be old by the time that they are taken in.
+const STREAM_WINDOW: u32 = 1 << 20;
 /// Grants that one snapshot may bring: about 4 GB of table.
 const MAX_GRANTS: usize = 10_000_000;
 /// CLOCK_MONOTONIC, by which we sleep, stands still while the machine is suspended; so no sleep is long.
@@ -302,8 +304,8 @@ fn connect(endpoint: &Endpoint, tls: &Arc<ClientConfig>) -> Connecting {
         let channel = tonic::transport::Endpoint::from_shared(address)?
             .http2_keep_alive_interval(Duration::from_secs(10))
             .keep_alive_timeout(Duration::from_secs(10))
-            .initial_stream_window_size(4 << 20)
-            .initial_connection_window_size(8 << 20)
+            .initial_stream_window_size(STREAM_WINDOW)
+            .initial_connection_window_size(2 * STREAM_WINDOW)
             .connect_with_connector(connector)
             .await?;
         let mut client = SyncClient::new(channel)

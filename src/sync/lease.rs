@@ -1,5 +1,5 @@
-//! Pings asked and leases offered (law 6). A pong is an *offer*: it counts once the table has reached the head that it names, and
-//! then from the time of asking. Whatever happened to the answer on its way only makes the lease shorter.
+//! Pings asked and leases offered (law 6). A pong is an *offer*: it counts once the table has everything that took something away
+//! before the ping was answered (the revision that the pong needs), and then from the time of asking. Whatever happened to the answer on its way only makes the lease shorter.
 
 use crate::model::{Revision, Time};
 use crate::runtime::clock::Mono;
@@ -7,7 +7,7 @@ use crate::wire::message::{LeaseLength, Pong};
 use std::collections::VecDeque;
 use std::marker::PhantomData;
 
-/// Most pings without an answer, and most answers that wait for their head.
+/// Most pings without an answer, and most answers that wait for the revision that they need.
 const KEPT: usize = 64;
 
 /// Where a lease begins. There is one right answer, [`FromAsking`]; it is a parameter so that the simulation can show that it
@@ -36,7 +36,7 @@ pub(super) struct Granted {
 }
 
 struct Offer {
-    head: Revision,
+    needed: Revision,
     granted: Granted,
 }
 
@@ -87,14 +87,14 @@ impl<R: LeaseRule> Leases<R> {
         }
         let granted =
             Granted { control_time: pong.control_time, asked, until: begins.plus(pong.lease.get()) };
-        self.offers.push_back(Offer { head: pong.head, granted });
+        self.offers.push_back(Offer { needed: pong.needed, granted });
     }
 
     /// The longest lease that a table at `revision` is entitled to, if there is a new one.
     pub(super) fn take(&mut self, revision: Revision) -> Option<Granted> {
         let mut best: Option<Granted> = None;
         self.offers.retain(|offer| {
-            let due = offer.head <= revision;
+            let due = offer.needed <= revision;
             if due && best.is_none_or(|best| best.until < offer.granted.until) {
                 best = Some(offer.granted);
             }
@@ -119,10 +119,11 @@ mod tests {
         Mono::from_nanos(seconds * 1_000_000_000)
     }
 
-    fn pong(n: u64, head: u64) -> Pong {
+    fn pong(n: u64, needed: u64) -> Pong {
         Pong {
             n,
-            head: Revision(head),
+            head: Revision(needed + 100),
+            needed: Revision(needed),
             control_time: Time::from_micros(1),
             lease: LeaseLength::DEFAULT,
             digest_revision: Revision(0),
@@ -140,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn counts_only_once_the_head_is_applied() {
+    fn counts_only_once_what_it_needs_is_applied() {
         let mut leases = Leases::<FromAsking>::new();
         let (first, second) = (leases.ask(at(1)), leases.ask(at(2)));
         leases.answer(&pong(first, 5), at(3));

@@ -2,7 +2,8 @@
 //! [`client`] does it. What it keeps true (law 6):
 //!
 //! - the table only moves forward within one log and epoch, and only without gaps; anything else is refused or replaced whole;
-//! - a lease begins when its ping was *sent*, and only counts once everything up to the head that the pong names is applied;
+//! - a lease begins when its ping was *sent*, and only counts once everything is applied that took something away up to the
+//!   head that the pong names;
 //! - a revision is acknowledged when nothing runs any more under what was ended up to it, and not before.
 
 pub mod client;

@@ -190,6 +190,8 @@ impl TryFrom<raw::Pong> for Pong {
         Ok(Self {
             n: pong.n,
             head: Revision(pong.head),
+            // An older control plane names none: then all of it is needed.
+            needed: Revision(pong.needed.unwrap_or(pong.head)),
             control_time: Time::from_micros(pong.control_time),
             lease: Duration::from_millis(pong.lease_ms).try_into()?,
             digest_revision: Revision(pong.digest_revision),
@@ -254,6 +256,7 @@ pub fn pong(pong: Pong) -> raw::Down {
     let pong = raw::Pong {
         n: pong.n,
         head: pong.head.0,
+        needed: Some(pong.needed.0),
         control_time: pong.control_time.as_micros(),
         lease_ms: u64::try_from(pong.lease.get().as_millis()).unwrap_or(0),
         digest_revision: pong.digest_revision.0,

@@ -213,6 +213,10 @@ pub struct Pong {
     pub digest_revision: u64,
     #[prost(fixed64, tag = "6")]
     pub digest: u64,
+    /// The last revision up to `head` that takes something away. The lease counts once the table has reached it: what was only added
+    /// since may come later. Absent: `head`.
+    #[prost(uint64, optional, tag = "7")]
+    pub needed: ::core::option::Option<u64>,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct UsesReserved {

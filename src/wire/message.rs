@@ -93,8 +93,7 @@ pub struct Ack {
     pub streams_cut: u64,
 }
 
-/// What was used under one grant at this proxy: totals since it learned of the grant. Lower totals than before mean that the proxy
-/// was started anew.
+/// What was used under one grant at this proxy: totals of this process, which only grow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct GrantUsage {
     /// Which grant.
@@ -194,6 +193,8 @@ pub struct Pong {
     pub n: u64,
     /// The head of the log, read after the ping had arrived.
     pub head: Revision,
+    /// The last revision up to `head` that takes something away: the lease counts once the table has reached it.
+    pub needed: Revision,
     /// The control plane's time.
     pub control_time: Time,
     /// How long the proxy may enforce, from its time of asking.

@@ -13,4 +13,6 @@ mod grants;
 mod requests;
 mod revocations;
 mod strangers;
+mod tickets;
+mod webhooks;
 mod world;

@@ -153,6 +153,8 @@ impl World {
             policy: jitgate::config::PolicyConfig::default(),
             principals: std::collections::BTreeMap::new(),
             services: services(),
+            webhooks: Box::new([]),
+            tickets: None,
             templates: std::collections::BTreeMap::new(),
         };
         let trust = Trust::new(bundle(&ca), Arc::new(wall));
@@ -186,6 +188,12 @@ impl World {
             }
         }
         panic!("the log stays locked");
+    }
+
+    /// Changes the configuration and starts anew with it.
+    pub(crate) async fn configure(&mut self, change: impl FnOnce(&mut ControlConfig)) {
+        change(&mut self.config);
+        self.restart().await;
     }
 
     pub(crate) fn app(&self) -> &ControlApp {

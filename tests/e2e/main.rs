@@ -12,6 +12,7 @@
 
 mod harness;
 
+mod access;
 mod audit;
 mod control;
 mod cut;
@@ -23,8 +24,10 @@ mod outside;
 mod paths;
 mod policies;
 mod requests;
+mod run;
 mod strangers;
 mod streaming;
 mod tls;
 mod tour;
 mod upgrades;
+mod webhooks;

@@ -335,8 +335,12 @@ impl<R: LeaseRule> World<R> {
         follows.lease(until.plus(DRIFT)).ok()?;
         connected.leased(until, control_time);
         let (digest_revision, digest) = (process.state.revision(), process.state.digest());
+        let needed = process.state.taken_away();
         self.offsets.push_back((self.now, control_time.as_micros() - (self.now / 1_000) as i64));
-        self.send_down(link, convert::pong(Pong { n, head, control_time, lease, digest_revision, digest }));
+        self.send_down(
+            link,
+            convert::pong(Pong { n, head, needed, control_time, lease, digest_revision, digest }),
+        );
         Some(())
     }
 

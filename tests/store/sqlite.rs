@@ -88,9 +88,9 @@ async fn says_what_is_wrong_with_the_file() {
 
     let newer = folder.path().join("newer.db");
     SqliteLog::open(&newer).await.unwrap().close().await;
-    sqlite(&newer, &["PRAGMA user_version = 2"]).await;
+    sqlite(&newer, &["PRAGMA user_version = 3"]).await;
     let error = SqliteLog::open(&newer).await.unwrap_err();
-    assert!(matches!(error, LogError::NewerSchema { found: 2, known: 1, .. }), "{error}");
+    assert!(matches!(error, LogError::NewerSchema { found: 3, known: 2, .. }), "{error}");
 
     let unknown = folder.path().join("unknown.db");
     SqliteLog::open(&unknown).await.unwrap().close().await;
@@ -100,4 +100,22 @@ async fn says_what_is_wrong_with_the_file() {
 
     let nowhere = folder.path().join("no/such/folder/control.db");
     assert!(matches!(SqliteLog::open(&nowhere).await, Err(LogError::File { .. })));
+}
+
+#[tokio::test]
+async fn a_file_of_the_first_schema_is_brought_up_to_date() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("control.db");
+    let log = SqliteLog::open(&path).await.unwrap();
+    log.append(Revision(0), events(1..=5)).await.unwrap();
+    log.close().await;
+    // What the first version wrote.
+    sqlite(&path, &["DROP TABLE webhooks", "DROP TABLE webhook_deliveries", "PRAGMA user_version = 1"]).await;
+    for _ in 0..2 {
+        let log = SqliteLog::open(&path).await.unwrap();
+        assert_eq!(log.head().await.unwrap(), Revision(5));
+        log.close().await;
+    }
+    sqlite(&path, &["SELECT revision, reviews FROM webhooks", "SELECT delivery FROM webhook_deliveries"])
+        .await;
 }

@@ -3,7 +3,10 @@
 use super::{Form, Unclear};
 use http::header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, TRANSFER_ENCODING, UPGRADE};
 use http::request::Parts;
-use http::{HeaderMap, Version};
+use http::{HeaderMap, HeaderName, Version};
+
+/// Restricts a request to the grants of one task.
+pub(super) const TASK: HeaderName = HeaderName::from_static("jitgate-task");
 
 /// Headers by which a service learns who calls, from where and for what, or by which a message is framed. CGI, WSGI and their
 /// kin read `x_forwarded_for` as `x-forwarded-for`: such a twin would pass by whoever removes the header itself.
@@ -56,7 +59,7 @@ fn begins(name: &str, prefix: &str) -> bool {
 }
 
 /// The value of a header that is there at most once and is no list.
-pub(super) fn single<'a>(headers: &'a HeaderMap, name: &'static str) -> Result<Option<&'a str>, Unclear> {
+pub(super) fn single<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<Option<&'a str>, Unclear> {
     let mut values = headers.get_all(name).iter();
     let Some(value) = values.next() else { return Ok(None) };
     if values.next().is_some() {
@@ -72,7 +75,7 @@ pub(super) fn single<'a>(headers: &'a HeaderMap, name: &'static str) -> Result<O
 
 /// What kind of request it is.
 pub(super) fn form(parts: &Parts) -> Result<Form, Unclear> {
-    let grpc = single(&parts.headers, CONTENT_TYPE.as_str())?.is_some_and(is_grpc);
+    let grpc = single(&parts.headers, &CONTENT_TYPE)?.is_some_and(is_grpc);
     let upgrade = is_upgrade(parts)?;
     match (grpc, upgrade) {
         (true, true) => Err(Unclear::ambiguous("an upgrade cannot be a gRPC call")),
@@ -96,7 +99,7 @@ fn is_grpc(content_type: &str) -> bool {
 
 /// Framing that others might read in another way than hyper does: a coding beside or after `chunked` (RFC 9112 section 6.1).
 pub(super) fn check_framing(headers: &HeaderMap) -> Result<(), Unclear> {
-    match single(headers, TRANSFER_ENCODING.as_str())? {
+    match single(headers, &TRANSFER_ENCODING)? {
         Some(coding) if !coding.eq_ignore_ascii_case("chunked") => {
             Err(Unclear::ambiguous("the only transfer coding that is forwarded is a single `chunked`"))
         }
@@ -107,7 +110,7 @@ pub(super) fn check_framing(headers: &HeaderMap) -> Result<(), Unclear> {
 /// Whether the request asks for a WebSocket (RFC 6455 section 4.1); any other upgrade is refused, not ignored: whoever is behind
 /// us might not ignore it.
 fn is_upgrade(parts: &Parts) -> Result<bool, Unclear> {
-    let Some(protocol) = single(&parts.headers, UPGRADE.as_str())? else { return Ok(false) };
+    let Some(protocol) = single(&parts.headers, &UPGRADE)? else { return Ok(false) };
     if !protocol.eq_ignore_ascii_case("websocket") {
         return Err(Unclear::malformed("of upgrades only `websocket` is forwarded"));
     }

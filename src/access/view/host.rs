@@ -30,6 +30,10 @@ pub(super) fn authority(parts: &Parts) -> Result<&str, Unclear> {
 
 /// A host name, an IPv4 address or a bracketed IPv6 address, and an optional port; no user, no escapes.
 fn check(authority: &str) -> Result<(), Unclear> {
+    if is_plain(authority.as_bytes()) { Ok(()) } else { check_whole(authority) }
+}
+
+fn check_whole(authority: &str) -> Result<(), Unclear> {
     if authority.contains('@') {
         return Err(Unclear::ambiguous("the host has a user part"));
     }
@@ -52,8 +56,31 @@ fn check(authority: &str) -> Result<(), Unclear> {
     Ok(())
 }
 
+/// Whether it is a host name or IPv4 address as nearly all are, with a port of at most four digits: one pass, and every such one
+/// passes the whole check as well.
+fn is_plain(authority: &[u8]) -> bool {
+    let mut before = b'.';
+    for (at, byte) in authority.iter().enumerate() {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' => {}
+            b'.' if before != b'.' => {}
+            b':' => {
+                let port = authority.get(at + 1..).unwrap_or_default();
+                return before != b'.'
+                    && at <= 253
+                    && matches!(port.len(), 1..=4)
+                    && port.iter().all(u8::is_ascii_digit);
+            }
+            _ => return false,
+        }
+        before = *byte;
+    }
+    before != b'.' && authority.len() <= 253
+}
+
 fn split_port(authority: &str) -> (&str, Option<&str>) {
-    match authority.rsplit_once(':') {
+    let colon = authority.as_bytes().iter().rposition(|byte| *byte == b':');
+    match colon.and_then(|at| Some((authority.get(..at)?, authority.get(at + 1..)?))) {
         // The colons inside of `[::1]` are no port.
         Some((host, port)) if !port.ends_with(']') => (host, Some(port)),
         Some(_) | None => (authority, None),
@@ -89,4 +116,31 @@ fn strip_domain<'a>(host: &'a str, domain: &str) -> Option<&'a str> {
     let (name, tail) = host.split_at_checked(at)?;
     let name = name.strip_suffix('.')?;
     (!name.is_empty() && tail.eq_ignore_ascii_case(domain)).then_some(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn what_passes_the_short_check_is_what_is_common() {
+        for plain in ["orders.localhost", "Orders.localhost:8443", "127.0.0.1:80", "a_b-c", "a"] {
+            assert!(is_plain(plain.as_bytes()), "{plain}");
+        }
+        for other in [
+            "", ".", "a.", ".a", "a..b", "a:", ":1", "a.:1", "a:+1", "a:65536", "[::1]", "a@b", "a:1:2",
+            "a b",
+        ] {
+            assert!(!is_plain(other.as_bytes()), "{other}");
+        }
+        assert!(is_plain(&[b'a'; 253]) && !is_plain(&[b'a'; 254]));
+    }
+
+    proptest! {
+        #[test]
+        fn the_short_check_lets_nothing_pass_that_the_whole_one_refuses(text in "[a-zA-Z0-9._:@+\\[\\] -]{0,12}") {
+            prop_assert!(!is_plain(text.as_bytes()) || check_whole(&text).is_ok());
+        }
+    }
 }

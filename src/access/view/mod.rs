@@ -94,7 +94,7 @@ impl<'a> View<'a> {
             path,
             query,
             form: header::form(parts)?,
-            task: header::single(&parts.headers, "jitgate-task")?,
+            task: header::single(&parts.headers, &header::TASK)?,
         })
     }
 

@@ -44,7 +44,8 @@ pub(super) fn check(path: &str) -> Result<(), Unclear> {
     if path.len() > MAX_PATH {
         return Err(Unclear::too_large("the path is longer than 8 KiB"));
     }
-    let mut segments = rest.split('/').peekable();
+    // By bytes: segments are short, and a byte-wise split is the fastest there.
+    let mut segments = rest.as_bytes().split(|byte| *byte == b'/').peekable();
     let mut count = 0;
     while let Some(segment) = segments.next() {
         count += 1;
@@ -59,11 +60,11 @@ pub(super) fn check(path: &str) -> Result<(), Unclear> {
     Ok(())
 }
 
-fn check_segment(segment: &str) -> Result<(), Unclear> {
-    if matches!(segment, "." | "..") {
+fn check_segment(segment: &[u8]) -> Result<(), Unclear> {
+    if matches!(segment, b"." | b"..") {
         return Err(Unclear::ambiguous("the path has a dot segment"));
     }
-    let mut rest = segment.as_bytes();
+    let mut rest = segment;
     while let Some((byte, tail)) = rest.split_first() {
         rest = match class(*byte) {
             Class::Plain => tail,

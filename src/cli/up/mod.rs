@@ -16,7 +16,7 @@ use crate::config::{AuditTarget, Config, ControlConfig, ControlLink, Endpoint, P
 use crate::control::plane::Plane;
 use crate::control::state::Rules;
 use layout::Layout;
-use state::State;
+use state::{State, reachable};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -186,10 +186,6 @@ fn state_of(
     proxy: &RunningProxy,
     link: &ControlLink,
 ) -> State {
-    let reachable = |address: SocketAddr| match address.ip() {
-        ip if ip.is_unspecified() => SocketAddr::new(Ipv4Addr::LOCALHOST.into(), address.port()),
-        _ => address,
-    };
     State {
         control: Endpoint::from(reachable(control.app.address())),
         control_identity: link.identity.clone(),

@@ -4,7 +4,7 @@ use crate::config::{Endpoint, ServiceConfig};
 use crate::model::{ServiceName, SpiffeId};
 use serde::{Deserialize, Serialize};
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 const FILE: &str = "up.json";
@@ -27,6 +27,15 @@ pub(in crate::cli) struct State {
     pub(in crate::cli) services: Vec<Service>,
     /// The audit trail, where it is a file.
     pub(in crate::cli) audit: Option<PathBuf>,
+}
+
+/// The same listener, by an address that can be called.
+pub(super) fn reachable(address: SocketAddr) -> SocketAddr {
+    match address.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => SocketAddr::new(Ipv4Addr::LOCALHOST.into(), address.port()),
+        IpAddr::V6(ip) if ip.is_unspecified() => SocketAddr::new(Ipv6Addr::LOCALHOST.into(), address.port()),
+        IpAddr::V4(_) | IpAddr::V6(_) => address,
+    }
 }
 
 /// An endpoint as its URL.
@@ -89,6 +98,11 @@ impl State {
             Err(error) => return Err(broken(error.to_string())),
         };
         serde_json::from_slice(&bytes).map_err(|error| broken(error.to_string()))
+    }
+
+    /// Where the proxy can be reached from this machine.
+    pub(in crate::cli) fn gate(&self) -> Option<SocketAddr> {
+        self.proxy.first().map(|address| reachable(*address))
     }
 
     /// Leaves it, in one step.

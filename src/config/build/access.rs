@@ -2,7 +2,8 @@
 
 use super::{duration, filled, path, value};
 use crate::config::raw::{
-    RawIdentity, RawPerson, RawPolicy, RawPrincipal, RawRequests, RawRole, RawService, split,
+    RawIdentity, RawPerson, RawPolicy, RawPrincipal, RawRequests, RawRole, RawService, RawTickets,
+    RawWebhook, split,
 };
 use crate::config::source::Source;
 use crate::config::text::{Parsed, Text, Wait, ZoneName};
@@ -20,6 +21,8 @@ pub(in crate::config) struct Known {
     pub(in crate::config) people: Vec<RawPerson>,
     pub(in crate::config) principals: Vec<RawPrincipal>,
     pub(in crate::config) roles: Vec<RawRole>,
+    pub(in crate::config) webhooks: Vec<RawWebhook>,
+    pub(in crate::config) tickets: Option<RawTickets>,
     pub(in crate::config) services: BTreeMap<ServiceName, ServiceProfile>,
 }
 
@@ -137,6 +140,7 @@ pub(super) fn requests(source: &mut Source<'_>, raw: RawRequests) -> RequestRule
     RequestRules {
         pending_timeout: duration(raw.pending_timeout, default.pending_timeout),
         max_pending: raw.max_pending.map_or(default.max_pending, usize::from),
+        max_per_hour: raw.max_per_hour.map_or(default.max_per_hour, u32::from),
         cooldown_after_denial,
         cooldown_after_revocation,
         cooldown_after_expiry,

@@ -1,7 +1,7 @@
 //! `[control]`, `[[identities]]` and `[[people]]`.
 
 use super::access::{self, Known};
-use super::{duration, filled, identity, required, trust, value};
+use super::{duration, filled, identity, required, tickets, trust, value, webhooks};
 use crate::config::raw::{RawControl, RawIdentity, RawPerson, split};
 use crate::config::source::Source;
 use crate::config::text::PersonName;
@@ -23,6 +23,8 @@ pub(in crate::config) fn control(
     let people = people(source, known.people);
     let principals = access::principals(source, known.principals, &roles);
     let templates = access::templates(source, known.roles);
+    let tickets = known.tickets.and_then(|raw| tickets::tickets(source, raw));
+    let webhooks = webhooks::webhooks(source, known.webhooks);
     let requests = access::requests(source, raw.requests);
     let policy = access::policy(source, raw.policy);
     let (base_identity, base_trust, base_store, base_listen) = match base {
@@ -67,6 +69,8 @@ pub(in crate::config) fn control(
         principals,
         services: known.services,
         templates,
+        webhooks: webhooks.into(),
+        tickets,
     })
 }
 

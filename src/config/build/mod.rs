@@ -5,6 +5,8 @@ mod access;
 mod control;
 mod proxy;
 mod service;
+mod tickets;
+mod webhooks;
 
 pub(super) use access::{Known, names, owned_by, profiles};
 pub(super) use control::control;

@@ -162,7 +162,11 @@ pub(super) async fn create(
     // Large bodies, one or two at a time: what waits is bounded in number and in bytes.
     let length = headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
     let is_small = length.is_some_and(|length: usize| length <= MAX_BODY);
-    let _turn = if is_small { None } else { Some(api.bulk.try_acquire().map_err(|_| Problem::busy())?) };
+    let _turn = if is_small {
+        None
+    } else {
+        Some(Arc::clone(&api.bulk).try_acquire_owned().map_err(|_| Problem::busy())?)
+    };
     let bytes = bytes(body, MAX_BULK_BODY).await?;
     let parse = move || parse(&bytes, lines);
     let (specs, one) = tokio::task::spawn_blocking(parse).await.map_err(|_| Problem::internal())??;
@@ -170,14 +174,17 @@ pub(super) async fn create(
     let Outcome::Granted(issued) = outcome else { return Err(Problem::internal()) };
     let status =
         if issued.iter().all(|issued| issued.existing) { StatusCode::OK } else { StatusCode::CREATED };
-    let views = views(&api, &issued);
-    let mut response = match (one, views.first()) {
-        (true, Some(view)) => respond(status, view)?,
-        _ => respond(status, &views)?,
+    let location = issued.first().filter(|_| one).map(|issued| format!("/v1/grants/{}", issued.grant.id));
+    // Off the runtime's threads: a bulk call is answered with some 60 MB.
+    let write = move || {
+        let views = views(&api, &issued);
+        match (one, views.first()) {
+            (true, Some(view)) => respond(status, view),
+            _ => respond(status, &views),
+        }
     };
-    if let (true, Some(issued)) = (one, issued.first())
-        && let Ok(location) = HeaderValue::try_from(format!("/v1/grants/{}", issued.grant.id))
-    {
+    let mut response = tokio::task::spawn_blocking(write).await.map_err(|_| Problem::internal())??;
+    if let Some(location) = location.and_then(|location| HeaderValue::try_from(location).ok()) {
         response.headers_mut().insert(header::LOCATION, location);
     }
     Ok(response)
@@ -204,13 +211,14 @@ fn parse(bytes: &[u8], lines: bool) -> Result<(Vec<GrantSpec>, bool), Problem> {
 
 fn views(api: &Api, issued: &[Issued]) -> Vec<GrantView> {
     let now = api.plane.control_time();
-    api.plane.with_state(|state| {
-        issued
-            .iter()
-            .filter_map(|issued| state.find(issued.grant.id))
-            .map(|found| GrantView::new(found, now))
-            .collect()
-    })
+    let some = |issued: &[Issued]| -> Vec<GrantView> {
+        api.plane.with_state(|state| {
+            let found = issued.iter().filter_map(|issued| state.find(issued.grant.id));
+            found.map(|found| GrantView::new(found, now)).collect()
+        })
+    };
+    // A part at a time: the writer waits while the state is looked at.
+    issued.chunks(PAGE).flat_map(some).collect()
 }
 
 /// Which grants to list.

@@ -20,14 +20,17 @@ mod revocations;
 mod status;
 mod story;
 mod tasks;
+mod webhooks;
 
 pub use openapi::openapi;
 pub use problem::Problem;
 
 use crate::config::PolicyConfig;
+use crate::control::notify::Notifier;
 use crate::control::plane::Plane;
 use crate::control::policies::Policies;
 use crate::control::receipt::Signer;
+use crate::control::tickets::Tickets;
 use axum::Router;
 use axum::extract::State as Shared;
 use axum::http::{HeaderValue, Method, StatusCode, header};
@@ -49,6 +52,8 @@ pub struct Api {
     plane: Plane,
     signer: Arc<Signer>,
     policies: Arc<Policies>,
+    webhooks: Notifier,
+    tickets: Option<Arc<Tickets>>,
     bulk: Arc<Semaphore>,
 }
 
@@ -57,7 +62,26 @@ impl Api {
     #[must_use]
     pub fn new(plane: Plane, signer: Arc<Signer>, policies: PolicyConfig) -> Self {
         let policies = Arc::new(Policies::new(policies, &plane));
-        Self { plane, signer, policies, bulk: Arc::new(Semaphore::new(BULK_CALLS)) }
+        Self {
+            plane,
+            signer,
+            policies,
+            webhooks: Notifier::default(),
+            tickets: None,
+            bulk: Arc::new(Semaphore::new(BULK_CALLS)),
+        }
+    }
+
+    /// With these webhooks.
+    #[must_use]
+    pub fn with_webhooks(self, webhooks: Notifier) -> Self {
+        Self { webhooks, ..self }
+    }
+
+    /// With a ticket system to ask.
+    #[must_use]
+    pub fn with_tickets(self, tickets: Option<Arc<Tickets>>) -> Self {
+        Self { tickets, ..self }
     }
 
     /// Its routes. To be served with an `Arc<Peer>` in the extensions of each request; without one nothing is answered.
@@ -90,6 +114,8 @@ impl Api {
             .route("/v1/revocations/{id}", get(revocations::show))
             .route("/v1/proxies", get(proxies::list))
             .route("/v1/proxies/{name}", get(proxies::show))
+            .route("/v1/webhooks", get(webhooks::list))
+            .route("/v1/webhooks/{name}/redeliver", post(webhooks::redeliver))
             .route("/v1/events", get(events::follow))
             .route("/v1/status", get(status::status))
             .route("/v1/whoami", get(status::whoami))

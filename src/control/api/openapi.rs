@@ -3,7 +3,7 @@
 use crate::control::api::read::Caller;
 use crate::control::api::{
     decisions, events, grants, parts, people, policies, problem, proxies, requests, respond, revocations,
-    status, story, tasks,
+    status, story, tasks, webhooks,
 };
 use axum::http::StatusCode;
 use axum::response::Response;
@@ -45,6 +45,8 @@ use utoipa::OpenApi;
         revocations::show,
         proxies::list,
         proxies::show,
+        webhooks::list,
+        webhooks::redeliver,
         events::follow,
         status::status,
         status::whoami,

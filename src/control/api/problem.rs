@@ -182,6 +182,8 @@ impl Problem {
             R::TooManyPending { .. } => {
                 (StatusCode::TOO_MANY_REQUESTS, "too_many_pending", "Too many pending requests")
             }
+            R::KeyReused => (INVALID, "key_reused", "Another request under this key"),
+            R::TooOften { .. } => (StatusCode::TOO_MANY_REQUESTS, "limit", "Too many requests"),
             R::Cooldown { .. } => (StatusCode::TOO_MANY_REQUESTS, "cooldown", "Asked again too early"),
             R::ReviewOpen { .. } => (CONFLICT, "review_open", "A review is open"),
             R::StepUp { .. } => (StatusCode::UNAUTHORIZED, "step_up_required", "Step-up required"),

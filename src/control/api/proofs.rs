@@ -2,6 +2,7 @@
 
 use crate::control::api::Api;
 use crate::control::api::problem::Problem;
+use crate::control::tickets::Answer;
 use crate::model::User;
 use axum::http::{HeaderMap, header};
 use serde::Deserialize;
@@ -37,6 +38,8 @@ pub(super) async fn user(_: &Api, token: Option<&Token>) -> Result<Option<User>,
 }
 
 /// Whether the ticket system says that a ticket is open; `None` where none is configured, or nobody named one.
-pub(super) async fn ticket(_: &Api, _: Option<&str>) -> Result<Option<bool>, Problem> {
-    Ok(None)
+pub(super) async fn ticket(api: &Api, ticket: Option<&str>) -> Result<Option<bool>, Problem> {
+    let (Some(tickets), Some(ticket)) = (&api.tickets, ticket) else { return Ok(None) };
+    let answer = tickets.check(ticket, api.plane.mono()).await;
+    answer.map(Answer::fact).map_err(|error| Problem::malformed(format!("`ticket`: {error}")))
 }

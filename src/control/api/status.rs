@@ -3,6 +3,7 @@
 use crate::control::api::problem::Problem;
 use crate::control::api::proxies::{ProxyView, all};
 use crate::control::api::read::Caller;
+use crate::control::api::webhooks::{self, WebhookView};
 use crate::control::api::{Api, respond};
 use crate::control::authz::Need;
 use crate::model::{Epoch, Revision, SpiffeId, Time};
@@ -33,6 +34,7 @@ pub(super) struct StatusView {
     requests: RequestCounts,
     reviews: ReviewCounts,
     proxies: Vec<ProxyView>,
+    webhooks: Vec<WebhookView>,
     /// What somebody should look at; empty is good.
     attention: Vec<String>,
 }
@@ -65,6 +67,7 @@ pub(super) async fn status(caller: Caller, Shared(api): Shared<Api>) -> Result<R
     caller.needs(&api, Need::Read)?;
     let plane = &api.plane;
     let (now, proxies) = (plane.control_time(), all(plane));
+    let webhooks = webhooks::all(&api.webhooks);
     let (revision, longest, (live, upcoming), (pending, reviews)) = plane.with_state(|state| {
         let upcoming = state.live().filter(|live| now < live.grant.not_before).count();
         let live = state.live().filter(|live| live.grant.covers(now)).count();
@@ -84,21 +87,31 @@ pub(super) async fn status(caller: Caller, Shared(api): Shared<Api>) -> Result<R
         lease_ms: millis(plane.lease()),
         longest_lease_ms: millis(longest),
         grants: Counts { live, upcoming },
-        attention: attention(&proxies, pending, &reviews),
+        attention: attention(&proxies, &webhooks, pending, &reviews),
         requests: RequestCounts { pending },
         reviews,
         proxies,
+        webhooks,
     };
     respond(StatusCode::OK, &view)
 }
 
-fn attention(proxies: &[ProxyView], pending: usize, reviews: &ReviewCounts) -> Vec<String> {
+fn attention(
+    proxies: &[ProxyView],
+    webhooks: &[WebhookView],
+    pending: usize,
+    reviews: &ReviewCounts,
+) -> Vec<String> {
     let mut notes = Vec::new();
     if pending > 0 {
         notes.push(format!("{pending} access requests wait for a decision"));
     }
     if reviews.open > 0 {
         notes.push(format!("{} reviews are open, {} of them overdue", reviews.open, reviews.overdue));
+    }
+    for webhook in webhooks.iter().filter(|webhook| !webhook.dead_letters.is_empty()) {
+        let count = webhook.dead_letters.len();
+        notes.push(format!("webhook `{}` has {count} messages that could not be delivered", webhook.name));
     }
     if proxies.is_empty() {
         notes.push("no proxy has ever joined".to_owned());

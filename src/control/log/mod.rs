@@ -109,12 +109,13 @@ pub enum LogError {
 /// An append-only log with optimistic concurrency. Shaped so that several processes may share one (PostgreSQL).
 ///
 /// Time: the writer reads the clock for a decision only after all earlier appends are over, and a head that is confirmed to a
-/// proxy is read after all appends that were decided before. A backend with several writers has to order these two as well.
+/// proxy is read after all appends of what takes something away that were decided before. A backend with several writers has to
+/// order these two as well. `head` must not wait for a large append: proxies live by it.
 pub trait EventLog: Send + Sync + 'static {
     /// Which log this is.
     fn identity(&self) -> Identity;
 
-    /// The revision of the last durable event, read from the log itself.
+    /// The revision of the last durable event, as the log itself knows it; an append that is not over need not be in it.
     fn head(&self) -> BoxFuture<'_, Result<Revision, LogError>>;
 
     /// Up to `limit` events after `after`, in order, without gaps.

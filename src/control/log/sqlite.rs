@@ -8,6 +8,7 @@ use crate::model::event::Event;
 use crate::model::{Epoch, LogId, Revision};
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
+use parking_lot::Mutex;
 use sqlx::sqlite::{
     SqliteConnectOptions, SqliteJournalMode, SqliteLockingMode, SqlitePoolOptions, SqliteSynchronous,
 };
@@ -21,7 +22,7 @@ use std::time::Duration;
 /// Ours, in the file's header: `JGLG`.
 const APPLICATION: i64 = 0x4a47_4c47;
 /// The schema that this version writes. Raise it with each change, and migrate in [`prepare`].
-const SCHEMA: i64 = 1;
+const SCHEMA: i64 = 2;
 /// Rows of one INSERT.
 const ROWS: usize = 500;
 /// How long a process that is just ending may hold the lock.
@@ -31,6 +32,9 @@ const LOCK_WAIT: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub struct SqliteLog {
     pool: SqlitePool,
+    /// What this process committed last, or found. It holds the file exclusively, so this is the file's head, and can be said while a
+    /// large append keeps the only connection busy. None while that is not certain.
+    head: Mutex<Option<Revision>>,
     identity: Identity,
 }
 
@@ -58,7 +62,12 @@ impl SqliteLog {
             .await
             .map_err(|error| explain(&shown, error))?;
         let identity = prepare(&pool, &shown).await?;
-        Ok(Self { pool, identity })
+        Ok(Self { pool, head: Mutex::new(None), identity })
+    }
+
+    /// The one connection, for tables that stand beside the log.
+    pub(in crate::control) fn pool(&self) -> SqlitePool {
+        self.pool.clone()
     }
 
     /// Closes the file; another process may open it then.
@@ -90,7 +99,7 @@ async fn prepare(pool: &SqlitePool, path: &str) -> Result<Identity, LogError> {
         (0, 0) if tables == 0 => {
             let mut log = [0_u8; 16];
             getrandom::fill(&mut log).map_err(|_| broken("no random numbers for its identity"))?;
-            for statement in CREATE {
+            for statement in CREATE.iter().chain(WEBHOOKS).chain(MARKS) {
                 sqlx::query(*statement).execute(&mut *transaction).await.map_err(explain)?;
             }
             sqlx::query("INSERT INTO log (only, id, epoch) VALUES (1, ?, 0)")
@@ -100,6 +109,11 @@ async fn prepare(pool: &SqlitePool, path: &str) -> Result<Identity, LogError> {
                 .map_err(explain)?;
         }
         (APPLICATION, SCHEMA) => {}
+        (APPLICATION, 1) => {
+            for statement in WEBHOOKS.iter().chain(MARKS) {
+                sqlx::query(*statement).execute(&mut *transaction).await.map_err(explain)?;
+            }
+        }
         (APPLICATION, found) if found > SCHEMA => {
             return Err(LogError::NewerSchema { path: path.to_owned(), found, known: SCHEMA });
         }
@@ -118,9 +132,13 @@ async fn prepare(pool: &SqlitePool, path: &str) -> Result<Identity, LogError> {
 const CREATE: &[&str] = &[
     "CREATE TABLE log (only INTEGER PRIMARY KEY CHECK (only = 1), id BLOB NOT NULL, epoch INTEGER NOT NULL) STRICT",
     "CREATE TABLE events (revision INTEGER PRIMARY KEY, event TEXT NOT NULL) STRICT",
-    "PRAGMA application_id = 1246186567",
-    "PRAGMA user_version = 1",
 ];
+/// Since schema 2: how far each webhook's receiver has been told, and what is on its way to it.
+const WEBHOOKS: &[&str] = &[
+    "CREATE TABLE webhooks (name TEXT PRIMARY KEY, revision INTEGER NOT NULL, reviews INTEGER NOT NULL) STRICT",
+    "CREATE TABLE webhook_deliveries (webhook TEXT NOT NULL, id TEXT NOT NULL, delivery TEXT NOT NULL, PRIMARY KEY (webhook, id)) STRICT",
+];
+const MARKS: &[&str] = &["PRAGMA application_id = 1246186567", "PRAGMA user_version = 2"];
 
 /// Says what a database error at opening means.
 fn explain(path: &str, error: sqlx::Error) -> LogError {
@@ -143,6 +161,8 @@ async fn head(executor: impl sqlx::SqliteExecutor<'_>) -> Result<Revision, LogEr
 
 impl SqliteLog {
     async fn try_append(&self, expected: Revision, events: Vec<Arc<Event>>) -> Result<Revision, AppendError> {
+        // However this ends other than well, also by being dropped: the file has to be asked.
+        let mut known = Known { head: &self.head, reached: None };
         let rows = encode(expected, events).await.map_err(AppendError::Log)?;
         let database = |error| AppendError::Log(LogError::Database(error));
         let mut transaction = self.pool.begin_with("BEGIN IMMEDIATE").await.map_err(database)?;
@@ -158,7 +178,18 @@ impl SqliteLog {
             insert.build().execute(&mut *transaction).await.map_err(database)?;
         }
         transaction.commit().await.map_err(database)?;
-        Ok(Revision(expected.0.saturating_add(rows.len() as u64)))
+        let reached = Revision(expected.0.saturating_add(rows.len() as u64));
+        known.reached = Some(reached);
+        Ok(reached)
+    }
+
+    async fn try_head(&self) -> Result<Revision, LogError> {
+        let known = *self.head.lock();
+        match known {
+            Some(head) => Ok(head),
+            // Not kept: an append may be on its way. The next one that succeeds says where it stands.
+            None => head(&self.pool).await,
+        }
     }
 
     async fn try_read(&self, after: Revision, limit: usize) -> Result<Vec<Recorded>, LogError> {
@@ -173,6 +204,18 @@ impl SqliteLog {
                 .map_err(LogError::Database)?;
         let decode = move || rows.iter().map(decode).collect();
         tokio::task::spawn_blocking(decode).await.map_err(|_| LogError::Closed)?
+    }
+}
+
+/// Writes down what an append came to when it is over.
+struct Known<'a> {
+    head: &'a Mutex<Option<Revision>>,
+    reached: Option<Revision>,
+}
+
+impl Drop for Known<'_> {
+    fn drop(&mut self) {
+        *self.head.lock() = self.reached;
     }
 }
 
@@ -203,7 +246,7 @@ impl EventLog for SqliteLog {
     }
 
     fn head(&self) -> BoxFuture<'_, Result<Revision, LogError>> {
-        head(&self.pool).boxed()
+        self.try_head().boxed()
     }
 
     fn read(&self, after: Revision, limit: usize) -> BoxFuture<'_, Result<Vec<Recorded>, LogError>> {

@@ -12,10 +12,11 @@ use crate::control::receipt::Receipt;
 use crate::control::state::{GrantSpec, Issued};
 use crate::model::event::{Event, EventBody, Everything, Selector};
 use crate::model::grant::{Conditions, Limits};
-use crate::model::{RevocationId, SpiffeId, Ttl};
+use crate::model::{ProxyName, RevocationId, SpiffeId, Ttl};
 use futures_util::future::BoxFuture;
 use futures_util::{FutureExt as _, StreamExt as _};
 use std::collections::VecDeque;
+use tokio::sync::Notify;
 
 const ADMIN: &str = "spiffe://d/operator/admin";
 const EDGE: &str = "spiffe://d/proxy/edge";
@@ -25,7 +26,7 @@ fn as_(id: &str) -> Actor {
 }
 
 /// What the next append does.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 enum Next {
     /// Somebody else appends first.
     Conflict,
@@ -33,18 +34,25 @@ enum Next {
     Fail,
     /// It fails, but it was written.
     FailWritten,
+    /// It takes until it is told to go on.
+    Wait(Arc<Notify>),
 }
 
 struct Moody {
     inner: MemoryLog,
     next: Mutex<VecDeque<Next>>,
     appends: Mutex<Vec<usize>>,
+    /// Told when an append waits.
+    waits: Notify,
 }
 
 impl Moody {
     fn new(next: impl IntoIterator<Item = Next>) -> Arc<Self> {
         let inner = MemoryLog::new(LogId([7; 16]));
-        Arc::new(Self { inner, next: Mutex::default(), appends: Mutex::default() }.with(next))
+        Arc::new(
+            Self { inner, next: Mutex::default(), appends: Mutex::default(), waits: Notify::new() }
+                .with(next),
+        )
     }
 
     fn with(self, next: impl IntoIterator<Item = Next>) -> Self {
@@ -78,6 +86,11 @@ impl EventLog for Moody {
                     let body = EventBody::LeaseRaised { lease_ms: 1 };
                     let other = Arc::new(Event { time, actor: Actor::System, body });
                     self.inner.append(expected, vec![other]).await?;
+                    self.inner.append(expected, events).await
+                }
+                Some(Next::Wait(told)) => {
+                    self.waits.notify_one();
+                    told.notified().await;
                     self.inner.append(expected, events).await
                 }
                 Some(Next::Fail) => Err(AppendError::Log(LogError::Closed)),
@@ -152,7 +165,7 @@ async fn commands_that_wait_are_appended_together_and_each_gets_its_own_answer()
     let fresh = all.iter().filter(|issued| !issued.as_ref().unwrap().existing).count();
     assert_eq!(fresh, 40, "one live grant for each task, also within one group");
     assert!(log.appends.lock().len() < 20, "{:?}", log.appends.lock());
-    let head = plane.confirm_head().await.unwrap();
+    let head = plane.confirm_head().await.unwrap().head;
     assert_eq!((head, *plane.head().borrow(), plane.with_state(State::revision)), (Revision(41), head, head));
     // Each grant is in the log under the revision that it carries.
     for issued in all {
@@ -171,7 +184,7 @@ async fn after_a_conflict_everything_is_decided_again_on_what_was_read() {
     log.next.lock().extend([Next::Conflict, Next::Conflict]);
     let issued = issue(&plane, 1).await.unwrap();
     assert_eq!(issued.grant.revision, Revision(4), "after the lease and the two of somebody else");
-    assert_eq!(plane.confirm_head().await.unwrap(), Revision(4));
+    assert_eq!(plane.confirm_head().await.unwrap().head, Revision(4));
     log.next.lock().extend(std::iter::repeat_n(Next::Conflict, 16));
     assert_eq!(issue(&plane, 2).await.unwrap_err(), Refusal::Busy);
     assert_eq!(plane.with_state(|state| state.live().len()), 1);
@@ -191,7 +204,7 @@ async fn nothing_is_answered_or_shown_that_is_not_durable() {
     log.next.lock().push_back(Next::FailWritten);
     assert_eq!(issue(&plane, 2).await.unwrap_err(), Refusal::Unknown);
     assert!(issue(&plane, 2).await.unwrap().existing);
-    assert_eq!(*plane.head().borrow(), plane.confirm_head().await.unwrap());
+    assert_eq!(*plane.head().borrow(), plane.confirm_head().await.unwrap().head);
 }
 
 #[tokio::test]
@@ -251,15 +264,58 @@ async fn idle_and_spent_grants_end() {
         }
     }
     let edge: ProxyName = "edge".parse().unwrap();
-    let used = |grant, bytes_total| GrantUsage { grant, bytes_total, last_used: plane.control_time() };
+    let used = |grant, bytes_total| GrantUsage {
+        grant,
+        requests_total: 1,
+        bytes_total,
+        last_used: plane.control_time(),
+    };
     pass(&clocks, Duration::from_secs(6));
     // A restart of the proxy in between: its totals begin again, ours do not.
-    plane.report_usage(&edge, &[used(ids[0], 60), used(ids[1], 60)]);
-    plane.report_usage(&edge, &[used(ids[0], 39), used(ids[1], 40)]);
+    plane.report_usage(&(edge.clone(), 1), &[used(ids[0], 60), used(ids[1], 60)]);
+    plane.report_usage(&(edge, 2), &[used(ids[0], 39), used(ids[1], 40)]);
     pass(&clocks, Duration::from_secs(5));
     assert_eq!(expire::reconcile(&plane).await.unwrap(), 2);
     let end = |id| plane.with_state(|state| state.find(id).unwrap().end(plane.control_time()));
     assert_eq!([end(ids[0]), end(ids[1]), end(ids[2])], [None, Some(EndCause::Limit), Some(EndCause::Idle)]);
+}
+
+#[tokio::test]
+async fn bytes_count_over_a_restart_of_the_control_plane_whether_or_not_the_proxy_comes_back() {
+    let (clocks, clock) = clocks();
+    let log = Moody::new([]);
+    let plane = plane(log.clone(), clock).await;
+    let limits = Limits { bytes: std::num::NonZeroU64::new(100), ..Limits::default() };
+    let mut ids = Vec::new();
+    for task in 0..3 {
+        match plane.submit(as_(ADMIN), grant(task, limits)).await.unwrap() {
+            Outcome::Granted(issued) => ids.push(issued[0].grant.id),
+            other => panic!("{other:?}"),
+        }
+    }
+    let edge: ProxyName = "edge".parse().unwrap();
+    let used = |grant, bytes_total| GrantUsage {
+        grant,
+        requests_total: bytes_total,
+        bytes_total,
+        last_used: plane.control_time(),
+    };
+    plane.report_usage(&(edge.clone(), 1), &[used(ids[0], 60), used(ids[1], 60), used(ids[2], 60)]);
+    expire::reconcile(&plane).await.unwrap();
+    // The same again, and a lost answer's older total: nothing new, so nothing is logged.
+    let head = *plane.head().borrow();
+    plane.report_usage(&(edge.clone(), 1), &[used(ids[0], 60), used(ids[1], 50)]);
+    expire::reconcile(&plane).await.unwrap();
+    assert_eq!(*plane.head().borrow(), head);
+
+    let source = clocks.clone();
+    let again = self::plane(log, ControlClock::new(Arc::new(move || *source.lock()))).await;
+    // One goes on with the process of before, one with another, one with none that is ever heard of again.
+    again.report_usage(&(edge.clone(), 1), &[used(ids[0], 99)]);
+    again.report_usage(&(edge, 2), &[used(ids[1], 40)]);
+    expire::reconcile(&again).await.unwrap();
+    let end = |id| again.with_state(|state| state.find(id).unwrap().end(again.control_time()));
+    assert_eq!(ids.iter().map(|id| end(*id)).collect::<Vec<_>>(), [None, Some(EndCause::Limit), None]);
 }
 
 #[tokio::test]
@@ -325,4 +381,71 @@ async fn followers_see_every_event_once_from_memory_or_from_the_log() {
         .collect()
         .await;
     assert_eq!(revisions, (1..=22).collect::<Vec<_>>());
+}
+
+/// A bulk grant of 300, which only adds.
+fn bulk() -> Command {
+    let one = |task| match grant(task, Limits::default()) {
+        Command::Grant(specs) => specs[0].clone(),
+        other => panic!("{other:?}"),
+    };
+    Command::Grant((1_000..1_300).map(one).collect())
+}
+
+#[tokio::test]
+async fn heads_are_confirmed_while_a_bulk_grant_is_written() {
+    let log = Moody::new([]);
+    let plane = plane(log.clone(), clocks().1).await;
+    issue(&plane, 1).await.unwrap();
+    revoke_all(&plane).await;
+    let before = plane.confirm_head().await.unwrap();
+    assert_eq!((before.head, before.needed), (Revision(3), Revision(3)));
+
+    let written = Arc::new(Notify::new());
+    log.next.lock().push_back(Next::Wait(written.clone()));
+    let submitted = tokio::spawn({
+        let plane = plane.clone();
+        async move { plane.submit(as_(ADMIN), bulk()).await }
+    });
+    log.waits.notified().await;
+    assert_eq!(plane.confirm_head().await.unwrap(), before, "nothing of it is durable yet");
+    written.notify_one();
+    submitted.await.unwrap().unwrap();
+    let after = plane.confirm_head().await.unwrap();
+    assert!(after.head > before.head);
+    assert_eq!(after.needed, before.needed, "what was only added is not needed for a lease");
+}
+
+#[tokio::test]
+async fn no_head_is_confirmed_while_a_revocation_is_written() {
+    let log = Moody::new([]);
+    let plane = plane(log.clone(), clocks().1).await;
+    issue(&plane, 1).await.unwrap();
+    let written = Arc::new(Notify::new());
+    log.next.lock().push_back(Next::Wait(written.clone()));
+    let revoked = tokio::spawn({
+        let plane = plane.clone();
+        async move { revoke_all(&plane).await }
+    });
+    log.waits.notified().await;
+    // It has its time already: whoever asks from now on must hear of it.
+    let mut confirming = Box::pin(plane.confirm_head());
+    assert!(futures_util::poll!(&mut confirming).is_pending());
+    written.notify_one();
+    let confirmed = confirming.await.unwrap();
+    let revocation = revoked.await.unwrap();
+    let revision = plane.with_state(|state| state.revocation(revocation).unwrap().revision);
+    assert_eq!((confirmed.head, confirmed.needed), (revision, revision));
+}
+
+#[tokio::test]
+async fn what_another_process_appended_is_needed_whole() {
+    let log = Moody::new([]);
+    let plane = plane(log.clone(), clocks().1).await;
+    let time = plane.with_state(State::time);
+    let body = EventBody::GrantsEnded { grants: Vec::new(), cause: EndCause::Limit };
+    let other = Arc::new(Event { time, actor: Actor::System, body });
+    log.inner.append(Revision(1), vec![other]).await.unwrap();
+    let confirmed = plane.confirm_head().await.unwrap();
+    assert_eq!((confirmed.head, confirmed.needed), (Revision(2), Revision(2)));
 }

@@ -4,17 +4,21 @@
 //! appends all their events at once, applies them to the state that everybody reads, and only then answers. So no answer,
 //! refusals included, rests on something that is not durable.
 //!
-//! Time: `now` is read after the append before is over, and heads are confirmed between appends. So an event of time `t` is in
-//! every head that is confirmed to a proxy that asked later than `t`: this is what `effective_by` rests on.
+//! Time: `now` of a group that may take something away is read, and its events are appended, under [`Order`]'s exclusive side; heads
+//! are confirmed under its shared side, from a read of the log that begins after the ping has come. So an event of time `t` that
+//! takes something away is in every head that is confirmed to a proxy that asked later than `t`: this is what `effective_by` rests
+//! on. A bulk grant only adds. It is a group of its own and takes no side, so that heads are confirmed while it is decided on,
+//! written and applied; it is still one append, all or none. What takes time is done off the runtime's threads.
 
-use crate::control::log::{AppendError, LogError, Recorded};
-use crate::control::plane::{Inner, Job};
-use crate::control::state::{Context, Outcome, Refusal, State, decide};
+use crate::control::log::{AppendError, EventLog, LogError, Recorded};
+use crate::control::plane::{Confirmed, Inner, Job};
+use crate::control::state::{Command, Context, Outcome, Refusal, State, decide};
 use crate::model::Revision;
 use crate::model::event::Event;
+use parking_lot::Mutex;
 use std::collections::VecDeque;
 use std::sync::Arc;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{RwLock, RwLockWriteGuard, mpsc};
 
 /// Commands taken at once.
 const COMMANDS: usize = 256;
@@ -24,7 +28,8 @@ const EVENTS: usize = 512;
 const ATTEMPTS: usize = 16;
 const PAGE: usize = 64;
 
-type Head = oneshot::Sender<Result<Revision, Refusal>>;
+/// Grants in one command from which on it is a bulk.
+const BULK: usize = 100;
 
 pub(super) struct Writer {
     inner: Arc<Inner>,
@@ -33,8 +38,39 @@ pub(super) struct Writer {
     /// `ahead` may differ from the log: read before deciding.
     diverged: bool,
     commands: mpsc::Receiver<Job>,
-    heads: mpsc::Receiver<Head>,
     random: Random,
+}
+
+/// Orders the time of events that take something away and the reads of the head (see the head of this file), and knows which of
+/// what is durable takes something away.
+#[derive(Default)]
+pub(super) struct Order {
+    turn: RwLock<()>,
+    known: Mutex<Known>,
+}
+
+/// Durable up to `head`, and the last that takes something away up to there.
+#[derive(Default, Clone, Copy)]
+struct Known {
+    head: Revision,
+    taken_away: Revision,
+}
+
+impl Order {
+    /// Notes that all of this state is durable.
+    pub(super) fn note(&self, state: &State) {
+        *self.known.lock() = Known { head: state.revision(), taken_away: state.taken_away() };
+    }
+
+    /// The head, read from the log after this call, and what of it a lease needs.
+    pub(super) async fn confirm(&self, log: &dyn EventLog) -> Result<Confirmed, LogError> {
+        let _shared = self.turn.read().await;
+        let head = log.head().await?;
+        let known = *self.known.lock();
+        // Beyond what is known there may be anything: somebody else's events, or those of an append that is not yet answered.
+        let needed = if head > known.head { head } else { known.taken_away.min(head) };
+        Ok(Confirmed { head, needed })
+    }
 }
 
 /// A group of commands that is appended together.
@@ -50,53 +86,22 @@ enum Appended {
 }
 
 impl Writer {
-    pub(super) fn new(
-        inner: Arc<Inner>,
-        ahead: State,
-        commands: mpsc::Receiver<Job>,
-        heads: mpsc::Receiver<Head>,
-    ) -> Self {
-        Self { inner, ahead, diverged: false, commands, heads, random: Random::default() }
+    pub(super) fn new(inner: Arc<Inner>, ahead: State, commands: mpsc::Receiver<Job>) -> Self {
+        Self { inner, ahead, diverged: false, commands, random: Random::default() }
     }
 
     pub(super) async fn run(mut self) {
         let mut jobs = Vec::with_capacity(COMMANDS);
-        let mut heads = Vec::with_capacity(COMMANDS);
-        loop {
-            // Heads first: proxies live by them, and one read answers all that wait.
-            tokio::select! {
-                biased;
-                taken = self.heads.recv_many(&mut heads, COMMANDS) => {
-                    if taken == 0 {
-                        return;
-                    }
-                    self.confirm(&mut heads).await;
-                }
-                taken = self.commands.recv_many(&mut jobs, COMMANDS) => {
-                    if taken == 0 {
-                        return;
-                    }
-                    self.work_off(jobs.drain(..).collect()).await;
-                }
+        while self.commands.recv_many(&mut jobs, COMMANDS).await > 0 {
+            match self.work_off(jobs.drain(..).collect()).await {
+                Some(writer) => self = writer,
+                None => return,
             }
         }
     }
 
-    async fn confirm(&mut self, heads: &mut Vec<Head>) {
-        let head = self.inner.log.head().await.map_err(|error| {
-            tracing::error!(
-                error = &error as &dyn std::error::Error,
-                "cannot read the head of the event log"
-            );
-            Refusal::Unknown
-        });
-        for answer in heads.drain(..) {
-            // Whoever asked may have gone.
-            let _ = answer.send(head.clone());
-        }
-    }
-
-    async fn work_off(&mut self, mut jobs: VecDeque<Job>) {
+    /// `None`: a defect of ours; nothing more is decided.
+    async fn work_off(mut self, mut jobs: VecDeque<Job>) -> Option<Self> {
         let mut attempts = 0_usize;
         while !jobs.is_empty() {
             if self.diverged
@@ -104,10 +109,17 @@ impl Writer {
             {
                 tracing::error!(error = &error as &dyn std::error::Error, "cannot read the event log");
                 refuse(jobs, &Refusal::Unknown);
-                return;
+                return Some(self);
             }
-            let group = self.decide(&mut jobs);
-            match self.append(group).await {
+            let inner = Arc::clone(&self.inner);
+            let exclusive =
+                if jobs.front().is_some_and(is_bulk) { None } else { Some(inner.order.turn.write().await) };
+            let group;
+            (self, jobs, group) = match self.decide_aside(jobs).await {
+                Some(decided) => decided,
+                None => return None,
+            };
+            match self.append(group, exclusive).await {
                 Appended::Done => attempts = 0,
                 Appended::Again(again) => {
                     attempts = attempts.saturating_add(1);
@@ -120,6 +132,19 @@ impl Writer {
                 }
             }
         }
+        Some(self)
+    }
+
+    /// Decides on the next group off the runtime's threads: how much there is to a command shows only while it is decided on.
+    async fn decide_aside(mut self, mut jobs: VecDeque<Job>) -> Option<(Self, VecDeque<Job>, Group)> {
+        let decide = move || {
+            let group = self.decide(&mut jobs);
+            (self, jobs, group)
+        };
+        tokio::task::spawn_blocking(decide)
+            .await
+            .inspect_err(|error| tracing::error!(%error, "a decision broke off: restart the control plane"))
+            .ok()
     }
 
     fn decide(&mut self, jobs: &mut VecDeque<Job>) -> Group {
@@ -127,8 +152,9 @@ impl Writer {
         let rules = self.inner.rules.load_full();
         let now = self.inner.clock.now();
         while group.events.len() < EVENTS
-            && let Some(job) = jobs.pop_front()
+            && let Some(job) = jobs.pop_front_if(|job| group.decided.is_empty() || !is_bulk(job))
         {
+            let alone = is_bulk(&job);
             let random = &mut || self.random.next();
             let mut context = Context { now, rules: &rules, random };
             let outcome = match decide(&self.ahead, &job.actor, &job.command, &mut context) {
@@ -142,7 +168,7 @@ impl Writer {
                 Err(refusal) => Err(refusal),
             };
             group.decided.push((job, outcome));
-            if self.diverged {
+            if self.diverged || alone {
                 break;
             }
         }
@@ -161,12 +187,14 @@ impl Writer {
         Ok(())
     }
 
-    async fn append(&mut self, group: Group) -> Appended {
+    async fn append(&mut self, group: Group, exclusive: Option<RwLockWriteGuard<'_, ()>>) -> Appended {
         let Group { expected, events, decided } = group;
         if !events.is_empty() {
             match self.inner.log.append(expected, events.clone()).await {
                 Ok(_) => {
-                    if let Err(error) = self.inner.publish(expected, events) {
+                    self.inner.order.note(&self.ahead);
+                    drop(exclusive);
+                    if let Err(error) = publish_aside(Arc::clone(&self.inner), expected, events).await {
                         tracing::error!(
                             error = &error as &dyn std::error::Error,
                             "cannot apply what was logged"
@@ -202,14 +230,25 @@ impl Writer {
                 break;
             }
             let events = page.into_iter().map(|recorded| recorded.event).collect();
-            if let Err(error) = self.inner.publish(applied, events) {
-                return Err(LogError::Contradiction(error));
-            }
+            publish_aside(Arc::clone(&self.inner), applied, events).await?;
         }
         self.ahead = self.inner.state.read().clone();
+        self.inner.order.note(&self.ahead);
         self.diverged = false;
         Ok(())
     }
+}
+
+fn is_bulk(job: &Job) -> bool {
+    matches!(&job.command, Command::Grant(specs) if specs.len() >= BULK)
+}
+
+/// [`Inner::publish`] off the runtime's threads.
+async fn publish_aside(inner: Arc<Inner>, after: Revision, events: Vec<Arc<Event>>) -> Result<(), LogError> {
+    tokio::task::spawn_blocking(move || inner.publish(after, events))
+        .await
+        .map_err(|_| LogError::Closed)?
+        .map_err(LogError::Contradiction)
 }
 
 fn refuse(jobs: impl IntoIterator<Item = Job>, refusal: &Refusal) {

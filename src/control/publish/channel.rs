@@ -3,26 +3,25 @@
 
 use crate::control::authz::Need;
 use crate::control::log::Identity;
-use crate::control::plane::Plane;
+use crate::control::plane::{Confirmed, Plane};
 use crate::control::presence::Connected;
 use crate::control::publish::{Feed, Followers, Follows, Retired, Step};
 use crate::control::state::{Command, Outcome, Refusal};
 use crate::control::usage::GrantUsage;
 use crate::model::event::Actor;
-use crate::model::{GrantId, ProxyName, Revision, SpiffeId};
+use crate::model::{Delta, GrantId, ProxyName, Revision, SpiffeId};
 use crate::runtime::clock::Mono;
 use crate::wire::generated as raw;
 use crate::wire::message::{Hello, LeaseLength, Pong, Up};
 use crate::wire::{chunk, convert};
 use futures_util::{Stream, StreamExt};
+use std::collections::VecDeque;
 use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tonic::Status;
 
 /// How long a proxy may take for its hello, and for reading a message that waits.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// How often the feed is brought up to date for a pong's digest before the digest is left for the next pong.
-const DIGEST_ATTEMPTS: usize = 3;
 
 /// Who is at the other end, by their certificate.
 #[derive(Debug, Clone)]
@@ -47,7 +46,8 @@ where
         Ok((follows, feed)) => {
             let connected = plane.presence().connected(proxy.clone(), plane.control_time());
             let head = plane.head();
-            Channel { plane, caller, follows, connected, feed, head, wire }.run().await
+            let ready = VecDeque::new();
+            Channel { plane, caller, follows, connected, feed, ready, head, wire }.run().await
         }
         Err(status) => {
             let _ = wire.down.try_send(Err(status.clone()));
@@ -73,7 +73,7 @@ where
     let follows =
         followers.enter(&caller.proxy, hello.instance, unknown_until, plane.mono()).map_err(retired)?;
     let (log, epoch) = (plane.log_id(), plane.epoch());
-    let head = plane.confirm_head().await.map_err(unavailable)?;
+    let head = plane.confirm_head().await.map_err(unavailable)?.head;
     send(&wire.down, convert::welcome(log, epoch)).await?;
     let feed = Feed::begin(&hello, Identity { log, epoch }, head)
         .map_err(|unfit| Status::failed_precondition(unfit.to_string()))?;
@@ -144,6 +144,8 @@ struct Channel<S> {
     follows: Follows,
     connected: Connected,
     feed: Feed,
+    /// Read from the log and not sent yet: at most a page.
+    ready: VecDeque<(Revision, Delta)>,
     head: watch::Receiver<Revision>,
     wire: Wire<S>,
 }
@@ -163,7 +165,7 @@ where
     }
 
     async fn turn(&mut self) -> Result<(), Status> {
-        self.pump().await?;
+        let more = self.pump().await?;
         let held = self.acknowledge().await?;
         let replaced = self.follows.replaced().clone();
         tokio::select! {
@@ -177,6 +179,7 @@ where
             changed = self.head.changed() => {
                 changed.map_err(|_| Status::unavailable("the control plane is stopping"))
             }
+            () = std::future::ready(()), if more => Ok(()),
             () = tokio::time::sleep(held.unwrap_or_default()), if held.is_some() => Ok(()),
         }
     }
@@ -190,49 +193,60 @@ where
                 let last_used = self.plane.control_time();
                 let report: Vec<_> = usage
                     .into_iter()
-                    .map(|used| GrantUsage { grant: used.grant, bytes_total: used.bytes, last_used })
+                    .map(|used| GrantUsage {
+                        grant: used.grant,
+                        requests_total: used.requests,
+                        bytes_total: used.bytes,
+                        last_used,
+                    })
                     .collect();
-                self.plane.report_usage(&self.caller.proxy, &report);
+                let process = (self.caller.proxy.clone(), self.follows.instance());
+                self.plane.report_usage(&process, &report);
                 Ok(())
             }
             Up::ReserveUses { grant, want, nonce } => self.reserve(grant, want, nonce).await,
         }
     }
 
-    /// Sends whatever the proxy has not been sent.
-    async fn pump(&mut self) -> Result<(), Status> {
-        loop {
+    /// Sends a part of what the proxy has not been sent: the whole table, or one delta. Whether there is more: pings are answered in
+    /// between.
+    async fn pump(&mut self) -> Result<bool, Status> {
+        if self.ready.is_empty() {
             let head = *self.head.borrow_and_update();
             match self.feed.step(head) {
-                Step::Wait => return Ok(()),
-                Step::Snapshot => {
-                    let (revision, grants) = self.plane.with_state(|state| {
-                        let grants: Vec<_> = state.live().map(|live| live.grant.clone()).collect();
-                        (state.revision(), grants)
-                    });
-                    for part in chunk::snapshot(revision, grants) {
-                        send(&self.wire.down, part).await?;
-                    }
-                    self.feed.snapshot(revision);
-                }
-                Step::Read { after, limit } => {
-                    let page = self.plane.read(after, limit).await.map_err(|error| {
-                        tracing::error!(
-                            error = &error as &dyn std::error::Error,
-                            "cannot read the event log"
-                        );
-                        Status::unavailable("the event log cannot be read")
-                    })?;
-                    let deltas =
-                        self.feed.page(&page).map_err(|hole| Status::unavailable(hole.to_string()))?;
-                    for (after, delta) in deltas {
-                        for part in chunk::delta(after, delta) {
-                            send(&self.wire.down, part).await?;
-                        }
-                    }
-                }
+                Step::Wait => return Ok(false),
+                Step::Snapshot => return self.snapshot().await.map(|()| true),
+                Step::Read { after, limit } => self.read(after, limit).await?,
             }
         }
+        if let Some((after, delta)) = self.ready.pop_front() {
+            for part in chunk::delta(after, delta) {
+                send(&self.wire.down, part).await?;
+            }
+        }
+        Ok(true)
+    }
+
+    async fn snapshot(&mut self) -> Result<(), Status> {
+        let (revision, grants) = self.plane.with_state(|state| {
+            let grants: Vec<_> = state.live().map(|live| live.grant.clone()).collect();
+            (state.revision(), grants)
+        });
+        for part in chunk::snapshot(revision, grants) {
+            send(&self.wire.down, part).await?;
+        }
+        self.feed.snapshot(revision);
+        Ok(())
+    }
+
+    async fn read(&mut self, after: Revision, limit: usize) -> Result<(), Status> {
+        let page = self.plane.read(after, limit).await.map_err(|error| {
+            tracing::error!(error = &error as &dyn std::error::Error, "cannot read the event log");
+            Status::unavailable("the event log cannot be read")
+        })?;
+        let deltas = self.feed.page(&page).map_err(|hole| Status::unavailable(hole.to_string()))?;
+        self.ready.extend(deltas);
+        Ok(())
     }
 
     /// Law 6: the head is read after the ping has come. Whoever lost the role gets no lease any more.
@@ -242,29 +256,18 @@ where
         }
         let lease =
             LeaseLength::try_from(self.plane.lease()).map_err(|error| Status::internal(error.to_string()))?;
-        let head = self.plane.confirm_head().await.map_err(unavailable)?;
-        let (digest_revision, digest) = self.digest().await?;
+        let Confirmed { head, needed } = self.plane.confirm_head().await.map_err(unavailable)?;
+        // A little of what waits goes first, so that the digest is as a rule for where the proxy then stands.
+        self.pump().await?;
+        // Where events come faster than they are sent, it is for a revision at which the proxy does not stand, and is not compared.
+        let (digest_revision, digest) = self.plane.with_state(|state| (state.revision(), state.digest()));
         let now = self.plane.control_time();
         let until = self.plane.mono().plus(lease.get());
         // Noted before it is handed out: a receipt must not be ahead of the truth.
         self.follows.lease(until.plus(self.plane.clock_drift())).map_err(retired)?;
         self.connected.leased(until, now);
-        let pong = Pong { n, head, control_time: now, lease, digest_revision, digest };
+        let pong = Pong { n, head, needed, control_time: now, lease, digest_revision, digest };
         send(&self.wire.down, convert::pong(pong)).await
-    }
-
-    /// The digest of the table that the proxy has once it has read all that was sent. Where events come faster than they are
-    /// sent, it is for a revision that the proxy does not stand at, and is not compared.
-    async fn digest(&mut self) -> Result<(Revision, crate::model::Digest), Status> {
-        let mut found = Default::default();
-        for _ in 0..DIGEST_ATTEMPTS {
-            self.pump().await?;
-            found = self.plane.with_state(|state| (state.revision(), state.digest()));
-            if self.feed.sent() == Some(found.0) {
-                break;
-            }
-        }
-        Ok(found)
     }
 
     /// Logs what was acknowledged, or says how long that must wait. An error ends the stream, so that what was not logged is sent

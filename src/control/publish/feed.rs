@@ -12,6 +12,8 @@ use crate::wire::message::Hello;
 const MAX_BACKLOG: u64 = 20_000;
 /// Events read at once; each names at most 1,000 grants.
 const PAGE: usize = 64;
+/// Changes after which a delta is closed: a proxy takes a delta in at once, and hears nothing meanwhile.
+const CHANGES: usize = 1_000;
 
 /// The position of one proxy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -117,7 +119,7 @@ impl Feed {
     }
 
     /// The deltas of a page, each with the revision that it follows. A delta ends with each revocation, so that the streams which
-    /// a proxy reports as cut for it are those of this revocation.
+    /// a proxy reports as cut for it are those of this revocation, and where it has grown large.
     ///
     /// # Errors
     /// [`Hole`] if the page does not follow what was sent.
@@ -138,7 +140,8 @@ impl Feed {
             add_changes(recorded, &mut changes);
             let next = events.peek().and_then(|next| revocation(&next.event.body));
             let ends = revocation(&recorded.event.body).is_some_and(|this| next != Some(this));
-            if ends || events.peek().is_none() {
+            let is_full = changes.len() >= CHANGES && next.is_none();
+            if ends || is_full || events.peek().is_none() {
                 let delta = Delta { revision: reached, changes: std::mem::take(&mut changes) };
                 deltas.push((after, delta));
                 after = reached;
@@ -235,6 +238,29 @@ mod tests {
             deltas.iter().map(|(after, delta)| (after.0, delta.revision.0, delta.changes.len())).collect();
         assert_eq!(shape, [(4, 6, 1), (6, 8, 2), (8, 9, 0)]);
         assert_eq!(feed.sent(), Some(Revision(9)));
+    }
+
+    #[test]
+    fn a_large_delta_is_closed_but_never_within_a_revocation() {
+        let grants: Vec<_> = (0..CHANGES as u128).map(GrantId::from_bits).collect();
+        let expired = EventBody::GrantsEnded { grants: grants.clone(), cause: EndCause::Expired };
+        let ended = |revocation| EventBody::GrantsRevoked {
+            revocation: RevocationId::from_bits(revocation),
+            selector: Selector::All(Everything),
+            grants: grants.clone(),
+            reason: "test".into(),
+        };
+        let mut feed = Feed { sent: Some(Revision(4)) };
+        let page = [
+            recorded(5, expired.clone()),
+            recorded(6, expired),
+            recorded(7, raised()),
+            recorded(8, ended(1)),
+            recorded(9, ended(1)),
+        ];
+        let deltas = feed.page(&page).unwrap();
+        let shape: Vec<_> = deltas.iter().map(|(after, delta)| (after.0, delta.revision.0)).collect();
+        assert_eq!(shape, [(4, 5), (5, 6), (6, 9)]);
     }
 
     #[test]

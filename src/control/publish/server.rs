@@ -17,7 +17,7 @@ use tokio::sync::mpsc;
 use tonic::{Request, Response, Status, Streaming};
 
 /// Messages that may wait for one proxy.
-const QUEUE: usize = 4;
+const QUEUE: usize = 2;
 
 /// Serves proxies from a [`Plane`].
 #[derive(Debug, Clone)]

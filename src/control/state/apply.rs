@@ -133,6 +133,7 @@ impl State {
             | EventBody::AccessLapsed { .. }
             | EventBody::AccessSatisfied { .. }
             | EventBody::StepOpened { .. }
+            | EventBody::RequestKeyed { .. }
             | EventBody::TaskJoined { .. }
             | EventBody::TaskEnded { .. }
             | EventBody::AttributesSet { .. }
@@ -149,8 +150,13 @@ impl State {
                 self.longest_lease = self.longest_lease.max(Duration::from_millis(*lease_ms));
             }
         }
-        self.ended.forget(event.time);
+        if event.body.takes_away() {
+            self.taken_away = revision;
+        }
+        let uses = &mut self.uses;
+        self.ended.forget(event.time, |id| uses.forget(id));
         self.cooldowns.forget(event.time);
+        self.keys.forget(event.time);
         let (live, by_task) = (&self.live, &self.by_task);
         self.requests.forget(event.time, |id| live.contains_key(&id));
         self.tasks.forget(event.time, |task| by_task.get(task).next().is_some());

@@ -3,7 +3,8 @@
 use crate::control::workflow::Disallowed;
 use crate::model::event::TaskOutcome;
 use crate::model::{
-    AccessRequestId, Attributes, GrantId, Plan, ReviewId, RoleName, Scope, SpiffeId, TaskId, Time, Ttl, User,
+    AccessRequestId, Attributes, GrantId, IdempotencyKey, Plan, ReviewId, RoleName, Scope, SpiffeId, TaskId,
+    Time, Ttl, User,
 };
 use std::net::IpAddr;
 
@@ -107,6 +108,8 @@ pub struct NewApproval {
 /// What can be asked of the workflow.
 #[derive(Debug, Clone)]
 pub enum AccessCommand {
+    /// Do it once under this key, however often it is sent: something that makes a request.
+    Once(IdempotencyKey, Box<AccessCommand>),
     /// Ask for access.
     Request(Box<NewRequest>),
     /// Ask for more time.

@@ -65,6 +65,15 @@ pub enum AccessRefusal {
         /// How many.
         pending: usize,
     },
+    /// The same key, but something else.
+    #[error("this `Idempotency-Key` was used for another request: take a new key")]
+    KeyReused,
+    /// Too often.
+    #[error("{max} requests of this requester within an hour: wait, or have `max_per_hour` raised")]
+    TooOften {
+        /// How many are too many.
+        max: u32,
+    },
     /// Asked again too early.
     #[error(
         "what overlaps with this was {cause} lately: ask again after {until}, or have an operator lift the cool-down"

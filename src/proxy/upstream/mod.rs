@@ -104,9 +104,10 @@ impl Upstream {
         &self,
         mut request: Request<Upload>,
         stream: &Stream,
+        now: Mono,
     ) -> Result<Answered, UpstreamError> {
         for _ in 0..STALE_TRIES {
-            let (target, channel) = self.channel().await?;
+            let (target, channel) = self.channel(now).await?;
             match channel {
                 Channel::Http1(mut channel) => match channel.sender.try_send_request(request).await {
                     Ok(response) => {
@@ -140,7 +141,7 @@ impl Upstream {
     /// # Errors
     /// [`UpstreamError`]; HTTP/2 addresses cannot be upgraded.
     pub(crate) async fn send_upgrade(&self, request: Request<Upload>) -> Result<Answered, UpstreamError> {
-        let target = self.candidates().next().ok_or(UpstreamError::Exhausted)?;
+        let target = self.candidates(Mono::now()).next().ok_or(UpstreamError::Exhausted)?;
         if target.transport() == Transport::H2c {
             return Err(UpstreamError::Protocol);
         }
@@ -150,10 +151,10 @@ impl Upstream {
     }
 
     /// A connection to the next address that works.
-    async fn channel(&self) -> Result<(Arc<Target>, Channel), UpstreamError> {
+    async fn channel(&self, now: Mono) -> Result<(Arc<Target>, Channel), UpstreamError> {
         let mut last = UpstreamError::Exhausted;
-        for target in self.candidates() {
-            if let Some(channel) = target.take(Mono::now()) {
+        for target in self.candidates(now) {
+            if let Some(channel) = target.take(now) {
                 return Ok((Arc::clone(target), channel));
             }
             // Boxed: nearly every request finds an open connection above.
@@ -172,9 +173,8 @@ impl Upstream {
     }
 
     /// The addresses in the order in which they are to be tried: in turn, failing ones last.
-    fn candidates(&self) -> impl Iterator<Item = &Arc<Target>> {
+    fn candidates(&self, now: Mono) -> impl Iterator<Item = &Arc<Target>> {
         let start = if self.targets.len() > 1 { self.next.fetch_add(1, Ordering::Relaxed) } else { 0 };
-        let now = Mono::now();
         let turn = move |index: usize| self.targets.get((start.wrapping_add(index)) % self.targets.len());
         let all = self.targets.len();
         let working = (0..all).filter_map(turn).filter(move |target| !target.is_failing(now));

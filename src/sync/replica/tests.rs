@@ -65,6 +65,7 @@ fn pong(n: u64, head: u64, revision: u64, digest: Digest) -> Down {
     Down::Pong(Pong {
         n,
         head: Revision(head),
+        needed: Revision(head),
         control_time: Time::from_micros(77),
         lease: LeaseLength::DEFAULT,
         digest_revision: Revision(revision),

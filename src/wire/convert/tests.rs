@@ -190,6 +190,7 @@ fn answers_survive_the_wire() {
     let said = Pong {
         n: 1,
         head: Revision(2),
+        needed: Revision(1),
         control_time: Time::from_micros(3),
         lease: LeaseLength::DEFAULT,
         digest_revision: Revision(4),

@@ -149,9 +149,10 @@ pub(crate) struct World {
     pub(crate) operator: Files,
     pub(crate) upstream: Upstream,
     pub(crate) address: Ipv4Addr,
-    dir: TempDir,
+    // Dropped in this order: the processes show their logs, which are in the folder.
     control: Option<Process>,
     proxy: Option<Process>,
+    dir: TempDir,
     _address_lock: TcpListener,
 }
 

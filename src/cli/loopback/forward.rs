@@ -1,0 +1,255 @@
+//! One request: admitted, cleaned of what belongs to this hop, sent on; and its answer on the way back.
+
+use super::Passage;
+use super::admit::{Carried, admit};
+use super::gate::{GateError, Outgoing};
+use super::reply::{self, Incoming as Reply};
+use super::secret::Secret;
+use crate::model::ServiceName;
+use crate::runtime::clock::Mono;
+use bytes::Bytes;
+use http::header::{self, HeaderName, HeaderValue};
+use http::request::Parts;
+use http::{HeaderMap, Request, Response, StatusCode, Uri, Version};
+use http_body_util::{BodyExt, Empty, Full, Limited};
+use hyper::body::{Body as _, Incoming};
+use hyper_util::rt::TokioIo;
+use serde_json::Value;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio_util::sync::CancellationToken;
+
+/// A body that may be sent twice.
+const REPEATABLE: u64 = 64 * 1024;
+/// A denial is short.
+const DENIAL: usize = 64 * 1024;
+/// The first pause before a repetition; each further one is twice as long.
+const FIRST_PAUSE: Duration = Duration::from_millis(20);
+
+const TASK: HeaderName = HeaderName::from_static("jitgate-task");
+
+/// The listener of one service.
+pub(super) struct Port {
+    service: ServiceName,
+    names: Vec<String>,
+    secret: Secret,
+    passage: Arc<Passage>,
+    stop: CancellationToken,
+}
+
+impl Port {
+    pub(super) fn new(
+        service: ServiceName,
+        address: SocketAddr,
+        secret: Secret,
+        passage: Arc<Passage>,
+        stop: CancellationToken,
+    ) -> Self {
+        let port = address.port();
+        let names =
+            vec![address.to_string(), format!("localhost:{port}"), format!("{service}.localhost:{port}")];
+        Self { service, names, secret, passage, stop }
+    }
+
+    /// Answers one request.
+    pub(super) async fn answer(&self, request: Request<Incoming>) -> Response<Reply> {
+        let (mut parts, body) = request.into_parts();
+        let carried = match admit(&mut parts, &self.secret, &self.names) {
+            Ok(carried) => carried,
+            Err(refused) => return reply::refused(refused),
+        };
+        let answered =
+            if is_websocket(&parts) { self.upgrade(parts).await } else { self.pass(parts, body).await };
+        let mut response = answered.unwrap_or_else(|error| reply::unavailable(&error));
+        if carried == Carried::InPath {
+            self.relocate(response.headers_mut());
+        }
+        response
+    }
+
+    async fn pass(&self, mut parts: Parts, body: Incoming) -> Result<Response<Reply>, GateError> {
+        self.address(&mut parts);
+        // What is left of its time says whether the gate could be behind, not whether the answer is.
+        if Mono::now() < self.passage.settles && is_repeatable(&body) {
+            return self.settle(parts, body).await;
+        }
+        let body = body.map_err(boxed).boxed_unsync();
+        self.passage.gate.send(Request::from_parts(parts, body)).await.map(back)
+    }
+
+    /// Right after a grant the gate may not have heard of it: what it denies is asked again, for a moment.
+    async fn settle(&self, parts: Parts, body: Incoming) -> Result<Response<Reply>, GateError> {
+        let Ok(bytes) = body.collect().await.map(http_body_util::Collected::to_bytes) else {
+            // The client went away in the middle; nobody reads this.
+            return Ok(Response::new(reply::full(Bytes::new())));
+        };
+        let mut pause = FIRST_PAUSE;
+        loop {
+            let body: Outgoing = Full::new(bytes.clone()).map_err(|never| match never {}).boxed_unsync();
+            let request = Request::from_parts(parts.clone(), body);
+            let (response, denied) = denial(self.passage.gate.send(request).await?).await;
+            let next = Mono::now().plus(pause);
+            if !denied || next >= self.passage.settles {
+                return Ok(response);
+            }
+            tokio::time::sleep(pause).await;
+            pause = pause.saturating_mul(2);
+        }
+    }
+
+    /// Opens a WebSocket: 101 goes back only when the gate has said it.
+    async fn upgrade(&self, mut parts: Parts) -> Result<Response<Reply>, GateError> {
+        let ours = parts.extensions.remove::<hyper::upgrade::OnUpgrade>();
+        self.address(&mut parts);
+        // HTTP/1.1 to the gate: the target is a path, the service is in the host.
+        let path = parts.uri.path_and_query().cloned();
+        parts.uri = path.map(Uri::from).unwrap_or_default();
+        parts.version = Version::HTTP_11;
+        parts.headers.insert(header::HOST, host_of(&self.service));
+        parts.headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
+        parts.headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
+        let mut response = self.passage.gate.upgrade(Request::from_parts(parts, Empty::new())).await?;
+        if response.status() != StatusCode::SWITCHING_PROTOCOLS {
+            return Ok(back(response));
+        }
+        let theirs = hyper::upgrade::on(&mut response);
+        let (mut head, _) = response.into_parts();
+        clean(&mut head.headers);
+        head.headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
+        head.headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
+        head.extensions.clear();
+        tokio::spawn(self.stop.clone().run_until_cancelled_owned(async move {
+            let Some(ours) = ours else { return };
+            if let Ok((ours, theirs)) = tokio::try_join!(ours, theirs) {
+                // Either end may go away; then the other is closed as well.
+                let _ =
+                    tokio::io::copy_bidirectional(&mut TokioIo::new(ours), &mut TokioIo::new(theirs)).await;
+            }
+        }));
+        Ok(Response::from_parts(head, reply::full(Bytes::new())))
+    }
+
+    /// Towards the gate: its service, our task, and nothing of the hop before.
+    fn address(&self, parts: &mut Parts) {
+        clean(&mut parts.headers);
+        let ours: Vec<HeaderName> =
+            parts.headers.keys().filter(|name| name.as_str().starts_with("jitgate-")).cloned().collect();
+        for name in ours {
+            parts.headers.remove(name);
+        }
+        for name in [header::HOST, header::EXPECT, header::ORIGIN] {
+            parts.headers.remove(name);
+        }
+        // A task's name is visible ASCII, a service's name a host name.
+        if let Ok(task) = HeaderValue::from_str(self.passage.task.as_str()) {
+            parts.headers.insert(TASK, task);
+        }
+        let path = parts.uri.path_and_query().map_or("/", http::uri::PathAndQuery::as_str);
+        let uri =
+            Uri::builder().scheme("https").authority(self.service.as_str()).path_and_query(path).build();
+        parts.uri = uri.unwrap_or_default();
+        parts.version = Version::HTTP_2;
+        parts.extensions.clear();
+    }
+
+    /// A redirect to a path of the service becomes one to the same path here.
+    fn relocate(&self, headers: &mut HeaderMap) {
+        let moved = headers.get(header::LOCATION).and_then(|location| {
+            let path = location.to_str().ok().filter(|to| to.starts_with('/') && !to.starts_with("//"))?;
+            HeaderValue::try_from(format!("/{}{path}", self.secret.reveal())).ok()
+        });
+        if let Some(moved) = moved {
+            headers.insert(header::LOCATION, moved);
+        }
+    }
+}
+
+fn host_of(service: &ServiceName) -> HeaderValue {
+    HeaderValue::from_str(service.as_str()).unwrap_or(HeaderValue::from_static("unnamed"))
+}
+
+fn is_websocket(parts: &Parts) -> bool {
+    let upgrade = parts.headers.get(header::UPGRADE);
+    parts.version == Version::HTTP_11
+        && upgrade.is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"websocket"))
+}
+
+/// Whether so little is sent that it can be sent again.
+fn is_repeatable(body: &Incoming) -> bool {
+    body.is_end_stream() || body.size_hint().upper().is_some_and(|length| length <= REPEATABLE)
+}
+
+/// Fields of one connection, not of the message (RFC 9110 section 7.6.1, RFC 9113 section 8.2.2).
+fn clean(headers: &mut HeaderMap) {
+    let named: Vec<HeaderName> = headers
+        .get_all(header::CONNECTION)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .filter_map(|name| name.trim().parse().ok())
+        .filter(|name| *name != header::CONTENT_LENGTH)
+        .collect();
+    let trailers = headers.get_all(header::TE).iter().any(|value| {
+        let parts = value.to_str().unwrap_or_default();
+        parts.split(',').any(|part| part.trim().eq_ignore_ascii_case("trailers"))
+    });
+    let fixed = [
+        "connection",
+        "keep-alive",
+        "proxy-connection",
+        "proxy-authenticate",
+        "proxy-authorization",
+        "te",
+        "transfer-encoding",
+        "upgrade",
+        "http2-settings",
+    ];
+    for name in named.into_iter().chain(fixed.map(HeaderName::from_static)) {
+        headers.remove(name);
+    }
+    if trailers {
+        headers.insert(header::TE, HeaderValue::from_static("trailers"));
+    }
+}
+
+/// The gate's answer, as it goes back.
+fn back(response: Response<Incoming>) -> Response<Reply> {
+    let (mut parts, body) = response.into_parts();
+    clean(&mut parts.headers);
+    parts.extensions.clear();
+    Response::from_parts(parts, body.map_err(boxed).boxed_unsync())
+}
+
+fn boxed(error: hyper::Error) -> Box<dyn std::error::Error + Send + Sync> {
+    Box::new(error)
+}
+
+/// An answer, and whether it is a denial that a new grant could turn.
+async fn denial(response: Response<Incoming>) -> (Response<Reply>, bool) {
+    let is_problem = |value: &HeaderValue| value.as_bytes() == b"application/problem+json";
+    let kind = response.headers().get(header::CONTENT_TYPE);
+    if response.status() != StatusCode::FORBIDDEN || !kind.is_some_and(is_problem) {
+        return (back(response), false);
+    }
+    let (mut parts, body) = response.into_parts();
+    clean(&mut parts.headers);
+    parts.headers.remove(header::CONTENT_LENGTH);
+    parts.extensions.clear();
+    // A denial is whole or it is none: without its text it still denies.
+    let bytes = Limited::new(body, DENIAL).collect().await.map(http_body_util::Collected::to_bytes);
+    let bytes = bytes.unwrap_or_default();
+    let turns = may_turn(&bytes);
+    (Response::from_parts(parts, reply::full(bytes)), turns)
+}
+
+fn may_turn(problem: &[u8]) -> bool {
+    let problem: Value = serde_json::from_slice(problem).unwrap_or_default();
+    let reason = problem.get("reason").and_then(Value::as_str);
+    let ours =
+        problem.get("type").and_then(Value::as_str).is_some_and(|kind| kind.starts_with("urn:jitgate:"));
+    ours && matches!(reason, Some("no_grant" | "out_of_scope" | "revoked" | "expired" | "not_yet_valid"))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,127 @@
+//! The access that the command has: when it begins, whether it goes on, and its end.
+
+use super::say;
+use super::supervise::Ended;
+use crate::cli::Failure;
+use crate::cli::client::{Client, ClientError, query, segment};
+use crate::cli::grants::text;
+use crate::model::Time;
+use crate::runtime::clock::{Mono, wall};
+use serde_json::{Value, json};
+use std::time::Duration;
+
+/// How often the grant is looked at. The gate cuts at once whatever this says; this is for the command to learn of it.
+const LOOK: Duration = Duration::from_secs(2);
+/// How often the task is said to be alive.
+const ALIVE: Duration = Duration::from_secs(20);
+/// How long the end of the task is tried.
+const PERSIST: Duration = Duration::from_secs(20);
+/// Between two tries.
+const AGAIN: Duration = Duration::from_millis(500);
+
+/// A request that was granted.
+pub(super) struct Access {
+    client: Client,
+    request: Value,
+    /// Whether its end was seen.
+    over: bool,
+}
+
+impl Access {
+    /// Of a request whose outcome is a grant.
+    pub(super) fn new(client: Client, request: Value) -> Self {
+        Self { client, request, over: false }
+    }
+
+    /// The request, as the API shows it.
+    pub(super) fn request(&self) -> &Value {
+        &self.request
+    }
+
+    /// The task's name.
+    pub(super) fn task(&self) -> String {
+        text(&self.request, "task")
+    }
+
+    /// The grant's id.
+    pub(super) fn grant(&self) -> String {
+        text(&self.request, "grant")
+    }
+
+    /// Waits until the grant's window has begun; when it ends.
+    pub(super) async fn begun(&mut self) -> Result<String, Failure> {
+        let path = format!("/v1/grants/{}", self.grant());
+        loop {
+            let grant: Value = self.client.get(&path).await?;
+            match text(&grant, "state").as_str() {
+                "live" => return Ok(text(&grant, "expires_at")),
+                "upcoming" => tokio::time::sleep(LOOK).await,
+                other => return Err(Failure::failed(format!("{} is {other} already", self.grant()))),
+            }
+        }
+    }
+
+    /// Returns when there is no grant under the task any more, and says why. Meanwhile the task is said to be alive.
+    pub(super) async fn until_over(&mut self) -> String {
+        let mut last_alive: Option<Mono> = None;
+        let mut expires_at = wall().plus(LOOK);
+        loop {
+            if last_alive.is_none_or(|last| Mono::now().since(last) >= ALIVE) {
+                let alive = format!("/v1/tasks/{}/alive", segment(&self.task()));
+                // If it is not heard, the look below tells whether that matters.
+                let _: Result<Value, _> = self.client.post(&alive, &json!({})).await;
+                last_alive = Some(Mono::now());
+            }
+            match self.look().await {
+                Ok(Some(end)) => expires_at = end,
+                Ok(None) => {
+                    self.over = true;
+                    return self.why().await;
+                }
+                // Nobody says otherwise: as far as is known it lasts until then, by this machine's clock.
+                Err(_) if wall() >= expires_at => {
+                    self.over = true;
+                    return "expired, as far as is known".to_owned();
+                }
+                Err(_) => {}
+            }
+            let left = expires_at.since(wall()).max(Duration::from_millis(50));
+            tokio::time::sleep(left.min(LOOK)).await;
+        }
+    }
+
+    /// The latest end of the grants under the task; none when there are none. An extension is such a grant as well.
+    async fn look(&mut self) -> Result<Option<Time>, ClientError> {
+        let filter = [
+            ("task", Some(self.task())),
+            ("principal", Some(text(&self.request, "principal"))),
+            ("state", Some("current".to_owned())),
+        ];
+        let grants: Vec<Value> = self.client.get(&query("/v1/grants", filter)).await?;
+        Ok(grants.iter().filter_map(|grant| text(grant, "expires_at").parse().ok()).max())
+    }
+
+    async fn why(&mut self) -> String {
+        let grant: Result<Value, _> = self.client.get(&format!("/v1/grants/{}", self.grant())).await;
+        grant.map_or_else(|_| "over".to_owned(), |grant| text(&grant, "state"))
+    }
+
+    /// Ends the task as the command ended; says so if that does not work.
+    pub(super) async fn end(&mut self, ended: &Ended) {
+        let outcome = if ended.is_success() { "done" } else { "failed" };
+        let path = format!("/v1/tasks/{}/{outcome}", segment(&self.task()));
+        let body = json!({"reason": ended.to_string()});
+        let until = Mono::now().plus(PERSIST);
+        let error = loop {
+            match self.client.post::<Value>(&path, &body).await {
+                Ok(_) => return,
+                Err(error) if error.is_passing() && Mono::now() < until => tokio::time::sleep(AGAIN).await,
+                Err(error) => break error,
+            }
+        };
+        // Ended by somebody else: nothing is left to end.
+        if !(self.over && error.status().is_some()) {
+            say(&format!("the task could not be ended as {outcome}: {error}; its access ends by itself"));
+        }
+    }
+}

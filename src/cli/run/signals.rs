@@ -1,0 +1,64 @@
+//! The signals by which this process is asked to stop: they are for the command.
+
+use rustix::process::Signal;
+use tokio::signal::unix::{self, SignalKind};
+
+/// The three of them.
+pub(super) struct Signals {
+    interrupt: unix::Signal,
+    terminate: unix::Signal,
+    hang_up: unix::Signal,
+}
+
+/// One that arrived.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Asked {
+    /// SIGINT.
+    Interrupt,
+    /// SIGTERM.
+    Terminate,
+    /// SIGHUP.
+    HangUp,
+}
+
+impl Asked {
+    /// What is passed on.
+    pub(super) fn signal(self) -> Signal {
+        match self {
+            Self::Interrupt => Signal::INT,
+            Self::Terminate => Signal::TERM,
+            Self::HangUp => Signal::HUP,
+        }
+    }
+
+    /// Its name.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Interrupt => "SIGINT",
+            Self::Terminate => "SIGTERM",
+            Self::HangUp => "SIGHUP",
+        }
+    }
+}
+
+impl Signals {
+    /// From now on they no longer end this process.
+    pub(super) fn catch() -> std::io::Result<Self> {
+        Ok(Self {
+            interrupt: unix::signal(SignalKind::interrupt())?,
+            terminate: unix::signal(SignalKind::terminate())?,
+            hang_up: unix::signal(SignalKind::hangup())?,
+        })
+    }
+
+    /// The next one. Dropping the future loses none.
+    pub(super) async fn next(&mut self) -> Asked {
+        tokio::select! {
+            Some(()) = self.interrupt.recv() => Asked::Interrupt,
+            Some(()) = self.terminate.recv() => Asked::Terminate,
+            Some(()) = self.hang_up.recv() => Asked::HangUp,
+            // No signal can come any more, which tokio does not let happen.
+            else => std::future::pending().await,
+        }
+    }
+}

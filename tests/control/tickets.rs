@@ -1,0 +1,124 @@
+//! The ticket check over real sockets: what is open, and all that is not.
+
+use crate::world::World;
+use jitgate::config::TicketConfig;
+use jitgate::control::tickets::{Answer, NoTicket, Tickets};
+use jitgate::runtime::clock::Mono;
+use serde_json::json;
+use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt as _;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpListener;
+
+type Heads = Arc<Mutex<Vec<String>>>;
+
+/// A ticket system that answers everything in the same way; nothing: it never does.
+async fn system(answer: &str) -> (SocketAddr, Heads) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let (address, answer, heads) = (listener.local_addr().unwrap(), answer.to_owned(), Heads::default());
+    let seen = Arc::clone(&heads);
+    tokio::spawn(async move {
+        let mut held = Vec::new();
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let mut bytes = vec![0; 8192];
+            let read = stream.read(&mut bytes).await.unwrap_or(0);
+            seen.lock().unwrap().push(String::from_utf8_lossy(&bytes[..read]).into_owned());
+            let _ = stream.write_all(answer.as_bytes()).await;
+            if answer.is_empty() {
+                held.push(stream);
+            }
+        }
+    });
+    (address, heads)
+}
+
+fn config(address: SocketAddr) -> TicketConfig {
+    TicketConfig {
+        url: format!("http://{address}/api/{{ticket}}?fields=status").parse().unwrap(),
+        header: None,
+        pointer: "/fields/status".into(),
+        open: ["Open".to_owned()].into(),
+        ca: None,
+        timeout: Duration::from_secs(2),
+    }
+}
+
+fn json_answer(body: &str) -> String {
+    let length = body.len();
+    format!(
+        "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{body}"
+    )
+}
+
+#[tokio::test]
+async fn only_the_configured_states_are_open() {
+    let open = json_answer(r#"{"fields":{"status":"Open"}}"#);
+    let (elsewhere, asked_elsewhere) = system(&open).await;
+    let huge = format!(r#"{{"fields":{{"status":"Open"}},"x":"{}"}}"#, "x".repeat(1 << 20));
+    let redirect =
+        format!("HTTP/1.1 302 Found\r\nlocation: http://{elsewhere}/\r\ncontent-length: 0\r\n\r\n");
+    for (answer, expected) in [
+        (open.clone(), Answer::Open),
+        (json_answer(r#"{"fields":{"status":"Done"}}"#), Answer::Closed),
+        ("HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n".into(), Answer::Closed),
+        (json_answer(r#"{"status":"Open"}"#), Answer::Unknown),
+        (json_answer(r#"{"fields":{"status":["Open"]}}"#), Answer::Unknown),
+        (json_answer("Open"), Answer::Unknown),
+        (json_answer(&huge), Answer::Unknown),
+        (open.replace("application/json", "text/html"), Answer::Unknown),
+        (open.replace("200 OK", "203 Other"), Answer::Unknown),
+        (open.replace("200 OK", "500 No"), Answer::Unknown),
+        (redirect, Answer::Unknown),
+        (String::new(), Answer::Unknown),
+    ] {
+        let (address, _) = system(&answer).await;
+        let tickets = Tickets::new(config(address)).unwrap();
+        let shown = answer.chars().take(120).collect::<String>();
+        assert_eq!(tickets.check("INC-1", Mono::now()).await, Ok(expected), "{shown}");
+    }
+    assert!(asked_elsewhere.lock().unwrap().is_empty(), "a redirect was followed");
+}
+
+#[tokio::test]
+async fn a_ticket_is_one_segment_and_a_yes_is_believed_briefly() {
+    let (address, heads) = system(&json_answer(r#"{"fields":{"status":"Open"}}"#)).await;
+    let folder = tempfile::tempdir().unwrap();
+    let secret = folder.path().join("secret");
+    std::fs::write(&secret, "Bearer sesame\n").unwrap();
+    std::fs::set_permissions(&secret, std::fs::Permissions::from_mode(0o600)).unwrap();
+    let header = Some(("authorization".to_owned(), secret.clone()));
+    let tickets = Tickets::new(TicketConfig { header, ..config(address) }).unwrap();
+    let start = Mono::now();
+    assert_eq!(tickets.check("org.repo#12", start).await, Ok(Answer::Open));
+    assert_eq!(tickets.check("../admin", start).await, Err(NoTicket));
+    assert_eq!(tickets.check("org.repo#12", start.plus(Duration::from_secs(29))).await, Ok(Answer::Open));
+    let asked = heads.lock().unwrap().clone();
+    assert_eq!(asked.len(), 1, "{asked:?}");
+    assert!(asked[0].starts_with("GET /api/org.repo%2312?fields=status HTTP/1.1\r\n"), "{asked:?}");
+    assert!(asked[0].contains("authorization: Bearer sesame\r\n"), "{asked:?}");
+    assert_eq!(tickets.check("org.repo#12", start.plus(Duration::from_secs(30))).await, Ok(Answer::Open));
+    assert_eq!(heads.lock().unwrap().len(), 2);
+    // A secret that others can read is not used.
+    std::fs::set_permissions(&secret, std::fs::Permissions::from_mode(0o644)).unwrap();
+    assert_eq!(tickets.check("OTHER-1", start).await, Ok(Answer::Unknown));
+    assert_eq!(heads.lock().unwrap().len(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_found_out_is_a_fact_of_the_request() {
+    let (address, _) = system(&json_answer(r#"{"fields":{"status":"Open"}}"#)).await;
+    let mut world = World::start().await;
+    world.configure(|world| world.tickets = Some(config(address))).await;
+    let mut agent = world.agent("demo").await;
+    let ask = |ticket: &str| {
+        json!({
+            "task": "INC-1", "reason": "a test", "ttl": "15m", "ticket": ticket,
+            "scope": [{"type": "http", "locations": ["orders"], "actions": ["GET"], "paths": ["/v1/orders/*"]}],
+        })
+    };
+    agent.post("/v1/requests", &ask("../x")).await.is_problem(400, "malformed");
+    let asked = agent.post("/v1/requests", &ask("INC-1")).await;
+    assert_eq!((asked.status.as_u16(), &asked.json()["ticket_open"]), (201, &json!(true)), "{asked:?}");
+}
