@@ -20,6 +20,7 @@ mod halves;
 mod hand_on;
 mod loopback;
 mod output;
+mod policy;
 mod request;
 mod requests;
 mod reviews;
@@ -81,6 +82,8 @@ enum Verb {
     Explain(explain::Explain),
     Status(status::Status),
     #[command(subcommand)]
+    Policy(policy::Policy),
+    #[command(subcommand)]
     Audit(audit::Audit),
     #[command(subcommand)]
     Certs(certs::Certs),
@@ -132,6 +135,7 @@ fn run(cli: Cli) -> Result<ExitCode, Failure> {
         Verb::Revoke(verb) => verb.run(&connection, output),
         Verb::Explain(verb) => verb.run(&connection, output),
         Verb::Status(verb) => verb.run(&connection, output),
+        Verb::Policy(verb) => verb.run(&connection, output),
         Verb::Audit(verb) => verb.run(&connection, output),
         Verb::Certs(verb) => verb.run(&connection, output),
         Verb::Completions(Completions { shell }) => {

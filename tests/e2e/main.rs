@@ -24,6 +24,7 @@ mod limits;
 mod operation;
 mod outside;
 mod paths;
+mod policies;
 mod requests;
 mod run;
 mod run_ends;
