@@ -10,6 +10,7 @@ mod certs;
 mod check;
 mod client;
 mod connection;
+mod cooldown;
 mod decide;
 mod explain;
 mod failure;
@@ -19,6 +20,7 @@ mod halves;
 mod hand_on;
 mod loopback;
 mod output;
+mod policy;
 mod request;
 mod requests;
 mod reviews;
@@ -75,8 +77,12 @@ enum Verb {
     #[command(subcommand)]
     Task(task::Task),
     Reviews(reviews::Reviews),
+    #[command(subcommand)]
+    Cooldown(cooldown::Cooldown),
     Explain(explain::Explain),
     Status(status::Status),
+    #[command(subcommand)]
+    Policy(policy::Policy),
     #[command(subcommand)]
     Audit(audit::Audit),
     #[command(subcommand)]
@@ -123,11 +129,13 @@ fn run(cli: Cli) -> Result<ExitCode, Failure> {
         Verb::Delegate(verb) => verb.run(&connection, output),
         Verb::Task(verb) => verb.run(&connection, output),
         Verb::Reviews(verb) => verb.run(&connection, output),
+        Verb::Cooldown(verb) => verb.run(&connection, output),
         Verb::Grant(verb) => verb.run(&connection, output),
         Verb::Grants(verb) => verb.run(&connection, output),
         Verb::Revoke(verb) => verb.run(&connection, output),
         Verb::Explain(verb) => verb.run(&connection, output),
         Verb::Status(verb) => verb.run(&connection, output),
+        Verb::Policy(verb) => verb.run(&connection, output),
         Verb::Audit(verb) => verb.run(&connection, output),
         Verb::Certs(verb) => verb.run(&connection, output),
         Verb::Completions(Completions { shell }) => {

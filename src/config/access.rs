@@ -11,6 +11,8 @@ pub struct RequestRules {
     pub pending_timeout: Duration,
     /// How many requests of one requester may be pending at once.
     pub max_pending: usize,
+    /// How many requests one requester may make in one hour of the clock, whatever comes of them.
+    pub max_per_hour: u32,
     /// How long nobody may ask again for what people refused; zero: at once.
     pub cooldown_after_denial: Duration,
     /// How long nobody may ask again for what was revoked; zero: at once.
@@ -35,6 +37,7 @@ impl Default for RequestRules {
         Self {
             pending_timeout: Duration::from_secs(3600),
             max_pending: 10,
+            max_per_hour: 10_000,
             cooldown_after_denial: Duration::from_secs(5 * 60),
             cooldown_after_revocation: Duration::from_secs(15 * 60),
             cooldown_after_expiry: Duration::ZERO,

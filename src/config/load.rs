@@ -1,6 +1,7 @@
 //! The way in: a file, or what `jitgate up` brings along, or both.
 
 use crate::config::problem::{ConfigErrors, Problem};
+use crate::config::raw::RawFile;
 use crate::config::source::Source;
 use crate::config::{
     AuditTarget, ControlConfig, ControlLink, IdentityFiles, ProxyConfig, Role, ServiceConfig, Store,
@@ -101,7 +102,7 @@ impl Config {
     /// # Errors
     /// As [`Config::load`].
     pub fn parse(file: &Path, text: &str, base: Option<Base>) -> Result<Self, ConfigErrors> {
-        let (mut source, raw) = Source::read(file, text);
+        let (mut source, raw) = Source::read::<RawFile>(file, text);
         if source.is_broken() {
             return source.finish(None);
         }

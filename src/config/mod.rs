@@ -35,6 +35,11 @@ pub use service::{HostHeader, Protocol, ServiceConfig, Transport, Upstream};
 pub use ticket::{TicketConfig, TicketUrl};
 pub use webhook::{WebhookConfig, WebhookEvent, WebhookFormat, WebhookUrl};
 
+// Another TOML file is read as strictly, with errors of the same kind.
+pub(crate) use raw::split;
+pub(crate) use source::Source;
+pub(crate) use text::{FromText, Text, ZoneName};
+
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 

@@ -195,6 +195,7 @@ pub(super) struct RawPolicy {
 pub(super) struct RawRequests {
     pub(super) pending_timeout: Option<Text<Ttl>>,
     pub(super) max_pending: Option<NonZeroUsize>,
+    pub(super) max_per_hour: Option<NonZeroU32>,
     pub(super) cooldown_after_denial: Option<Text<Wait>>,
     pub(super) cooldown_after_revocation: Option<Text<Wait>>,
     pub(super) cooldown_after_expiry: Option<Text<Wait>>,
@@ -276,7 +277,7 @@ pub(super) enum RawWebhookFormat {
 }
 
 /// The value inside, and its place.
-pub(super) fn split<T>(text: Text<T>) -> (T, std::ops::Range<usize>) {
+pub(crate) fn split<T>(text: Text<T>) -> (T, std::ops::Range<usize>) {
     let span = text.span();
     let Parsed(value) = text.into_inner();
     (value, span)

@@ -5,16 +5,15 @@
 //! reported a second time as missing.
 
 use crate::config::problem::{ConfigErrors, Problem, explain};
-use crate::config::raw::RawFile;
 use crate::config::tree::{key_at, nearest, take_out, within};
-use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use toml::Spanned;
 use toml::de::{DeTable, Deserializer};
 
 /// A file being read: its text, its tree, and what was found wrong so far.
-pub(super) struct Source<'a> {
+pub(crate) struct Source<'a> {
     file: &'a Path,
     text: &'a str,
     tree: Spanned<DeTable<'a>>,
@@ -25,7 +24,7 @@ pub(super) struct Source<'a> {
 
 impl<'a> Source<'a> {
     /// Parses the text and reads it into the mirror; everything that does not fit is noted and left out.
-    pub(super) fn read(file: &'a Path, text: &'a str) -> (Self, RawFile) {
+    pub(crate) fn read<R: DeserializeOwned + Default>(file: &'a Path, text: &'a str) -> (Self, R) {
         let (tree, syntax) = DeTable::parse_recoverable(text);
         let mut source = Self {
             file,
@@ -40,16 +39,16 @@ impl<'a> Source<'a> {
                 source.at(&error.span().unwrap_or(0..0), format!("not TOML: {}", error.message()));
             }
             // The rest of a broken file reads as something it is not.
-            return (source, RawFile::default());
+            return (source, R::default());
         }
         let raw = source.mirror();
         (source, raw)
     }
 
-    fn mirror(&mut self) -> RawFile {
+    fn mirror<R: DeserializeOwned + Default>(&mut self) -> R {
         let mut tree = self.tree.clone();
         loop {
-            let error = match RawFile::deserialize(Deserializer::from(tree.clone())) {
+            let error = match R::deserialize(Deserializer::from(tree.clone())) {
                 Ok(raw) => return raw,
                 Err(error) => error,
             };
@@ -58,19 +57,19 @@ impl<'a> Source<'a> {
             self.push(&span, key.clone(), explain(error.message(), &key));
             self.taken_out.push(key);
             if !take_out(tree.get_mut(), &span) {
-                return RawFile::default();
+                return R::default();
             }
         }
     }
 
     /// Notes that the value at `span` is wrong.
-    pub(super) fn at(&mut self, span: &Range<usize>, message: impl Into<String>) {
+    pub(crate) fn at(&mut self, span: &Range<usize>, message: impl Into<String>) {
         let key = key_at(self.tree.get_ref(), span);
         self.push(span, key, message.into());
     }
 
     /// Notes that `key` is missing, unless it was there and is reported already.
-    pub(super) fn missing(&mut self, key: &str, message: impl Into<String>) {
+    pub(crate) fn missing(&mut self, key: &str, message: impl Into<String>) {
         if self.lost(key) {
             return;
         }
@@ -83,7 +82,7 @@ impl<'a> Source<'a> {
     }
 
     /// Notes that the list at `span` is empty, unless it is so because its elements were reported already.
-    pub(super) fn empty_list(&mut self, span: &Range<usize>, message: &str) {
+    pub(crate) fn empty_list(&mut self, span: &Range<usize>, message: &str) {
         let key = key_at(self.tree.get_ref(), span);
         if !self.lost(&key) {
             self.push(span, key, message.to_owned());
@@ -91,7 +90,7 @@ impl<'a> Source<'a> {
     }
 
     /// Notes that something is wrong with the file as a whole.
-    pub(super) fn whole(&mut self, key: &str, message: impl Into<String>) {
+    pub(crate) fn whole(&mut self, key: &str, message: impl Into<String>) {
         let problem = Problem {
             file: self.file.to_path_buf(),
             line: None,
@@ -102,7 +101,7 @@ impl<'a> Source<'a> {
     }
 
     /// Whether `key`, something in it, or what it is in was reported and left out of the mirror.
-    pub(super) fn lost(&self, key: &str) -> bool {
+    pub(crate) fn lost(&self, key: &str) -> bool {
         self.taken_out.iter().any(|taken| within(taken, key) || within(key, taken))
     }
 
@@ -122,7 +121,7 @@ impl<'a> Source<'a> {
     }
 
     /// The value, if nothing was wrong.
-    pub(super) fn finish<T>(mut self, value: Option<T>) -> Result<T, ConfigErrors> {
+    pub(crate) fn finish<T>(mut self, value: Option<T>) -> Result<T, ConfigErrors> {
         match value {
             Some(value) if self.problems.is_empty() => Ok(value),
             Some(_) | None => {
@@ -134,10 +133,14 @@ impl<'a> Source<'a> {
         }
     }
 
-    fn push(&mut self, span: &Range<usize>, key: String, message: String) {
+    /// The line at which `span` begins, from 1.
+    pub(crate) fn line(&self, span: &Range<usize>) -> usize {
         let before = self.text.get(..span.start).unwrap_or(self.text);
-        let line = before.bytes().filter(|byte| *byte == b'\n').count() + 1;
-        let problem = Problem { file: self.file.to_path_buf(), line: Some(line), key, message };
+        before.bytes().filter(|byte| *byte == b'\n').count() + 1
+    }
+
+    fn push(&mut self, span: &Range<usize>, key: String, message: String) {
+        let problem = Problem { file: self.file.to_path_buf(), line: Some(self.line(span)), key, message };
         self.problems.push((span.start, problem));
     }
 }

@@ -10,14 +10,14 @@ use std::path::PathBuf;
 use toml::Spanned;
 
 /// A string in the file that was read as a `T`, with its place.
-pub(super) type Text<T> = Spanned<Parsed<T>>;
+pub(crate) type Text<T> = Spanned<Parsed<T>>;
 
 /// A `T` that was written as a string.
 #[derive(Debug, Clone)]
-pub(super) struct Parsed<T>(pub(super) T);
+pub(crate) struct Parsed<T>(pub(crate) T);
 
 /// What can be written as a string in the configuration.
-pub(super) trait FromText: Sized {
+pub(crate) trait FromText: Sized {
     /// What to write, for instance `an address such as …`.
     const EXPECTED: &'static str;
 
@@ -187,7 +187,7 @@ impl FromText for Owner {
 
 /// The IANA name of a time zone, in its own spelling.
 #[derive(Debug, Clone)]
-pub(super) struct ZoneName(pub(super) String);
+pub(crate) struct ZoneName(pub(crate) String);
 
 impl FromText for ZoneName {
     const EXPECTED: &'static str = "an IANA time zone such as `Europe/Berlin` or `UTC`";

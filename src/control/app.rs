@@ -11,6 +11,7 @@ use crate::control::notify::sqlite::SqliteWebhooks;
 use crate::control::notify::store::WebhookStore;
 use crate::control::notify::{self, Notifier};
 use crate::control::plane::{self, Plane, PlaneOptions};
+use crate::control::policies::{LoadError, Policies};
 use crate::control::policy::{PolicyErrors, PolicySet};
 use crate::control::publish::SyncService;
 use crate::control::receipt::{Signer, SignerError};
@@ -56,6 +57,9 @@ pub enum StartError {
     /// The policies cannot be used.
     #[error(transparent)]
     Policies(#[from] PolicyErrors),
+    /// What other policies than before no longer allow cannot be worked out, or not be revoked.
+    #[error(transparent)]
+    Settle(#[from] LoadError),
     /// The log cannot be replayed.
     #[error(transparent)]
     Plane(#[from] plane::StartError),
@@ -110,12 +114,13 @@ impl ControlApp {
         let plane = Plane::start(log, options).await?;
         let stop = CancellationToken::new();
         let notifier = Notifier::start(&config.webhooks, &plane, webhooks, &stop).await?;
+        Policies::settle(&plane).await?;
         let tls = TlsOptions { tls12: false, resumption: false, alpn: ALPN_HTTP };
         let server = Server {
             plane: plane.clone(),
             acceptor: Acceptor::new(Arc::clone(&parts.own), Arc::clone(&parts.trust), tls)?,
             trust: parts.trust,
-            api: Api::new(plane.clone(), signer)
+            api: Api::new(plane.clone(), signer, config.policy.clone())
                 .with_webhooks(notifier.clone())
                 .with_tickets(tickets)
                 .router(),

@@ -21,6 +21,8 @@ pub enum Need {
     Approve,
     /// Say what is known about principals.
     Secure,
+    /// Replace the policies.
+    Load,
     /// Ask for another principal.
     Broker,
     /// Steer tasks of others.
@@ -40,6 +42,7 @@ impl Need {
             Self::Enforce => &[Role::Proxy],
             Self::Approve => &[Role::Approver, Role::Security, Role::Admin],
             Self::Secure => &[Role::Security],
+            Self::Load => &[Role::Security, Role::Admin],
             Self::Broker => &[Role::Broker],
             Self::Steer => &[Role::Broker, Role::Security, Role::Admin],
         }

@@ -55,6 +55,9 @@ pub async fn reconcile(plane: &Plane) -> Result<usize, Refusal> {
             Err(refusal) => return Err(refusal),
         }
     }
+    while let Some(uses) = plane.uses_to_log() {
+        plane.submit(Actor::System, uses).await?;
+    }
     let over = plane.over_by_use();
     for cause in [EndCause::Idle, EndCause::Limit] {
         let grants: Vec<GrantId> =

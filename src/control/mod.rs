@@ -11,6 +11,7 @@ pub mod expire;
 pub mod listener;
 pub mod log;
 pub mod plane;
+pub mod policies;
 pub mod notify;
 pub mod policy;
 pub mod presence;

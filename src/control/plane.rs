@@ -9,10 +9,10 @@ mod writer;
 use crate::control::clock::ControlClock;
 use crate::control::log::{EventLog, LogError, Recorded};
 use crate::control::presence::Presence;
-use crate::control::state::{ApplyError, Command, Outcome, Refusal, Rules, State};
+use crate::control::state::{ApplyError, Command, Outcome, Process, Refusal, Rules, State};
 use crate::control::usage::{GrantUsage, Usage};
 use crate::model::event::Actor;
-use crate::model::{EndCause, Epoch, GrantId, LogId, ProxyName, Revision, TaskId, Time};
+use crate::model::{EndCause, Epoch, GrantId, LogId, Revision, TaskId, Time};
 use crate::runtime::clock::Mono;
 use arc_swap::ArcSwap;
 use parking_lot::{Mutex, RwLock};
@@ -244,11 +244,16 @@ impl Plane {
         self.inner.rules.store(Arc::new(rules));
     }
 
+    /// Changes a part of what everybody is held to, whoever changes another part at the same time.
+    pub fn update_rules(&self, change: impl Fn(&Rules) -> Rules) {
+        self.inner.rules.rcu(|rules| change(rules));
+    }
+
     /// Takes a proxy's report on the use of grants. The caller has made sure that it comes from that proxy.
-    pub fn report_usage(&self, proxy: &ProxyName, report: &[GrantUsage]) {
+    pub fn report_usage(&self, process: &Process, report: &[GrantUsage]) {
         let now = self.control_time();
         let state = self.inner.state.read();
-        self.inner.usage.lock().report(&state, proxy, now, report);
+        self.inner.usage.lock().report(&state, process, now, report);
     }
 
     /// Whether a request has lapsed or a task has passed its deadline.
@@ -283,6 +288,14 @@ impl Plane {
     pub fn task_is_alive(&self, task: &TaskId) {
         let now = self.control_time();
         self.inner.usage.lock().alive(task, now);
+    }
+
+    /// What is due to be logged about the use of grants, if anything is.
+    #[must_use]
+    pub(crate) fn uses_to_log(&self) -> Option<Command> {
+        let now = self.control_time();
+        let state = self.inner.state.read();
+        self.inner.usage.lock().to_log(&state, now)
     }
 
     /// The grants that are over by use: idle, or with their bytes spent.

@@ -1,18 +1,31 @@
-//! How much grants are used, as proxies report it. Volatile: nothing of it is logged; what follows from it (an end for idleness or
-//! for a spent limit) is.
+//! How much grants are used, as proxies report it, and what of it is due to be logged.
 //!
-//! Reports are totals, so that a lost one costs nothing.
+//! Reports are totals of one process of a proxy, so that a lost one costs nothing. They are volatile; the log has them at the first
+//! use, then now and then, and when the grant has ended (`GrantUsed`), so that a restart loses at most what was used since: of a
+//! grant whose bytes are limited that is little.
 
-use crate::control::state::{LiveGrant, State};
-use crate::model::{EndCause, GrantId, ProxyName, TaskId, Time};
+use crate::control::state::{Command, Found, LiveGrant, LoggedUse, Process, State, UseToLog};
+use crate::model::{EndCause, Grant, GrantId, TaskId, Time};
 use std::collections::{BTreeMap, HashMap};
+use std::time::Duration;
 
-/// What one proxy says about one grant.
+/// How long a grant that ended is listened to: the last report comes after the end.
+const LISTEN: Duration = Duration::from_secs(120);
+/// How often the use of a live grant is logged.
+const LOG_EVERY: Duration = Duration::from_secs(300);
+/// The same where use decides about the end.
+const LOG_BYTES_EVERY: Duration = Duration::from_secs(10);
+/// Most entries that are logged at once; the reconciler comes again.
+const AT_ONCE: usize = 500;
+
+/// What one process of a proxy says about one grant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct GrantUsage {
     /// Which grant.
     pub grant: GrantId,
-    /// Body bytes under it since that proxy process started.
+    /// Requests admitted under it by that process.
+    pub requests_total: u64,
+    /// Body bytes under it by that process.
     pub bytes_total: u64,
     /// When something was last admitted or moved under it, as control time; now, while something is in flight.
     pub last_used: Time,
@@ -20,14 +33,14 @@ pub struct GrantUsage {
 
 #[derive(Debug, Default)]
 struct Use {
-    by_proxy: BTreeMap<ProxyName, Bytes>,
+    by_process: BTreeMap<Process, Counted>,
     last_used: Option<Time>,
 }
 
-#[derive(Debug, Default, Clone, Copy)]
-struct Bytes {
-    before_restarts: u64,
-    last_total: u64,
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+struct Counted {
+    requests: u64,
+    bytes: u64,
 }
 
 /// The use of all grants that were used, and the signs of life of tasks.
@@ -35,20 +48,18 @@ struct Bytes {
 pub struct Usage(HashMap<GrantId, Use>, HashMap<TaskId, Time>);
 
 impl Usage {
-    /// Takes a proxy's report. A total that is lower than the last means that the proxy was restarted.
-    pub fn report(&mut self, state: &State, proxy: &ProxyName, now: Time, report: &[GrantUsage]) {
+    /// Takes a process' report. Totals never fall within one process; one that says so is not believed.
+    pub fn report(&mut self, state: &State, process: &Process, now: Time, report: &[GrantUsage]) {
         for entry in report {
-            if state.live_grant(entry.grant).is_none() {
+            if !state.find(entry.grant).is_some_and(|found| is_listened_to(&found, now)) {
                 continue;
             }
             let known = self.0.entry(entry.grant).or_default();
             // A proxy's clock must not keep a grant alive: nothing is used in the future.
             known.last_used = known.last_used.max(Some(entry.last_used.min(now)));
-            let bytes = known.by_proxy.entry(proxy.clone()).or_default();
-            if entry.bytes_total < bytes.last_total {
-                bytes.before_restarts = bytes.before_restarts.saturating_add(bytes.last_total);
-            }
-            bytes.last_total = entry.bytes_total;
+            let counted = known.by_process.entry(process.clone()).or_default();
+            counted.requests = counted.requests.max(entry.requests_total);
+            counted.bytes = counted.bytes.max(entry.bytes_total);
         }
     }
 
@@ -70,20 +81,41 @@ impl Usage {
     }
 
     /// The live grants that are over by use at `now`: idle for their idle timeout, or with their bytes spent. `since`: when this
-    /// process began to hear of use. Forgets grants that have ended.
+    /// process began to hear of use. Forgets grants that ended some time ago.
     #[must_use]
     pub fn over(&mut self, state: &State, now: Time, since: Time) -> Vec<(GrantId, EndCause)> {
-        self.0.retain(|id, _| state.live_grant(*id).is_some());
+        self.0.retain(|id, _| state.find(*id).is_some_and(|found| is_listened_to(&found, now)));
         self.1.retain(|task, _| state.task(task).is_some_and(|task| task.ended.is_none()));
         state
             .limited_by_use()
-            .filter_map(|live| Some((live.grant.id, self.end_of(live, now, since)?)))
+            .filter_map(|live| Some((live.grant.id, self.end_of(state, live, now, since)?)))
             .collect()
     }
 
-    fn end_of(&self, live: &LiveGrant, now: Time, since: Time) -> Option<EndCause> {
+    /// What is to be logged at `now` about the use of grants, if anything is.
+    #[must_use]
+    pub fn to_log(&self, state: &State, now: Time) -> Option<Command> {
+        let due = self.0.iter().filter_map(|(id, used)| Some((state.find(*id)?, used))).flat_map(
+            |(found, used)| {
+                let id = found.grant().id;
+                used.by_process.iter().filter_map(move |(process, counted)| {
+                    let logged = state.logged_use_of(id, process);
+                    is_due(&found, *counted, logged, now).then(|| UseToLog {
+                        grant: id,
+                        process: process.clone(),
+                        requests: counted.requests,
+                        bytes: counted.bytes,
+                    })
+                })
+            },
+        );
+        let uses: Vec<UseToLog> = due.take(AT_ONCE).collect();
+        (!uses.is_empty()).then_some(Command::NoteUses(uses))
+    }
+
+    fn end_of(&self, state: &State, live: &LiveGrant, now: Time, since: Time) -> Option<EndCause> {
         let known = self.0.get(&live.grant.id);
-        if live.grant.limits.bytes.is_some_and(|max| known.map_or(0, Use::bytes) >= max.get()) {
+        if live.grant.limits.bytes.is_some_and(|max| self.bytes(state, live.grant.id) >= max.get()) {
             return Some(EndCause::Limit);
         }
         let timeout = live.grant.limits.idle_timeout?.get();
@@ -91,12 +123,37 @@ impl Usage {
         let idle_since = live.grant.not_before.max(since).max(last_used);
         (now >= idle_since.plus(timeout)).then_some(EndCause::Idle)
     }
+
+    /// Body bytes of all processes: what they said, or what is logged of those that have not been heard since.
+    fn bytes(&self, state: &State, grant: GrantId) -> u64 {
+        let mut bytes: BTreeMap<&Process, u64> =
+            state.logged_use(grant).map(|(process, logged)| (process, logged.bytes)).collect();
+        for (process, counted) in self.0.get(&grant).into_iter().flat_map(|known| &known.by_process) {
+            let known = bytes.entry(process).or_default();
+            *known = counted.bytes.max(*known);
+        }
+        bytes.values().fold(0, |sum, bytes| sum.saturating_add(*bytes))
+    }
 }
 
-impl Use {
-    fn bytes(&self) -> u64 {
-        self.by_proxy
-            .values()
-            .fold(0, |sum, bytes| sum.saturating_add(bytes.before_restarts).saturating_add(bytes.last_total))
+fn is_listened_to(found: &Found<'_>, now: Time) -> bool {
+    match found {
+        Found::Live(_) => true,
+        Found::Ended(ended) => now < ended.at.plus(LISTEN),
     }
+}
+
+/// Whose use is logged: what was asked for has a story, and what is limited by bytes must not begin anew after a restart.
+fn is_logged(grant: &Grant) -> bool {
+    grant.limits.bytes.is_some() || grant.lineage.as_ref().is_some_and(|lineage| lineage.request.is_some())
+}
+
+fn is_due(found: &Found<'_>, counted: Counted, logged: Option<LoggedUse>, now: Time) -> bool {
+    let grant = found.grant();
+    let Some(logged) = logged else { return is_logged(grant) && counted != Counted::default() };
+    if counted.requests <= logged.requests && counted.bytes <= logged.bytes {
+        return false;
+    }
+    let every = if grant.limits.bytes.is_some() { LOG_BYTES_EVERY } else { LOG_EVERY };
+    matches!(found, Found::Ended(_)) || now >= logged.at.plus(every)
 }

@@ -4,8 +4,8 @@
 //! history that it does not understand.
 
 use crate::model::{
-    AccessRequest, AccessRequestId, Attributes, EndCause, Evaluation, Grant, GrantId, ProxyName, ReviewId,
-    RevocationId, Scope, ServiceName, SpiffeId, TaskId, Time, Ttl, User,
+    AccessRequest, AccessRequestId, Attributes, EndCause, Evaluation, Grant, GrantId, IdempotencyKey,
+    ProxyName, ReviewId, RevocationId, Scope, ServiceName, SpiffeId, TaskId, Time, Ttl, User,
 };
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -55,6 +55,13 @@ pub enum EventBody {
         request: AccessRequestId,
         /// What they said.
         evaluation: Arc<Evaluation>,
+    },
+    /// Whoever asked named a key, so that asking again under it is answered by the same request.
+    RequestKeyed {
+        /// Which request.
+        request: AccessRequestId,
+        /// The key and what it stands for.
+        key: IdempotencyKey,
     },
     /// Somebody approved a request, or a part of it.
     AccessApproved {
@@ -177,9 +184,11 @@ pub enum EventBody {
         grant: GrantId,
         /// Which proxy counted.
         proxy: ProxyName,
-        /// Requests that were admitted.
+        /// Which process of it: totals begin anew with each.
+        instance: u64,
+        /// Requests that it has admitted.
         requests: u64,
-        /// Body bytes, both directions.
+        /// Body bytes that it has passed on, both directions.
         bytes: u64,
     },
     /// Grants were revoked.
@@ -245,6 +254,7 @@ impl EventBody {
             Self::AccessCancelled { .. } => "access_cancelled",
             Self::AccessLapsed { .. } => "access_lapsed",
             Self::AccessSatisfied { .. } => "access_satisfied",
+            Self::RequestKeyed { .. } => "request_keyed",
             Self::StepOpened { .. } => "step_opened",
             Self::TaskJoined { .. } => "task_joined",
             Self::TaskEnded { .. } => "task_ended",
@@ -272,6 +282,7 @@ impl EventBody {
             Self::GrantsIssued { .. }
             | Self::AccessRequested { .. }
             | Self::AccessEvaluated { .. }
+            | Self::RequestKeyed { .. }
             | Self::AccessApproved { .. }
             | Self::AccessDenied { .. }
             | Self::AccessCancelled { .. }
@@ -353,6 +364,8 @@ pub enum Selector {
     Service(ServiceName),
     /// Every grant.
     All(Everything),
+    /// The grants that a policy set, named by its hash, no longer allows. Nobody asks for this: it is what loading one led to.
+    Policies(String),
 }
 
 /// The literal `true` of `{"all": true}`.

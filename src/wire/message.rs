@@ -93,8 +93,7 @@ pub struct Ack {
     pub streams_cut: u64,
 }
 
-/// What was used under one grant at this proxy: totals since it learned of the grant. Lower totals than before mean that the proxy
-/// was started anew.
+/// What was used under one grant at this proxy: totals of this process, which only grow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct GrantUsage {
     /// Which grant.

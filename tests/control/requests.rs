@@ -1,6 +1,8 @@
 //! Access requests over the API: asked, decided on, granted, ended.
 
-use crate::world::{AGENT, World};
+use crate::world::{AGENT, Answer, Client, World};
+use http::Request;
+use http_body_util::Full;
 use serde_json::{Value, json};
 
 fn ask(task: &str) -> Value {
@@ -272,4 +274,43 @@ async fn a_narrowed_grant_is_extended_delegated_and_ended_with_its_parent() {
     let revoked = security.post("/v1/revocations", &json!({"grant": grant, "reason": "enough"})).await.json();
     assert_eq!(revoked["grants"].as_array().map(Vec::len), Some(3), "{revoked}");
     assert_eq!(helper.get(&format!("/v1/grants/{child}")).await.json()["state"], "revoked");
+}
+
+async fn keyed(agent: &mut Client, key: &str, body: &Value) -> Answer {
+    let request = Request::builder()
+        .method("POST")
+        .uri("/v1/requests")
+        .header("host", "control")
+        .header("content-type", "application/json")
+        .header("idempotency-key", key);
+    agent.send(request.body(Full::new(body.to_string().into())).unwrap()).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_call_under_a_key_is_done_once_whatever_has_become_of_it() {
+    let mut world = World::start().await;
+    let mut agent = world.agent("demo").await;
+    let first = keyed(&mut agent, "\"one\"", &ask("INC-1")).await;
+    assert_eq!(first.status, 201);
+    let id = first.json()["id"].as_str().unwrap().to_owned();
+    let cancelled = agent.post(&format!("/v1/requests/{id}/cancel"), &json!({})).await;
+    assert_eq!(cancelled.json()["state"], "cancelled");
+    // The answer was lost, the caller tries again, and the control plane was restarted in between.
+    world.restart().await;
+    let mut agent = world.agent("demo").await;
+    let again = keyed(&mut agent, "one", &ask("INC-1")).await;
+    assert_eq!(
+        (again.status.as_u16(), again.json()["id"].as_str(), &again.json()["state"]),
+        (200, Some(&*id), &json!("cancelled"))
+    );
+    keyed(&mut agent, "one", &ask("INC-2")).await.is_problem(422, "key_reused");
+    for key in ["", "a b", "\"a", &"k".repeat(256)] {
+        keyed(&mut agent, key, &ask("INC-1")).await.is_problem(400, "malformed");
+    }
+    // A key is its caller's alone, and without it the same words ask anew.
+    let mut other = world.agent("other").await;
+    assert_eq!(keyed(&mut other, "one", &ask("INC-9")).await.status, 201);
+    let anew = agent.post("/v1/requests", &ask("INC-1")).await;
+    assert_eq!(anew.status, 201, "{anew:?}");
+    assert_ne!(anew.json()["id"], json!(id));
 }

@@ -13,7 +13,9 @@
 mod harness;
 
 mod access;
+mod again;
 mod audit;
+mod by_policy;
 mod control;
 mod cut;
 mod deny;
@@ -23,8 +25,11 @@ mod limits;
 mod operation;
 mod outside;
 mod paths;
+mod policies;
 mod requests;
 mod run;
+mod run_ends;
+mod run_passage;
 mod strangers;
 mod smuggling;
 mod streaming;

@@ -2,7 +2,7 @@
 
 use crate::harness::client::full;
 use crate::harness::pki::Leaf;
-use crate::harness::{Answer, Protocol, World, within};
+use crate::harness::{Answer, Protocol, World, eventually, within};
 use http_body_util::BodyExt as _;
 use serde_json::{Value, json};
 
@@ -51,6 +51,16 @@ async fn access_is_asked_for_narrowed_handed_on_and_ends_with_its_task() {
         assert_eq!(world.client(protocol).get("/v1/orders/7").await.status, 200);
         assert_eq!(world.client(protocol).get("/v1/stock").await.reason(), "out_of_scope");
     }
+
+    // How much it was used becomes part of its story.
+    let story = format!("/v1/requests/{}/story", request["id"].as_str().unwrap());
+    let used = eventually("the use of the grant", || async {
+        let told = world.api_as(&world.agent).get(&story).await.json();
+        let used = told.as_array().unwrap().iter().find(|told| told["kind"] == "grant_used")?;
+        Some(used["text"].as_str().unwrap().to_owned())
+    })
+    .await;
+    assert!(used.contains("2 requests"), "{used}");
 
     // A part for another, for which a decision is needed as well.
     let part = json!({"principal": "spiffe://jitgate.local/agent/helper", "scope": orders("GET", "/v1/orders/7"), "reason": "helps"});

@@ -215,8 +215,7 @@ async fn follow_operators(folder: PathBuf, plane: Plane, config: ControlConfig, 
             Ok(roles) if roles == known => {}
             Ok(roles) => {
                 all.roles = operators::merged(&roles, &config.roles);
-                let policies = plane.rules().policies.clone();
-                plane.set_rules(Rules::from_config(&all, policies));
+                plane.update_rules(|rules| Rules::from_config(&all, rules.policies.clone()));
                 known = roles;
             }
             Err(error) => tracing::warn!(%error, "the roles of operators stay as they were"),

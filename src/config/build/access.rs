@@ -140,6 +140,7 @@ pub(super) fn requests(source: &mut Source<'_>, raw: RawRequests) -> RequestRule
     RequestRules {
         pending_timeout: duration(raw.pending_timeout, default.pending_timeout),
         max_pending: raw.max_pending.map_or(default.max_pending, usize::from),
+        max_per_hour: raw.max_per_hour.map_or(default.max_per_hour, u32::from),
         cooldown_after_denial,
         cooldown_after_revocation,
         cooldown_after_expiry,

@@ -9,6 +9,7 @@ mod grants;
 mod openapi;
 mod parts;
 mod people;
+mod policies;
 mod problem;
 mod proofs;
 mod proxies;
@@ -24,8 +25,10 @@ mod webhooks;
 pub use openapi::openapi;
 pub use problem::Problem;
 
+use crate::config::PolicyConfig;
 use crate::control::notify::Notifier;
 use crate::control::plane::Plane;
+use crate::control::policies::Policies;
 use crate::control::receipt::Signer;
 use crate::control::tickets::Tickets;
 use axum::Router;
@@ -50,18 +53,21 @@ pub struct Api {
     signer: Arc<Signer>,
     webhooks: Notifier,
     tickets: Option<Arc<Tickets>>,
+    policies: Arc<Policies>,
     bulk: Arc<Semaphore>,
 }
 
 impl Api {
     /// The API of this control plane.
     #[must_use]
-    pub fn new(plane: Plane, signer: Arc<Signer>) -> Self {
+    pub fn new(plane: Plane, signer: Arc<Signer>, policies: PolicyConfig) -> Self {
+        let policies = Arc::new(Policies::new(policies, &plane));
         Self {
             plane,
             signer,
             webhooks: Notifier::default(),
             tickets: None,
+            policies,
             bulk: Arc::new(Semaphore::new(BULK_CALLS)),
         }
     }
@@ -102,6 +108,8 @@ impl Api {
             .route("/v1/principals/{id}/cooldowns/lift", post(people::lift_cooldowns))
             .route("/v1/reviews", get(people::reviews))
             .route("/v1/reviews/{id}/close", post(people::close_review))
+            .route("/v1/policies", get(policies::show))
+            .route("/v1/policies/reload", post(policies::reload))
             .route("/v1/revocations", post(revocations::create))
             .route("/v1/revocations/{id}", get(revocations::show))
             .route("/v1/proxies", get(proxies::list))

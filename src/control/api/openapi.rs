@@ -2,8 +2,8 @@
 
 use crate::control::api::read::Caller;
 use crate::control::api::{
-    decisions, events, grants, parts, people, problem, proxies, requests, respond, revocations, status,
-    story, tasks, webhooks,
+    decisions, events, grants, parts, people, policies, problem, proxies, requests, respond, revocations,
+    status, story, tasks, webhooks,
 };
 use axum::http::StatusCode;
 use axum::response::Response;
@@ -39,6 +39,8 @@ use utoipa::OpenApi;
         people::lift_cooldowns,
         people::reviews,
         people::close_review,
+        policies::show,
+        policies::reload,
         revocations::create,
         revocations::show,
         proxies::list,

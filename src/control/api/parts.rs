@@ -3,9 +3,9 @@
 use crate::control::api::Api;
 use crate::control::api::problem::Problem;
 use crate::control::api::proofs;
-use crate::control::api::read::{Caller, json_body};
+use crate::control::api::read::{Caller, keyed_body};
 use crate::control::api::request_view::RequestView;
-use crate::control::api::requests::submit;
+use crate::control::api::requests::submit_once;
 use crate::control::workflow::{AccessCommand, NewDelegation, NewExtension, is_own};
 use crate::model::strict::present;
 use crate::model::{GrantId, Scope, SpiffeId, Ttl};
@@ -41,7 +41,8 @@ fn known(api: &Api, caller: &Caller, id: &str) -> Result<GrantId, Problem> {
 
 /// Asks for more time for a grant of one's own: a new decision, and a new grant that goes on where the old one ends.
 #[utoipa::path(post, path = "/v1/grants/{id}/extend", tag = "grants", request_body = Extend,
-    params(("id" = String, Path, description = "`gr_…`")),
+    params(("id" = String, Path, description = "`gr_…`"),
+        ("idempotency-key" = Option<String>, Header, description = "asked once under this key, for a day")),
     responses((status = 201, body = RequestView),
         (status = "default", description = "refused", body = Problem, content_type = "application/problem+json")))]
 pub(super) async fn extend(
@@ -52,12 +53,13 @@ pub(super) async fn extend(
     body: Body,
 ) -> Result<Response, Problem> {
     let grant = known(&api, &caller, &id)?;
-    let Extend { ttl, reason, ticket } = json_body(&headers, body).await?;
+    let path = format!("/v1/grants/{grant}/extend");
+    let (Extend { ttl, reason, ticket }, key) = keyed_body(&headers, &path, body).await?;
     let authenticated = proofs::bearer(&api, &headers).await?;
     let ticket_open = proofs::ticket(&api, ticket.as_deref()).await?;
     let source = caller.source();
     let new = NewExtension { grant, ttl, reason, ticket, ticket_open, authenticated, source };
-    submit(&api, &caller, AccessCommand::Extend(Box::new(new)), true).await
+    submit_once(&api, &caller, key, AccessCommand::Extend(Box::new(new))).await
 }
 
 /// A part of a grant.
@@ -80,7 +82,8 @@ pub(super) struct Delegate {
 
 /// Hands a part of a grant of one's own to another principal for the same task. It ends with the grant.
 #[utoipa::path(post, path = "/v1/grants/{id}/delegate", tag = "grants", request_body = Delegate,
-    params(("id" = String, Path, description = "`gr_…`")),
+    params(("id" = String, Path, description = "`gr_…`"),
+        ("idempotency-key" = Option<String>, Header, description = "asked once under this key, for a day")),
     responses((status = 201, body = RequestView),
         (status = "default", description = "refused", body = Problem, content_type = "application/problem+json")))]
 pub(super) async fn delegate(
@@ -91,7 +94,8 @@ pub(super) async fn delegate(
     body: Body,
 ) -> Result<Response, Problem> {
     let grant = known(&api, &caller, &id)?;
-    let Delegate { principal, scope, ttl, reason } = json_body(&headers, body).await?;
+    let path = format!("/v1/grants/{grant}/delegate");
+    let (Delegate { principal, scope, ttl, reason }, key) = keyed_body(&headers, &path, body).await?;
     let new = NewDelegation { grant, principal, scope, ttl, reason, source: caller.source() };
-    submit(&api, &caller, AccessCommand::Delegate(Box::new(new)), true).await
+    submit_once(&api, &caller, key, AccessCommand::Delegate(Box::new(new))).await
 }

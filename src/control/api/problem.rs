@@ -1,5 +1,6 @@
 //! Errors of the API as RFC 9457 problem details; one place where refusals become answers.
 
+use crate::control::policy::PolicyErrors;
 use crate::control::state::Refusal;
 use crate::control::workflow::AccessRefusal;
 use crate::model::StepUp;
@@ -26,12 +27,24 @@ pub struct Problem {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<Object>)]
     pub step_up: Option<Box<StepUp>>,
+    /// Of a broken set of policies: everything that is wrong, each with `file`, `line`, `key` and `message`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schema(value_type = Vec<Object>)]
+    pub errors: Vec<crate::config::Problem>,
 }
 
 impl Problem {
     fn new(status: StatusCode, reason: &'static str, title: &'static str, detail: impl Into<String>) -> Self {
         let kind = format!("urn:jitgate:problem:{reason}");
-        Self { kind, title, status: status.as_u16(), detail: detail.into(), reason, step_up: None }
+        Self {
+            kind,
+            title,
+            status: status.as_u16(),
+            detail: detail.into(),
+            reason,
+            step_up: None,
+            errors: Vec::new(),
+        }
     }
 
     /// There is no such thing, or the caller may not know of it: the two look the same (law 11).
@@ -74,6 +87,16 @@ impl Problem {
     #[must_use]
     pub fn token_invalid(detail: impl Into<String>) -> Self {
         Self::new(StatusCode::UNAUTHORIZED, "token_invalid", "Invalid token", detail)
+    }
+
+    /// A set of policies that cannot be used; the one before it goes on deciding.
+    #[must_use]
+    pub fn policies(errors: PolicyErrors) -> Self {
+        let (status, title) = (StatusCode::UNPROCESSABLE_ENTITY, "The policies cannot be used");
+        let detail = "the policies cannot be used; those before them go on deciding";
+        let mut problem = Self::new(status, "policies_invalid", title, detail);
+        problem.errors = errors.problems;
+        problem
     }
 
     /// The body is too large.
@@ -159,9 +182,12 @@ impl Problem {
             R::TooManyPending { .. } => {
                 (StatusCode::TOO_MANY_REQUESTS, "too_many_pending", "Too many pending requests")
             }
+            R::KeyReused => (INVALID, "key_reused", "Another request under this key"),
+            R::TooOften { .. } => (StatusCode::TOO_MANY_REQUESTS, "limit", "Too many requests"),
             R::Cooldown { .. } => (StatusCode::TOO_MANY_REQUESTS, "cooldown", "Asked again too early"),
             R::ReviewOpen { .. } => (CONFLICT, "review_open", "A review is open"),
             R::StepUp { .. } => (StatusCode::UNAUTHORIZED, "step_up_required", "Step-up required"),
+            R::Forbidden { .. } => (FORBIDDEN, "forbidden_by_policy", "Forbidden by policy"),
             R::OtherPerson => (FORBIDDEN, "other_person", "Somebody else's token"),
             R::SelfApproval | R::Oneself | R::ApproverBenefits { .. } => {
                 (FORBIDDEN, "self_approval", "Never for oneself")

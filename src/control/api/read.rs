@@ -5,9 +5,10 @@ use crate::control::api::problem::Problem;
 use crate::control::authz::Need;
 use crate::control::listener::Source;
 use crate::identity::peer::Peer;
-use crate::model::SpiffeId;
 use crate::model::event::Actor;
+use crate::model::scope::sha256;
 use crate::model::strict::Object;
+use crate::model::{IdempotencyKey, SpiffeId};
 use axum::body::{Body, Bytes, to_bytes};
 use axum::extract::FromRequestParts;
 use axum::http::{HeaderMap, Method, header, request::Parts};
@@ -111,6 +112,34 @@ pub(super) async fn json_body<T: DeserializeOwned>(headers: &HeaderMap, body: Bo
     // An object, never its members by position.
     let Object(value) = json(&bytes(body, MAX_BODY).await?)?;
     Ok(value)
+}
+
+/// The body of a call that makes a request, and the key under which it is made once (`idempotency-key`), if there is one.
+/// `path` is part of what the key stands for.
+pub(super) async fn keyed_body<T: DeserializeOwned>(
+    headers: &HeaderMap,
+    path: &str,
+    body: Body,
+) -> Result<(T, Option<IdempotencyKey>), Problem> {
+    if content_type(headers).as_deref() != Some("application/json") {
+        return Err(Problem::content_type("application/json"));
+    }
+    let bytes = bytes(body, MAX_BODY).await?;
+    let Object(value) = json(&bytes)?;
+    let mut values = headers.get_all("idempotency-key").iter();
+    let key = match (values.next(), values.next()) {
+        (None, _) => return Ok((value, None)),
+        (Some(key), None) => key.to_str().ok().and_then(IdempotencyKey::read),
+        (Some(_), Some(_)) => None,
+    };
+    let Some(key) = key else {
+        return Err(Problem::malformed(
+            "expected one `idempotency-key` of 1 to 255 visible ASCII characters, quoted or not",
+        ));
+    };
+    let fingerprint = sha256(&[path.as_bytes(), b"\0", &bytes].concat());
+    let fingerprint = fingerprint.iter().map(|byte| format!("{byte:02x}")).collect();
+    Ok((value, Some(IdempotencyKey { key: key.to_owned(), fingerprint })))
 }
 
 /// The query as `T`; unknown and repeated members are refused by `T`.

@@ -2,13 +2,15 @@
 
 use crate::control::api::problem::Problem;
 use crate::control::api::proofs::{self, Token};
-use crate::control::api::read::{Caller, Query, json_body};
+use crate::control::api::read::{Caller, Query, keyed_body};
 use crate::control::api::request_view::RequestView;
 use crate::control::api::{Api, respond};
 use crate::control::state::{Command, Outcome, RequestState};
 use crate::control::workflow::{AccessCommand, NewRequest, Wanted, may_see};
 use crate::model::strict::present;
-use crate::model::{AccessRequestId, Plan, RoleName, Scope, SpiffeId, Step, TaskId, Time, Ttl};
+use crate::model::{
+    AccessRequestId, IdempotencyKey, Plan, RoleName, Scope, SpiffeId, Step, TaskId, Time, Ttl,
+};
 use axum::body::Body;
 use axum::extract::{Path, State as Shared};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
@@ -91,6 +93,7 @@ impl AskFor {
 
 /// Asks for access. A request that the policies refuse is created with the state `denied`.
 #[utoipa::path(post, path = "/v1/requests", tag = "requests", request_body = AskFor,
+    params(("idempotency-key" = Option<String>, Header, description = "asked once under this key, for a day")),
     responses(
         (status = 201, description = "asked, and perhaps decided already", body = RequestView),
         (status = 200, description = "asked before, or granted before", body = RequestView),
@@ -103,7 +106,7 @@ pub(super) async fn create(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Problem> {
-    let mut ask: AskFor = json_body(&headers, body).await?;
+    let (mut ask, key): (AskFor, _) = keyed_body(&headers, "/v1/requests", body).await?;
     let wanted = ask.wanted()?;
     let authenticated = proofs::bearer(&api, &headers).await?;
     let on_behalf_of = proofs::user(&api, ask.on_behalf_of.as_ref()).await?;
@@ -124,7 +127,21 @@ pub(super) async fn create(
         task_idle_timeout: ask.task_idle_timeout,
         source: caller.source(),
     };
-    submit(&api, &caller, AccessCommand::Request(Box::new(new)), true).await
+    submit_once(&api, &caller, key, AccessCommand::Request(Box::new(new))).await
+}
+
+/// Submits what makes a request: once under its key, if there is one.
+pub(super) async fn submit_once(
+    api: &Api,
+    caller: &Caller,
+    key: Option<IdempotencyKey>,
+    command: AccessCommand,
+) -> Result<Response, Problem> {
+    let command = match key {
+        Some(key) => AccessCommand::Once(key, Box::new(command)),
+        None => command,
+    };
+    submit(api, caller, command, true).await
 }
 
 /// Submits and answers with the request as it is then.

@@ -135,8 +135,8 @@ fn words(body: &EventBody) -> String {
                 grants.iter().map(|grant| format!("{} until {}", grant.id, grant.expires_at)).collect();
             format!("granted {}", all.join(", "))
         }
-        EventBody::GrantUsed { grant, proxy, requests, bytes } => {
-            format!("{grant} used at {proxy}: {requests} requests, {bytes} bytes in all")
+        EventBody::GrantUsed { grant, proxy, instance: _, requests, bytes } => {
+            format!("{grant} used at {proxy}: {requests} requests, {bytes} bytes so far")
         }
         EventBody::GrantsRevoked { reason, .. } => format!("revoked: {reason}"),
         EventBody::GrantsEnded { cause, .. } => format!("ended: {}", cause.as_str()),
@@ -144,7 +144,8 @@ fn words(body: &EventBody) -> String {
         EventBody::ReviewClosed { findings, justified, .. } => {
             format!("review closed, {}: {findings}", if *justified { "justified" } else { "not justified" })
         }
-        EventBody::TaskJoined { .. }
+        EventBody::RequestKeyed { .. }
+        | EventBody::TaskJoined { .. }
         | EventBody::TaskEnded { .. }
         | EventBody::AttributesSet { .. }
         | EventBody::CooldownLifted { .. }

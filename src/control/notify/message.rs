@@ -82,6 +82,7 @@ pub fn of_event(recorded: &Recorded, state: &State, log: Identity) -> Vec<Messag
         | EventBody::AccessCancelled { .. }
         | EventBody::AccessSatisfied { .. }
         | EventBody::StepOpened { .. }
+        | EventBody::RequestKeyed { .. }
         | EventBody::TaskJoined { .. }
         | EventBody::TaskEnded { .. }
         | EventBody::AttributesSet { .. }

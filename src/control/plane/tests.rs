@@ -12,7 +12,7 @@ use crate::control::receipt::Receipt;
 use crate::control::state::{GrantSpec, Issued};
 use crate::model::event::{Event, EventBody, Everything, Selector};
 use crate::model::grant::{Conditions, Limits};
-use crate::model::{RevocationId, SpiffeId, Ttl};
+use crate::model::{ProxyName, RevocationId, SpiffeId, Ttl};
 use futures_util::future::BoxFuture;
 use futures_util::{FutureExt as _, StreamExt as _};
 use std::collections::VecDeque;
@@ -264,15 +264,58 @@ async fn idle_and_spent_grants_end() {
         }
     }
     let edge: ProxyName = "edge".parse().unwrap();
-    let used = |grant, bytes_total| GrantUsage { grant, bytes_total, last_used: plane.control_time() };
+    let used = |grant, bytes_total| GrantUsage {
+        grant,
+        requests_total: 1,
+        bytes_total,
+        last_used: plane.control_time(),
+    };
     pass(&clocks, Duration::from_secs(6));
     // A restart of the proxy in between: its totals begin again, ours do not.
-    plane.report_usage(&edge, &[used(ids[0], 60), used(ids[1], 60)]);
-    plane.report_usage(&edge, &[used(ids[0], 39), used(ids[1], 40)]);
+    plane.report_usage(&(edge.clone(), 1), &[used(ids[0], 60), used(ids[1], 60)]);
+    plane.report_usage(&(edge, 2), &[used(ids[0], 39), used(ids[1], 40)]);
     pass(&clocks, Duration::from_secs(5));
     assert_eq!(expire::reconcile(&plane).await.unwrap(), 2);
     let end = |id| plane.with_state(|state| state.find(id).unwrap().end(plane.control_time()));
     assert_eq!([end(ids[0]), end(ids[1]), end(ids[2])], [None, Some(EndCause::Limit), Some(EndCause::Idle)]);
+}
+
+#[tokio::test]
+async fn bytes_count_over_a_restart_of_the_control_plane_whether_or_not_the_proxy_comes_back() {
+    let (clocks, clock) = clocks();
+    let log = Moody::new([]);
+    let plane = plane(log.clone(), clock).await;
+    let limits = Limits { bytes: std::num::NonZeroU64::new(100), ..Limits::default() };
+    let mut ids = Vec::new();
+    for task in 0..3 {
+        match plane.submit(as_(ADMIN), grant(task, limits)).await.unwrap() {
+            Outcome::Granted(issued) => ids.push(issued[0].grant.id),
+            other => panic!("{other:?}"),
+        }
+    }
+    let edge: ProxyName = "edge".parse().unwrap();
+    let used = |grant, bytes_total| GrantUsage {
+        grant,
+        requests_total: bytes_total,
+        bytes_total,
+        last_used: plane.control_time(),
+    };
+    plane.report_usage(&(edge.clone(), 1), &[used(ids[0], 60), used(ids[1], 60), used(ids[2], 60)]);
+    expire::reconcile(&plane).await.unwrap();
+    // The same again, and a lost answer's older total: nothing new, so nothing is logged.
+    let head = *plane.head().borrow();
+    plane.report_usage(&(edge.clone(), 1), &[used(ids[0], 60), used(ids[1], 50)]);
+    expire::reconcile(&plane).await.unwrap();
+    assert_eq!(*plane.head().borrow(), head);
+
+    let source = clocks.clone();
+    let again = self::plane(log, ControlClock::new(Arc::new(move || *source.lock()))).await;
+    // One goes on with the process of before, one with another, one with none that is ever heard of again.
+    again.report_usage(&(edge.clone(), 1), &[used(ids[0], 99)]);
+    again.report_usage(&(edge, 2), &[used(ids[1], 40)]);
+    expire::reconcile(&again).await.unwrap();
+    let end = |id| again.with_state(|state| state.find(id).unwrap().end(again.control_time()));
+    assert_eq!(ids.iter().map(|id| end(*id)).collect::<Vec<_>>(), [None, Some(EndCause::Limit), None]);
 }
 
 #[tokio::test]

@@ -60,6 +60,34 @@ pub(super) fn read(folder: &Path) -> Result<Vec<PolicyFile>, Vec<Problem>> {
     texts(folder, names)
 }
 
+/// Every file of table tests, sorted by name; or everything that is wrong. A folder without one is wrong.
+pub(super) fn tests(policies: &Path) -> Result<Vec<PolicyFile>, Vec<Problem>> {
+    let folder = policies.join("tests");
+    let entries = entries(&folder).map_err(|error| {
+        vec![problem(&folder, format!("cannot be read: {error}; tests of policies are `tests/*.toml`"))]
+    })?;
+    let (mut names, mut wrong) = (Vec::new(), Vec::new());
+    for (path, is_folder) in entries {
+        match path.file_name().and_then(|name| name.to_str()).map(str::to_owned) {
+            Some(name) if name.starts_with('.') || (!is_folder && name.ends_with(".md")) => {}
+            Some(name) if !is_folder && name.ends_with(".toml") => names.push((path, name)),
+            Some(_) | None => {
+                wrong.push(problem(&path, "is no test: name it `*.toml`, or move it elsewhere"))
+            }
+        }
+    }
+    if names.is_empty() && wrong.is_empty() {
+        wrong.push(problem(&folder, "has no test: add a `*.toml` file"));
+    }
+    if names.len() > MAX_FILES {
+        wrong.push(problem(&folder, format!("has {} files, at most {MAX_FILES} are read", names.len())));
+    }
+    if !wrong.is_empty() {
+        return Err(wrong);
+    }
+    texts(&folder, names)
+}
+
 fn texts(folder: &Path, names: Vec<(PathBuf, String)>) -> Result<Vec<PolicyFile>, Vec<Problem>> {
     let (mut files, mut wrong, mut left) = (Vec::new(), Vec::new(), MAX_BYTES);
     for (path, name) in names {
@@ -67,7 +95,7 @@ fn texts(folder: &Path, names: Vec<(PathBuf, String)>) -> Result<Vec<PolicyFile>
             Ok(text) => {
                 let bytes = u64::try_from(text.len()).unwrap_or(u64::MAX);
                 let Some(rest) = left.checked_sub(bytes) else {
-                    let message = format!("has more than {MAX_BYTES} bytes of policies, which is not read");
+                    let message = format!("has more than {MAX_BYTES} bytes, which is not read");
                     return Err(vec![problem(folder, message)]);
                 };
                 left = rest;

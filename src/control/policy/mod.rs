@@ -8,6 +8,7 @@
 
 mod annotation;
 mod asked;
+pub mod cases;
 mod cedar;
 mod compile;
 mod decide;
@@ -18,6 +19,7 @@ mod strictest;
 #[cfg(test)]
 mod tests;
 
+pub use cases::{Outcome, PolicyTests, TestResult};
 pub use question::{History, PolicyAction, Question};
 
 use crate::config::{PolicyConfig, Problem};
@@ -101,6 +103,12 @@ impl PolicySet {
         &self.hash
     }
 
+    /// Whether this is the built-in rule.
+    #[must_use]
+    pub fn is_builtin(&self) -> bool {
+        self.policies.is_none()
+    }
+
     /// The ids of its policies, sorted.
     #[must_use]
     pub fn ids(&self) -> Vec<String> {
@@ -111,6 +119,11 @@ impl PolicySet {
     #[must_use]
     pub fn zone(&self) -> &TimeZone {
         &self.zone
+    }
+
+    /// The same policies where clocks show the time of another zone.
+    fn in_zone(&self, zone: TimeZone) -> Self {
+        Self { zone, ..self.clone() }
     }
 
     /// Decides.

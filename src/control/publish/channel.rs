@@ -193,9 +193,15 @@ where
                 let last_used = self.plane.control_time();
                 let report: Vec<_> = usage
                     .into_iter()
-                    .map(|used| GrantUsage { grant: used.grant, bytes_total: used.bytes, last_used })
+                    .map(|used| GrantUsage {
+                        grant: used.grant,
+                        requests_total: used.requests,
+                        bytes_total: used.bytes,
+                        last_used,
+                    })
                     .collect();
-                self.plane.report_usage(&self.caller.proxy, &report);
+                let process = (self.caller.proxy.clone(), self.follows.instance());
+                self.plane.report_usage(&process, &report);
                 Ok(())
             }
             Up::ReserveUses { grant, want, nonce } => self.reserve(grant, want, nonce).await,

@@ -102,6 +102,12 @@ impl Follows {
         &self.proxy
     }
 
+    /// Which process of it, by the random number of its hello.
+    #[must_use]
+    pub fn instance(&self) -> u64 {
+        self.instance
+    }
+
     /// Cancelled when a newer stream of this name has come.
     #[must_use]
     pub fn replaced(&self) -> &CancellationToken {

@@ -133,6 +133,7 @@ impl State {
             | EventBody::AccessLapsed { .. }
             | EventBody::AccessSatisfied { .. }
             | EventBody::StepOpened { .. }
+            | EventBody::RequestKeyed { .. }
             | EventBody::TaskJoined { .. }
             | EventBody::TaskEnded { .. }
             | EventBody::AttributesSet { .. }
@@ -152,8 +153,10 @@ impl State {
         if event.body.takes_away() {
             self.taken_away = revision;
         }
-        self.ended.forget(event.time);
+        let uses = &mut self.uses;
+        self.ended.forget(event.time, |id| uses.forget(id));
         self.cooldowns.forget(event.time);
+        self.keys.forget(event.time);
         let (live, by_task) = (&self.live, &self.by_task);
         self.requests.forget(event.time, |id| live.contains_key(&id));
         self.tasks.forget(event.time, |task| by_task.get(task).next().is_some());

@@ -1,6 +1,7 @@
 //! [`State::apply`] for the events of access requests, tasks and reviews.
 
 use crate::control::state::cooldowns::{Cooldown, CooldownCause};
+use crate::control::state::uses::LoggedUse;
 use crate::control::state::{
     Approval, Evaluated, OpenedStep, RequestRecord, RequestState, Review, ReviewResult, Settled, State,
 };
@@ -36,6 +37,17 @@ impl State {
                 record.steps.retain(|step| step.number != *number);
                 record.steps.push(OpenedStep { number: *number, asked: *asked, grant: None });
             }),
+            EventBody::RequestKeyed { request, key } => match &event.actor {
+                Actor::Identity(who) => self.requests.get(*request).is_some_and(|record| {
+                    self.keys.note(who, key, *request, event.time);
+                    // One that was there already was not counted with this call.
+                    if record.request.requested_at < event.time {
+                        self.histories.counted(who, event.time);
+                    }
+                    true
+                }),
+                Actor::System => false,
+            },
             EventBody::AccessDenied { request, reason } => {
                 self.denied(*request, event);
                 self.settle(*request, (RequestState::Denied, Some(reason)), event, revision)
@@ -79,7 +91,11 @@ impl State {
                 self.policy = Some(policy.clone());
                 true
             }
-            EventBody::GrantUsed { grant, .. } => {
+            EventBody::GrantUsed { grant, proxy, instance, requests, bytes } => {
+                if self.find(*grant).is_some() {
+                    let noted = LoggedUse { requests: *requests, bytes: *bytes, at: event.time };
+                    self.uses.note(*grant, (proxy.clone(), *instance), noted);
+                }
                 let lineage = self.find(*grant).and_then(|found| found.grant().lineage.clone());
                 let request = lineage.and_then(|lineage| lineage.request);
                 if let Some(request) = request {

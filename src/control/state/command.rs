@@ -142,6 +142,8 @@ pub enum Command {
         /// How many at most.
         want: u64,
     },
+    /// Log how much grants were used. The control plane's own command.
+    NoteUses(Vec<UseToLog>),
     /// From now on leases of this length are handed out.
     RaiseLease {
         /// The length.
@@ -149,6 +151,19 @@ pub enum Command {
     },
     /// Something about access requests, tasks, reviews or people.
     Access(AccessCommand),
+}
+
+/// What one process of a proxy has counted under one grant.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UseToLog {
+    /// Which grant.
+    pub grant: GrantId,
+    /// Which process.
+    pub process: crate::control::state::Process,
+    /// Requests admitted.
+    pub requests: u64,
+    /// Body bytes, both directions.
+    pub bytes: u64,
 }
 
 /// A grant that was asked for.

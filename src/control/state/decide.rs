@@ -5,10 +5,10 @@
 
 use crate::control::authz::Need;
 use crate::control::state::command::{
-    Command, GrantSpec, Issued, MAX_BULK, MAX_REASON, Outcome, Refusal, Rules,
+    Command, GrantSpec, Issued, MAX_BULK, MAX_REASON, Outcome, Refusal, Rules, UseToLog,
 };
 use crate::control::state::{State, likeness};
-use crate::control::workflow::{self, AccessRefusal};
+use crate::control::workflow::{self, AccessRefusal, Direct};
 use crate::model::event::{Actor, Event, EventBody, Selector};
 use crate::model::{EndCause, Grant, GrantId, ProxyName, Revision, RevocationId, SpiffeId, Time, Ttl};
 use std::collections::HashMap;
@@ -83,6 +83,10 @@ pub fn decide(
         Command::ReserveUses { proxy, grant, want } => {
             enforcer(state, actor, proxy, context.rules)?;
             reserve(&mut draft, proxy, *grant, *want)
+        }
+        Command::NoteUses(uses) => {
+            system(actor)?;
+            note_uses(&mut draft, uses)
         }
         Command::RaiseLease { lease } => {
             system(actor)?;
@@ -251,7 +255,20 @@ fn check_spec(
         return Err(Refusal::TtlAboveCap { ttl: spec.ttl, max });
     }
     let start = window_start(spec.not_before, now)?;
-    Ok((start, start.plus(spec.ttl.get())))
+    let direct = Direct {
+        operator,
+        principal: &spec.principal,
+        task: &spec.task,
+        scope: &spec.scope,
+        ttl: spec.ttl,
+        not_before: Some(start),
+        reason: &spec.reason,
+        at: now,
+    };
+    match workflow::forbidden(state, rules, direct) {
+        Some(because) => Err(AccessRefusal::Forbidden { because }.into()),
+        None => Ok((start, start.plus(spec.ttl.get()))),
+    }
 }
 
 /// The start of a window: now, or what was asked for if it lies neither behind nor far ahead.
@@ -344,6 +361,25 @@ fn reserve(draft: &mut Draft<'_>, proxy: &ProxyName, grant: GrantId, want: u64) 
         draft.push(EventBody::UsesReserved { grant, proxy: proxy.clone(), uses });
     }
     Outcome::Reserved { uses }
+}
+
+/// Totals only grow: what says less than the log is passed over.
+fn note_uses(draft: &mut Draft<'_>, uses: &[UseToLog]) -> Outcome {
+    for UseToLog { grant, process, requests, bytes } in uses {
+        let logged = draft.state.logged_use_of(*grant, process);
+        let is_news = logged.is_none_or(|logged| logged.requests < *requests || logged.bytes < *bytes);
+        if is_news && draft.state.find(*grant).is_some() {
+            let (proxy, instance) = process.clone();
+            draft.push(EventBody::GrantUsed {
+                grant: *grant,
+                proxy,
+                instance,
+                requests: *requests,
+                bytes: *bytes,
+            });
+        }
+    }
+    Outcome::Done
 }
 
 fn raise_lease(draft: &mut Draft<'_>, lease: Duration) -> Outcome {

@@ -44,7 +44,8 @@ impl EndedGrants {
         self.grants.insert(ended.grant.id, ended);
     }
 
-    pub(super) fn forget(&mut self, now: Time) {
+    /// Forgets what is too old or too much; `forgotten` hears of each.
+    pub(super) fn forget(&mut self, now: Time, mut forgotten: impl FnMut(GrantId)) {
         let since = now.minus(KEPT_FOR);
         while let Some((at, id)) = self.order.front().copied() {
             if at >= since && self.order.len() <= KEPT {
@@ -52,6 +53,7 @@ impl EndedGrants {
             }
             self.order.pop_front();
             self.grants.remove(&id);
+            forgotten(id);
         }
     }
 

@@ -18,6 +18,8 @@ const SLICE: Duration = Duration::from_secs(600);
 struct Record {
     services: BTreeSet<ServiceName>,
     asked: VecDeque<Time>,
+    /// The hour of the clock (UTC) in which it asked last, and how often in that hour.
+    lately: (i64, u32),
     refused: VecDeque<Time>,
     /// Milliseconds of access by service and slice of the clock in which it began.
     access: BTreeMap<ServiceName, BTreeMap<i64, u64>>,
@@ -29,6 +31,20 @@ pub(super) struct Histories(HashMap<SpiffeId, Record>);
 impl Histories {
     pub(super) fn asked(&mut self, who: &SpiffeId, now: Time) {
         push(&mut self.0.entry(who.clone()).or_default().asked, now, MAX_ASKED);
+        self.counted(who, now);
+    }
+
+    /// One more call in this hour that left something in the log.
+    pub(super) fn counted(&mut self, who: &SpiffeId, now: Time) {
+        let record = self.0.entry(who.clone()).or_default();
+        let hour = hour(now);
+        record.lately =
+            if record.lately.0 == hour { (hour, record.lately.1.saturating_add(1)) } else { (hour, 1) };
+    }
+
+    /// How often somebody asked in this hour of the clock.
+    pub(super) fn asked_lately(&self, who: &SpiffeId, now: Time) -> u32 {
+        self.0.get(who).filter(|record| record.lately.0 == hour(now)).map_or(0, |record| record.lately.1)
     }
 
     pub(super) fn refused(&mut self, who: &SpiffeId, now: Time) {
@@ -109,6 +125,10 @@ fn push(queue: &mut VecDeque<Time>, now: Time, max: usize) {
         queue.pop_front();
     }
     queue.push_back(now);
+}
+
+fn hour(time: Time) -> i64 {
+    time.as_micros().div_euclid(3_600_000_000)
 }
 
 fn slice(time: Time) -> i64 {

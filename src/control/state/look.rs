@@ -102,6 +102,11 @@ impl State {
         self.cooldowns.of(who)
     }
 
+    /// How often somebody asked in this hour of the clock.
+    pub(in crate::control) fn asked_lately(&self, who: &SpiffeId, now: Time) -> u32 {
+        self.histories.asked_lately(who, now)
+    }
+
     /// How much access to a service somebody was granted on requests since `since`.
     #[must_use]
     pub fn access_since(&self, who: &SpiffeId, service: &ServiceName, since: Time) -> Duration {

@@ -13,14 +13,16 @@ pub mod decide;
 mod ended;
 mod history;
 mod index;
+mod keys;
 pub(crate) mod look;
 mod requests;
 mod reviews;
 mod revocation;
 mod tasks;
+mod uses;
 
 pub use apply::ApplyError;
-pub use command::{Command, GrantSpec, Issued, MAX_BULK, MAX_REASON, Outcome, Refusal, Rules};
+pub use command::{Command, GrantSpec, Issued, MAX_BULK, MAX_REASON, Outcome, Refusal, Rules, UseToLog};
 pub use cooldowns::CooldownCause;
 pub use decide::{Context, Decision, decide};
 pub use ended::EndedGrant;
@@ -28,6 +30,7 @@ pub use requests::{Approval, Evaluated, OpenedStep, RequestRecord, RequestState,
 pub use reviews::{Review, ReviewResult};
 pub use revocation::{Confirmation, Revocation};
 pub use tasks::Task;
+pub use uses::{LoggedUse, Process};
 
 use crate::model::event::{Actor, Selector};
 use crate::model::{
@@ -38,6 +41,7 @@ use cooldowns::Cooldowns;
 use ended::EndedGrants;
 use history::Histories;
 use index::Index;
+use keys::Keys;
 use requests::Requests;
 use reviews::Reviews;
 use revocation::Revocations;
@@ -47,6 +51,7 @@ use std::ops::Bound;
 use std::sync::Arc;
 use std::time::Duration;
 use tasks::Tasks;
+use uses::Uses;
 
 /// What the log amounts to at one revision.
 #[derive(Debug, Clone, Default)]
@@ -62,6 +67,7 @@ pub struct State {
     by_expiry: BTreeSet<(Time, GrantId)>,
     by_likeness: BTreeSet<(u64, GrantId)>,
     limited_by_use: BTreeSet<GrantId>,
+    uses: Uses,
     ended: EndedGrants,
     revocations: Revocations,
     proxies: BTreeMap<ProxyName, KnownProxy>,
@@ -70,6 +76,7 @@ pub struct State {
     tasks: Tasks,
     reviews: Reviews,
     cooldowns: Cooldowns,
+    keys: Keys,
     histories: Histories,
     attributes: HashMap<SpiffeId, Arc<Attributes>>,
     /// Grants that end with another, by that one.
@@ -215,6 +222,8 @@ impl State {
             Selector::Principal(principal) => self.by_principal.get(principal).filter(not_over).collect(),
             Selector::Service(service) => self.by_service.get(service).filter(not_over).collect(),
             Selector::All(_) => self.live.keys().copied().filter(not_over).collect(),
+            // Which these are, policies say, not the state.
+            Selector::Policies(_) => Vec::new(),
         }
     }
 

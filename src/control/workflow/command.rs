@@ -1,8 +1,10 @@
 //! What can be asked of the workflow.
 
+use crate::control::workflow::Disallowed;
 use crate::model::event::TaskOutcome;
 use crate::model::{
-    AccessRequestId, Attributes, GrantId, Plan, ReviewId, RoleName, Scope, SpiffeId, TaskId, Time, Ttl, User,
+    AccessRequestId, Attributes, GrantId, IdempotencyKey, Plan, ReviewId, RoleName, Scope, SpiffeId, TaskId,
+    Time, Ttl, User,
 };
 use std::net::IpAddr;
 
@@ -106,6 +108,8 @@ pub struct NewApproval {
 /// What can be asked of the workflow.
 #[derive(Debug, Clone)]
 pub enum AccessCommand {
+    /// Do it once under this key, however often it is sent: something that makes a request.
+    Once(IdempotencyKey, Box<AccessCommand>),
     /// Ask for access.
     Request(Box<NewRequest>),
     /// Ask for more time.
@@ -174,14 +178,14 @@ pub enum AccessCommand {
         /// Whether the access was right.
         justified: bool,
     },
-    /// Another policy set decides from now on; what it no longer allows ends. The control plane's own command.
+    /// Another policy set decides from now on; what it no longer allows ends. Whoever asks for it has had all grants looked at.
     PoliciesLoaded {
         /// Identifies it.
         policy: String,
         /// The ids of its policies.
         policies: Vec<String>,
         /// The grants that it does not allow.
-        disallowed: Vec<GrantId>,
+        disallowed: Vec<Disallowed>,
     },
     /// Log what is due by time alone: pending requests that lapse, tasks past their deadline. The control plane's own command.
     Sweep,

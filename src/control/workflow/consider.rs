@@ -89,19 +89,21 @@ pub(super) fn adjusted(
     state: &State,
     context: &Context<'_>,
 ) -> Terms {
-    let mut terms = terms.clone();
-    if request.emergency {
-        let longest = terms.max_ttl.map_or(EMERGENCY, |max| max.get().min(EMERGENCY));
-        terms.max_ttl = Ttl::new(longest).ok().or(terms.max_ttl);
-        terms.recording = Recording::Full;
-        terms.review = true;
-    }
+    let mut terms = if request.emergency { in_emergency(terms) } else { terms.clone() };
     let ttl = terms.max_ttl.map_or(request.ttl.get(), |max| max.get().min(request.ttl.get()));
     let alone = terms.stages.is_empty() && !request.emergency;
     if alone && controls::above_cap(state, request, ttl, context) {
         terms.stages.push(one_approver());
     }
     terms
+}
+
+/// What our own rules add to the terms of an emergency, whatever the policies say.
+#[must_use]
+pub fn in_emergency(terms: &Terms) -> Terms {
+    let longest = terms.max_ttl.map_or(EMERGENCY, |max| max.get().min(EMERGENCY));
+    let max_ttl = Ttl::new(longest).ok().or(terms.max_ttl);
+    Terms { max_ttl, recording: Recording::Full, review: true, ..terms.clone() }
 }
 
 fn one_approver() -> Stage {

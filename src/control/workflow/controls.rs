@@ -83,9 +83,24 @@ pub(super) fn pending_duplicate(
     found.map(|record| record.request.id)
 }
 
-pub(super) fn number_pending(state: &State, requester: &SpiffeId, rules: &Rules) -> Result<(), Refusal> {
+/// What is asked is logged, whatever comes of it: nobody may fill the log.
+pub(super) fn number_lately(
+    state: &State,
+    requester: &SpiffeId,
+    context: &Context<'_>,
+) -> Result<(), Refusal> {
+    let max = context.rules.requests.max_per_hour;
+    match state.asked_lately(requester, context.now) < max {
+        true => Ok(()),
+        false => refuse(AccessRefusal::TooOften { max }),
+    }
+}
+
+/// How many may be pending at once, and made in an hour.
+pub(super) fn number(state: &State, requester: &SpiffeId, context: &Context<'_>) -> Result<(), Refusal> {
+    number_lately(state, requester, context)?;
     let pending = state.pending_of(requester).count();
-    match pending < rules.requests.max_pending {
+    match pending < context.rules.requests.max_pending {
         true => Ok(()),
         false => refuse(AccessRefusal::TooManyPending { pending }),
     }

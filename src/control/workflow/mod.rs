@@ -13,6 +13,7 @@ mod part;
 mod people;
 mod plan;
 mod progress;
+mod recheck;
 mod refusal;
 mod request;
 mod task;
@@ -20,15 +21,18 @@ mod task;
 mod tests;
 
 pub use command::{AccessCommand, NewApproval, NewDelegation, NewExtension, NewRequest, Wanted};
+pub use consider::in_emergency;
 pub(in crate::control) use consider::too_risky;
 pub(in crate::control) use part::is_own;
 pub use progress::{Progress, StageProgress, may_decide, may_see, progress};
+pub(in crate::control) use recheck::{Direct, forbidden};
+pub use recheck::{Disallowed, recheck};
 pub use refusal::AccessRefusal;
 
 use crate::control::state::decide::{Context, Draft};
 use crate::control::state::{Outcome, Refusal};
-use crate::model::SpiffeId;
-use crate::model::event::Actor;
+use crate::model::event::{Actor, EventBody};
+use crate::model::{IdempotencyKey, SpiffeId};
 
 /// Decides on a command of the workflow.
 pub(in crate::control) fn decide(
@@ -37,6 +41,7 @@ pub(in crate::control) fn decide(
     context: &mut Context<'_>,
 ) -> Result<Outcome, Refusal> {
     match command {
+        AccessCommand::Once(key, command) => once(draft, key, command, context),
         AccessCommand::Request(new) => request::ask(draft, new, context),
         AccessCommand::Extend(new) => part::extend(draft, new, context),
         AccessCommand::Delegate(new) => part::delegate(draft, new, context),
@@ -60,10 +65,33 @@ pub(in crate::control) fn decide(
             people::close_review(draft, *review, (findings, *justified), context)
         }
         AccessCommand::PoliciesLoaded { policy, policies, disallowed } => {
-            people::policies_loaded(draft, (policy, policies), disallowed)
+            people::policies_loaded(draft, (policy, policies), disallowed, context)
         }
         AccessCommand::Sweep => task::sweep(draft, context),
     }
+}
+
+/// A key that is known is answered by the request of then, as it is now.
+fn once(
+    draft: &mut Draft<'_>,
+    key: &IdempotencyKey,
+    command: &AccessCommand,
+    context: &mut Context<'_>,
+) -> Result<Outcome, Refusal> {
+    let known = draft.state.keyed(caller(draft)?, &key.key);
+    // A request that was forgotten meanwhile answers nothing: then it is asked anew.
+    if let Some((fingerprint, id)) = known.filter(|(_, id)| draft.state.request(*id).is_some()) {
+        return match fingerprint == key.fingerprint {
+            true => Ok(Outcome::Request { id, existing: true }),
+            false => refuse(AccessRefusal::KeyReused),
+        };
+    }
+    controls::number_lately(draft.state, caller(draft)?, context)?;
+    let outcome = decide(draft, command, context)?;
+    if let Outcome::Request { id, .. } = &outcome {
+        draft.push(EventBody::RequestKeyed { request: *id, key: key.clone() });
+    }
+    Ok(outcome)
 }
 
 /// Who asks. The control plane itself asks for nothing.

@@ -26,7 +26,7 @@ pub(super) fn extend(
     if let Some(pending) = draft.state.pending_of(&requester).find(|record| record.request.kind == kind) {
         return Ok(Outcome::Request { id: pending.request.id, existing: true });
     }
-    controls::number_pending(draft.state, &requester, context.rules)?;
+    controls::number(draft.state, &requester, context)?;
     let request = AccessRequest {
         ttl: new.ttl,
         reason: new.reason.clone(),
@@ -71,7 +71,7 @@ pub(super) fn delegate(
     let left =
         Ttl::new(of.expires_at.since(context.now)).map_err(|_| Refusal::from(AccessRefusal::NotLive))?;
     let ttl = new.ttl.map_or(left, |ttl| if ttl.get() < left.get() { ttl } else { left });
-    controls::number_pending(draft.state, &requester, context.rules)?;
+    controls::number(draft.state, &requester, context)?;
     let request = AccessRequest {
         principal: new.principal.clone(),
         scope: new.scope.clone(),

@@ -4,10 +4,11 @@ use crate::control::authz::Need;
 use crate::control::state::decide::{CHUNK, Context, Draft, check_reason, identity};
 use crate::control::state::{Outcome, Refusal};
 use crate::control::workflow::refusal::AccessRefusal;
-use crate::control::workflow::refuse;
 use crate::control::workflow::request::same;
-use crate::model::event::{Actor, EventBody};
-use crate::model::{Attributes, EndCause, GrantId, ReviewId, SpiffeId};
+use crate::control::workflow::{Disallowed, refuse};
+use crate::model::event::{Actor, EventBody, Selector};
+use crate::model::{Attributes, EndCause, GrantId, ReviewId, RevocationId, SpiffeId};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 const MAX_LABELS: usize = 64;
@@ -99,20 +100,44 @@ pub(super) fn close_review(
     Ok(Outcome::Done)
 }
 
-/// Logs that another policy set decides, and ends what it does not allow.
+/// Logs that another policy set decides, and revokes what it does not allow: one revocation for each reason.
 pub(super) fn policies_loaded(
     draft: &mut Draft<'_>,
     (policy, policies): (&str, &[String]),
-    disallowed: &[GrantId],
+    disallowed: &[Disallowed],
+    context: &mut Context<'_>,
 ) -> Result<Outcome, Refusal> {
     match draft.actor {
         Actor::System => {}
-        Actor::Identity(_) => return Err(Refusal::NotFound { what: "command" }),
+        Actor::Identity(_) => {
+            identity(draft.actor, Need::Load, context.rules)?;
+        }
     }
     draft.push(EventBody::PoliciesLoaded { policy: policy.to_owned(), policies: policies.to_vec() });
     let now = draft.now;
-    let not_over = |id: &GrantId| draft.state.live_grant(*id).is_some_and(|live| now < live.grant.expires_at);
-    let ended: Vec<GrantId> = disallowed.iter().copied().filter(not_over).collect();
-    end(draft, ended);
+    let mut by_reason: BTreeMap<&str, Vec<GrantId>> = BTreeMap::new();
+    let (mut taken, mut told) = (BTreeSet::new(), BTreeSet::new());
+    for no_longer in disallowed {
+        if draft.state.live_grant(no_longer.grant).is_none_or(|live| live.grant.expires_at <= now) {
+            continue;
+        }
+        if let Some(request) = no_longer.request.filter(|id| draft.state.request(*id).is_some())
+            && told.insert(request)
+        {
+            let evaluation = Arc::clone(&no_longer.evaluation);
+            draft.push_as(Actor::System, EventBody::AccessEvaluated { request, evaluation });
+        }
+        let all = draft.state.with_dependants(vec![no_longer.grant]);
+        let fresh = all.into_iter().filter(|grant| taken.insert(*grant));
+        by_reason.entry(&no_longer.reason).or_default().extend(fresh);
+    }
+    for (reason, grants) in by_reason.into_iter().filter(|(_, grants)| !grants.is_empty()) {
+        let revocation = RevocationId::from_parts(now.as_millis(), (context.random)());
+        for part in grants.chunks(CHUNK) {
+            let (selector, reason) = (Selector::Policies(policy.to_owned()), reason.to_owned());
+            let revoked = EventBody::GrantsRevoked { revocation, selector, grants: part.to_vec(), reason };
+            draft.push_as(Actor::System, revoked);
+        }
+    }
     Ok(Outcome::Done)
 }

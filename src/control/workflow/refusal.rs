@@ -65,6 +65,15 @@ pub enum AccessRefusal {
         /// How many.
         pending: usize,
     },
+    /// The same key, but something else.
+    #[error("this `Idempotency-Key` was used for another request: take a new key")]
+    KeyReused,
+    /// Too often.
+    #[error("{max} requests of this requester within an hour: wait, or have `max_per_hour` raised")]
+    TooOften {
+        /// How many are too many.
+        max: u32,
+    },
     /// Asked again too early.
     #[error(
         "what overlaps with this was {cause} lately: ask again after {until}, or have an operator lift the cool-down"
@@ -90,6 +99,12 @@ pub enum AccessRefusal {
         whom: &'static str,
         /// What it must say.
         needed: StepUp,
+    },
+    /// The policies forbid an operator's direct grant.
+    #[error("the policies forbid it: {because}")]
+    Forbidden {
+        /// Why.
+        because: String,
     },
     /// The token is another human's.
     #[error("the token belongs to another person than the certificate")]

@@ -37,7 +37,7 @@ pub(super) fn ask(
     if let Some(pending) = controls::pending_duplicate(draft.state, (&requester, &principal), new, &scope) {
         return Ok(Outcome::Request { id: pending, existing: true });
     }
-    controls::number_pending(draft.state, &requester, rules)?;
+    controls::number(draft.state, &requester, context)?;
     let request = AccessRequest {
         id: AccessRequestId::from_parts(context.now.as_millis(), (context.random)()),
         requester,

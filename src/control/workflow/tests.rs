@@ -2,7 +2,9 @@
 
 #![allow(clippy::wildcard_enum_match_arm, reason = "a test names the one outcome that it expects")]
 
+mod often;
 mod random;
+mod recheck;
 
 use super::*;
 use crate::config::{Person, PrincipalEntry, Role};
