@@ -38,6 +38,7 @@ const REFUSAL_BYTES: usize = 1024 * 1024;
 /// A client of one control plane, as one identity.
 pub(super) struct Client {
     target: Target,
+    patience: Duration,
     sender: Option<SendRequest<Full<Bytes>>>,
 }
 
@@ -104,7 +105,12 @@ fn run<T>(target: Target, ask: impl AsyncFnOnce(&mut Client) -> Result<T, Failur
 impl Client {
     /// Connects with the first call.
     pub(super) fn new(target: Target) -> Self {
-        Self { target, sender: None }
+        Self { target, patience: ANSWER_TIMEOUT, sender: None }
+    }
+
+    /// How long an answer may take from now on.
+    pub(super) fn set_patience(&mut self, patience: Duration) {
+        self.patience = patience;
     }
 
     /// GETs JSON.
@@ -133,14 +139,17 @@ impl Client {
 
     /// One call; what is not a success becomes an error that says what the API said.
     pub(super) async fn send<T: DeserializeOwned>(&mut self, call: Call) -> Result<T, ClientError> {
-        let late = ClientError::Timeout { address: self.address(), seconds: ANSWER_TIMEOUT.as_secs() };
-        let calling = tokio::time::timeout(ANSWER_TIMEOUT, async {
+        let calling = tokio::time::timeout(self.patience, async {
             let answer = self.exchange(call).await?;
             let body = Limited::new(answer.into_body(), ANSWER_BYTES).collect().await;
             body.map(|body| body.to_bytes()).map_err(ClientError::Body)
         });
-        let bytes = calling.await.map_err(|_| late)??;
-        serde_json::from_slice(&bytes).map_err(ClientError::Json)
+        let Ok(answered) = calling.await else {
+            // Whatever comes on this connection now answers something else.
+            self.sender = None;
+            return Err(ClientError::Timeout { address: self.address(), seconds: self.patience.as_secs() });
+        };
+        serde_json::from_slice(&answered?).map_err(ClientError::Json)
     }
 
     /// Follows server-sent events, on a connection of their own.

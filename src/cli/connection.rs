@@ -33,8 +33,8 @@ pub(super) struct Connection {
     /// CA certificates to check it with [default: ca.pem of --data]
     #[arg(long, global = true, env = "JITGATE_CA", value_name = "FILE")]
     ca: Option<PathBuf>,
-    /// Whose certificate to show: `agent`, `operator`, or a folder with cert.pem and key.pem [default: `agent` for `request`, `run`
-    /// and `task`, `operator` for the others]
+    /// Whose certificate to show: `agent`, `operator`, or a folder with cert.pem and key.pem [default: `agent` for `request`, `run`,
+    /// `task`, `cancel`, `extend`, `delegate` and `requests advance`, `operator` for the others]
     #[arg(long = "as", global = true, env = "JITGATE_AS", value_name = "agent|operator|DIR")]
     acting: Option<Acting>,
 }

@@ -24,6 +24,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
@@ -51,6 +52,8 @@ pub(super) struct Passage {
     pub(super) task: TaskId,
     /// Until then a denial may only mean that the gate has not heard of a new grant: what can be repeated is.
     pub(super) settles: Mono,
+    /// The gate has permitted something: a denial means what it says.
+    pub(super) heard: AtomicBool,
 }
 
 impl Loopback {

@@ -10,6 +10,7 @@ mod certs;
 mod check;
 mod client;
 mod connection;
+mod cooldown;
 mod decide;
 mod explain;
 mod failure;
@@ -76,6 +77,8 @@ enum Verb {
     #[command(subcommand)]
     Task(task::Task),
     Reviews(reviews::Reviews),
+    #[command(subcommand)]
+    Cooldown(cooldown::Cooldown),
     Explain(explain::Explain),
     Status(status::Status),
     #[command(subcommand)]
@@ -126,6 +129,7 @@ fn run(cli: Cli) -> Result<ExitCode, Failure> {
         Verb::Delegate(verb) => verb.run(&connection, output),
         Verb::Task(verb) => verb.run(&connection, output),
         Verb::Reviews(verb) => verb.run(&connection, output),
+        Verb::Cooldown(verb) => verb.run(&connection, output),
         Verb::Grant(verb) => verb.run(&connection, output),
         Verb::Grants(verb) => verb.run(&connection, output),
         Verb::Revoke(verb) => verb.run(&connection, output),

@@ -1,7 +1,7 @@
 //! Tables for people, JSON for programs.
 
 use super::Failure;
-use super::shown::escaped;
+use super::shown::{escaped, escaped_json};
 use comfy_table::{Cell, Table, presets};
 use serde::Serialize;
 use std::io::Write;
@@ -18,16 +18,17 @@ pub(super) enum Output {
 
 /// Prints JSON, indented, with a new line at the end.
 pub(super) fn json(value: &impl Serialize) -> Result<(), Failure> {
-    let mut text = serde_json::to_vec_pretty(value).map_err(Failure::failed)?;
-    text.push(b'\n');
-    bytes(&text)
+    json_text(serde_json::to_string_pretty(value))
 }
 
 /// Prints JSON on one line, for what goes on and on.
 pub(super) fn json_line(value: &impl Serialize) -> Result<(), Failure> {
-    let mut text = serde_json::to_vec(value).map_err(Failure::failed)?;
-    text.push(b'\n');
-    bytes(&text)
+    json_text(serde_json::to_string(value))
+}
+
+/// JSON may end up on a terminal too: it means the same with whatever acts there as an escape.
+fn json_text(text: Result<String, serde_json::Error>) -> Result<(), Failure> {
+    bytes(format!("{}\n", escaped_json(&text.map_err(Failure::failed)?)).as_bytes())
 }
 
 /// Prints rows under a header; every cell escaped.

@@ -116,7 +116,13 @@ pub(super) async fn finish(
             }
             Ok(())
         }
-        (Outcome::Pending, None) => Ok(()),
+        (Outcome::Pending, None) => {
+            if output == Output::Table {
+                let id = text(&request, "id");
+                output::line(&format!("\nsomebody who may decides with `jitgate approve {id} --reason …`"))?;
+            }
+            Ok(())
+        }
         (Outcome::Pending, Some(limit)) => {
             let id = text(&request, "id");
             Err(Failure::failed(format!("nobody decided within {limit}; see `jitgate requests show {id}`")))

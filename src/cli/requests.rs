@@ -2,6 +2,7 @@
 
 mod follow;
 
+use super::ask::Outcome;
 use super::client::{Client, query, with_agent_client, with_client};
 use super::connection::Connection;
 use super::grants::{actor, text};
@@ -170,6 +171,7 @@ pub(super) fn one(request: &Value) -> Result<(), Failure> {
         ("steps", list("steps").iter().map(step).collect::<Vec<_>>().join(", ")),
         ("token", text(request, "token")),
         ("asked at", text(request, "requested_at")),
+        ("decide by", pending_until(request)),
         ("hash", text(request, "hash")),
     ])
 }
@@ -195,6 +197,12 @@ fn row(request: &Value) -> [String; 7] {
         length(request, "ttl_seconds"),
         if short.len() < reason.len() { format!("{short}…") } else { reason },
     ]
+}
+
+/// Until when somebody can decide.
+fn pending_until(request: &Value) -> String {
+    let is_pending = Outcome::of(request) == Outcome::Pending;
+    if is_pending { text(request, "expires_at") } else { String::new() }
 }
 
 /// `access` is what every request is unless it says otherwise.

@@ -3,10 +3,13 @@
 //! The command gets a loopback address with a secret of this run; no certificate, no key, and no variable that leads to one. However
 //! it ends, the task ends: `done` when it exits with 0, `failed` otherwise. When the access ends first, so does the command.
 //!
-//! If this process itself is killed (SIGKILL), the listener is gone with it, so that the command cannot use its access any more;
-//! the grant ends by the task's idle rule or by its expiry.
+//! If this process itself is killed (SIGKILL), the listener is gone with it, so that the command cannot use its access any more; and
+//! the task ends by its idle rule, because nobody says any more that it is alive.
+//!
+//! This process holds a key. Others of the same user, the command for one, can neither trace it nor read its memory or descriptors.
 
 mod access;
+mod asking;
 mod command;
 mod environment;
 mod signals;
@@ -14,24 +17,24 @@ mod supervise;
 mod terminal;
 
 use super::Failure;
-use super::ask::{Outcome, Progress, Wanted, decided};
+use super::ask::Wanted;
 use super::client::Client;
 use super::connection::{Connection, GateFlags, Target};
-use super::grants::text;
 use super::loopback::{Gate, Loopback, Passage};
-use super::request::refused;
 use super::shown::escaped;
 use crate::model::{Scope, ServiceName, Ttl};
 use crate::runtime::clock::Mono;
 use access::Access;
 use command::CommandLine;
 use environment::Environment;
-use serde_json::{Value, json};
+use rustix::process::{DumpableBehavior, set_dumpable_behavior};
+use serde_json::Value;
 use signals::Signals;
 use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 use supervise::{Ended, Supervised};
 use tokio_util::sync::CancellationToken;
@@ -63,6 +66,9 @@ pub(super) struct Run {
     /// An address for these services alone; repeatable [default: every service of the scope]
     #[arg(long, value_name = "NAME")]
     service: Vec<ServiceName>,
+    /// The task ends when nothing is heard of this process for so long, should it be killed
+    #[arg(long, value_name = "DURATION", default_value = "2m")]
+    task_idle_timeout: Ttl,
     /// From the signal that ends CMD to SIGKILL
     #[arg(long, value_name = "DURATION", default_value = "10s")]
     grace: Ttl,
@@ -85,10 +91,13 @@ impl Run {
     }
 
     async fn go(self, connection: &Connection) -> Result<Ended, Failure> {
+        // Best effort: where that is not possible, the files are what protects a key from its user.
+        let _ = set_dumpable_behavior(DumpableBehavior::NotDumpable);
         let command = CommandLine::find(&self.command)?;
         let (control, gate) = (connection.agent_target()?, connection.gate(&self.gate)?);
+        let begins = self.begins(&control).await?;
         let mut signals = Signals::catch().map_err(Failure::failed)?;
-        let request = self.ask(&control, &command, &mut signals).await?;
+        let request = self.ask(&control, &command, begins, &mut signals).await?;
         let mut access = Access::new(Client::new(control), request);
         match self.start(&command, gate, &mut access, &mut signals).await {
             Ok((supervised, stop)) => {
@@ -101,42 +110,6 @@ impl Run {
                 access.end(&Ended::NeverStarted).await;
                 Err(failure)
             }
-        }
-    }
-
-    /// Asks and waits; whoever interrupts the wait withdraws the request.
-    async fn ask(
-        &self,
-        control: &Target,
-        command: &CommandLine,
-        signals: &mut Signals,
-    ) -> Result<Value, Failure> {
-        let reason = self.reason.clone().unwrap_or_else(|| format!("run of `{}`", command.name()));
-        let call = self.wanted.call(&self.wanted.body(&reason)?)?;
-        let mut client = Client::new(control.clone());
-        let asked: Value = client.send(call).await?;
-        let id = text(&asked, "id");
-        let until = self.wait.map(|limit| Mono::now().plus(limit.get()));
-        let mut progress = Progress::new();
-        let request = tokio::select! {
-            biased;
-            signal = signals.next() => {
-                progress.end();
-                let mut fresh = Client::new(control.clone());
-                let body = json!({"reason": "interrupted while waiting"});
-                let withdrawn: Result<Value, _> = fresh.post(&format!("/v1/requests/{id}/cancel"), &body).await;
-                let how = if withdrawn.is_ok() { "withdrawn" } else { "still pending" };
-                let why = format!("interrupted ({}) while waiting; {id} is {how}", signal.name());
-                return Err(Failure::failed(why));
-            }
-            request = decided(&mut client, asked, until, &mut progress) => request?,
-        };
-        match (Outcome::of(&request), self.wait) {
-            (Outcome::Granted, _) => Ok(request),
-            (Outcome::Pending, Some(limit)) => {
-                Err(Failure::failed(format!("nobody decided on {id} within {limit}")))
-            }
-            (Outcome::Pending | Outcome::Refused, _) => Err(refused(&request)),
         }
     }
 
@@ -162,6 +135,7 @@ impl Run {
             gate: Arc::new(Gate::new(gate)),
             task: self.wanted.task.clone(),
             settles: Mono::now().plus(SETTLES),
+            heard: AtomicBool::new(false),
         };
         loopback.start(passage, &stop);
         say(&format!("{} until {expires_at}", access.grant()));

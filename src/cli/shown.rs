@@ -10,6 +10,21 @@ pub(super) fn escaped(text: &str) -> String {
     out
 }
 
+/// The same JSON text with all of that as JSON escapes. Controls below U+0020 are escaped in JSON strings already; what is left of
+/// them is the layout.
+pub(super) fn escaped_json(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for character in text.chars() {
+        if character >= ' ' && acts(character) {
+            let mut units = [0; 2];
+            out.extend(character.encode_utf16(&mut units).iter().map(|unit| format!("\\u{unit:04x}")));
+        } else {
+            out.push(character);
+        }
+    }
+    out
+}
+
 fn acts(character: char) -> bool {
     character.is_control()
         || matches!(character,
@@ -25,6 +40,13 @@ mod tests {
     fn nothing_acts_on_the_terminal() {
         assert_eq!(escaped("a\u{1b}[31mb\nc\u{9b}2J"), "a\\u{1b}[31mb\\u{a}c\\u{9b}2J");
         assert_eq!(escaped("safe\u{202e}txt\u{200b}"), "safe\\u{202e}txt\\u{200b}");
+        let value = serde_json::json!({"a\u{202e}": "\u{9b}2J \u{7f} \u{e0041} \u{1b} é 書 \" \\"});
+        let json = escaped_json(&serde_json::to_string_pretty(&value).unwrap());
+        assert!(
+            json.contains("\\u202e") && json.contains("\\u009b2J \\u007f \\udb40\\udc41 \\u001b é 書"),
+            "{json}"
+        );
+        assert_eq!(serde_json::from_str::<serde_json::Value>(&json).unwrap(), value, "it means the same");
         assert_eq!(escaped("Größe 書 /v1/{id}"), "Größe 書 /v1/{id}");
     }
 }

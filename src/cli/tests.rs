@@ -33,7 +33,7 @@ fn every_verb_has_a_summary_and_an_example_that_starts_with_it() {
             "the example of `{path}`: {help}"
         );
     });
-    for verb in "up proxy control check request requests approve deny cancel grant grants extend delegate revoke task reviews explain status audit certs completions".split(' ')
+    for verb in "up proxy control check request requests approve deny cancel grant grants extend delegate revoke task reviews cooldown run explain status audit certs completions".split(' ')
     {
         assert!(names.contains(&format!("jitgate {verb}")), "{verb}");
     }
@@ -44,6 +44,7 @@ fn every_verb_has_a_summary_and_an_example_that_starts_with_it() {
         "task failed",
         "task show",
         "reviews close",
+        "cooldown lift",
         "audit tail",
         "certs init",
         "certs issue",
@@ -112,6 +113,16 @@ fn command_lines_that_make_no_sense_are_refused() {
         "up --listen 8443",
         "grants --output yaml",
         "grants --cert c.pem",
+        "request --task t --ttl 1m --reason r",
+        "request --task t --scope a:GET:/ --role x --ttl 1m --reason r",
+        "approve rq_01k2abcdefghjkmnpqrstvwxyz",
+        "deny gr_01k2abcdefghjkmnpqrstvwxyz --reason r",
+        "requests --state live",
+        "run --task t --scope a:GET:/ --ttl 1m",
+        "run --task t --scope a:GET:/ --ttl 1m true",
+        "run --task t --ttl 1m -- true",
+        "cooldown lift demo --reason r",
+        "cooldown lift spiffe://d/a",
         "audit",
         "proxy",
         "control",
@@ -139,6 +150,12 @@ fn completions_are_made_for_every_shell() {
     for shell in [clap_complete::Shell::Bash, clap_complete::Shell::Zsh, clap_complete::Shell::Fish] {
         let mut script = Vec::new();
         clap_complete::generate(shell, &mut Cli::command(), "jitgate", &mut script);
-        assert!(String::from_utf8(script).unwrap().contains("revoke"), "{shell}");
+        let script = String::from_utf8(script).unwrap();
+        for verb in [
+            "revoke", "request", "approve", "deny", "cancel", "extend", "delegate", "reviews", "cooldown",
+            "run",
+        ] {
+            assert!(script.contains(verb), "{verb} in {shell}");
+        }
     }
 }

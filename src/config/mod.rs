@@ -31,7 +31,9 @@ pub use issuer::{IssuerConfig, KeySource};
 pub use limits::{Ceilings, Limits};
 pub use load::{Base, Config, ControlBase, ProxyBase};
 pub use problem::{ConfigErrors, Problem};
-pub use proxy::{AuditConfig, AuditTarget, ControlLink, DenialBudget, Endpoint, ProxyConfig, TlsConfig};
+pub use proxy::{
+    AccessUrl, AuditConfig, AuditTarget, ControlLink, DenialBudget, Endpoint, ProxyConfig, TlsConfig,
+};
 pub use service::{HostHeader, Protocol, ServiceConfig, Transport, Upstream};
 pub use ticket::{TicketConfig, TicketUrl};
 pub use token::TokenRules;

@@ -3,6 +3,7 @@
 use crate::config::url::{self, UrlError};
 use crate::config::{Ceilings, IdentityFiles, Limits, ServiceConfig, TrustFiles};
 use crate::model::{ProxyName, SpiffeId};
+use serde::Serialize;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::num::NonZeroUsize;
@@ -25,6 +26,8 @@ pub struct ProxyConfig {
     pub drain_timeout: Duration,
     /// `NAME.<domain>` selects service NAME; lower case.
     pub domains: Box<[String]>,
+    /// Where refused callers are sent to ask for access; absent: they are not told.
+    pub access_request: Option<AccessUrl>,
     /// Who it is.
     pub identity: IdentityFiles,
     /// Whom it trusts.
@@ -99,6 +102,34 @@ impl FromStr for Endpoint {
 impl From<SocketAddr> for Endpoint {
     fn from(address: SocketAddr) -> Self {
         Self { host: address.ip().to_string(), port: address.port() }
+    }
+}
+
+/// Where access is asked for, as callers reach it: an absolute `https` URL without credentials and fragment.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(transparent)]
+pub struct AccessUrl(Box<str>);
+
+impl AccessUrl {
+    /// Where the control plane at this address takes access requests.
+    #[must_use]
+    pub fn at(control: &Endpoint) -> Self {
+        Self(format!("{control}/v1/requests").into())
+    }
+}
+
+impl fmt::Display for AccessUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl FromStr for AccessUrl {
+    type Err = UrlError;
+    fn from_str(text: &str) -> Result<Self, UrlError> {
+        let rest = text.strip_prefix("https://").ok_or(UrlError::Access)?;
+        url::web(rest).map_err(|error| if error == UrlError::Web { UrlError::Access } else { error })?;
+        Ok(Self(text.into()))
     }
 }
 

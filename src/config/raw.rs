@@ -5,7 +5,7 @@
 use crate::config::text::{
     EventName, HostName, Method, Parsed, PersonName, Text, TokenParty, TrustDomain, Wait, ZoneName,
 };
-use crate::config::{Endpoint, Role, Store, TicketUrl, Upstream, WebhookUrl};
+use crate::config::{AccessUrl, Endpoint, Role, Store, TicketUrl, Upstream, WebhookUrl};
 use crate::model::{
     GroupName, JwsAlgorithm, Owner, PrincipalKind, ProxyName, Risk, RoleName, Scope, Sensitivity,
     ServiceName, SpiffeId, Ttl, WebhookName,
@@ -49,6 +49,7 @@ pub(super) struct RawProxy {
     pub(super) workers: Option<Spanned<usize>>,
     pub(super) drain_timeout: Option<Text<Ttl>>,
     pub(super) domains: Option<Vec<Text<HostName>>>,
+    pub(super) access_request: Option<Text<AccessUrl>>,
     pub(super) identity: Option<RawIdentityFiles>,
     pub(super) trust: Option<RawTrust>,
     #[serde(default)]

@@ -1,6 +1,6 @@
 //! Values that are written as a string: each with what it expects, so that every error says what to write instead.
 
-use crate::config::{Endpoint, Role, Store, TicketUrl, Upstream, WebhookEvent, WebhookUrl};
+use crate::config::{AccessUrl, Endpoint, Role, Store, TicketUrl, Upstream, WebhookEvent, WebhookUrl};
 use crate::model::{
     GroupName, JwsAlgorithm, Owner, ProxyName, RoleName, Scope, ServiceName, SpiffeId, Ttl, WebhookName,
 };
@@ -69,6 +69,7 @@ by_from_str! {
     WebhookName: "a webhook name such as `approvals`",
     WebhookUrl: "a URL such as `https://hooks.example/jitgate`",
     TicketUrl: "a URL such as `https://tickets.example/api/{ticket}`",
+    AccessUrl: "the URL for access requests such as `https://control.example:8444/v1/requests`",
     Endpoint: "a control plane address such as `https://127.0.0.1:8444`",
 }
 

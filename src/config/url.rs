@@ -16,6 +16,11 @@ pub enum UrlError {
         "expected `https://HOST[:PORT][/PATH]`, without fragment and with everything unusual percent-encoded"
     )]
     Web,
+    /// Where access is asked for.
+    #[error(
+        "expected the public URL for access requests, such as `https://control.example:8444/v1/requests`"
+    )]
+    Access,
     /// A ticket's address of another kind.
     #[error(
         "expected `{{ticket}}` once, as a whole segment of the path: `https://tickets.example/api/{{ticket}}`"
@@ -67,6 +72,15 @@ pub(super) fn authority(text: &str) -> Result<(String, Option<u16>), UrlError> {
     Ok((host.to_ascii_lowercase(), port.transpose()?))
 }
 
+/// The host of an absolute URL without its scheme, where nothing in it needs a second reading.
+pub(super) fn web(rest: &str) -> Result<String, UrlError> {
+    let visible = rest.bytes().all(|byte| byte.is_ascii_graphic() && !b"\\\"<>^`{|}#".contains(&byte));
+    if !visible {
+        return Err(UrlError::Web);
+    }
+    Ok(authority(rest.split(['/', '?']).next().unwrap_or(rest))?.0)
+}
+
 /// The host as it stands in a URL.
 pub(super) fn bracketed(host: &str) -> String {
     if host.contains(':') { format!("[{host}]") } else { host.to_owned() }
@@ -75,7 +89,7 @@ pub(super) fn bracketed(host: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{Endpoint, Protocol, ServiceConfig, Transport, Upstream};
+    use crate::config::{AccessUrl, Endpoint, Protocol, ServiceConfig, Transport, Upstream};
 
     #[test]
     fn upstreams_that_are_understood() {
@@ -113,6 +127,22 @@ mod tests {
             assert_eq!(text.parse::<Upstream>(), Err(error), "{text}");
         }
         assert_eq!("http://a:1".parse::<Endpoint>(), Err(UrlError::Endpoint));
+    }
+
+    #[test]
+    fn where_access_is_asked_for() {
+        for good in ["https://control.example:8444/v1/requests", "https://10.0.0.1/ask?from=gate"] {
+            assert_eq!(good.parse::<AccessUrl>().unwrap().to_string(), good);
+        }
+        for (bad, error) in [
+            ("http://control.example/v1/requests", UrlError::Access),
+            ("https://control.example/v1 /requests", UrlError::Access),
+            ("https://control.example/#requests", UrlError::Access),
+            ("https://u:p@control.example/", UrlError::Credentials),
+            ("https:///v1/requests", UrlError::Host),
+        ] {
+            assert_eq!(bad.parse::<AccessUrl>(), Err(error), "{bad}");
+        }
     }
 
     #[test]

@@ -128,11 +128,7 @@ impl FromStr for WebhookUrl {
             "http" => false,
             _ => return Err(UrlError::Web),
         };
-        let visible = rest.bytes().all(|byte| byte.is_ascii_graphic() && !b"\\\"<>^`{|}#".contains(&byte));
-        if !visible {
-            return Err(UrlError::Web);
-        }
-        let (host, _) = url::authority(rest.split(['/', '?']).next().unwrap_or(rest))?;
+        let host = url::web(rest)?;
         let loopback = host == "localhost" || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback());
         Ok(Self { text: text.to_owned(), encrypted, loopback })
     }

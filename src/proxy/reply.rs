@@ -1,9 +1,10 @@
 //! What a refused caller gets to read: one exhaustive match over the reasons, in the form that the request's content type asks
 //! for (RFC 9457 problem document, or gRPC status).
 //!
-//! Nothing here looks at the configuration or at a grant: for a caller without a grant, the answer depends on the bytes of the
+//! Nothing here looks at a grant or at what is configured for a service: for a caller without a grant, the answer depends on the bytes of the
 //! request alone (law 11).
 
+use crate::config::AccessUrl;
 use crate::model::scope::Permission;
 use crate::model::{DenyReason, RequestId};
 use crate::proxy::body::Download;
@@ -24,9 +25,18 @@ pub(crate) struct Refusal<'a> {
     pub(crate) status: u16,
     pub(crate) detail: &'a str,
     pub(crate) request_id: RequestId,
-    /// What would have been enough; derived from the request alone.
-    pub(crate) required: Option<&'a Permission>,
+    /// Set where asking could help.
+    pub(crate) asking: Option<Asking<'a>>,
     pub(crate) grpc: bool,
+}
+
+/// What to ask for, and where.
+#[derive(Clone, Copy)]
+pub(crate) struct Asking<'a> {
+    /// What would have been enough; derived from the request alone.
+    pub(crate) required: &'a Permission,
+    /// The same for every request, whatever it names.
+    pub(crate) access_request: Option<&'a AccessUrl>,
 }
 
 #[derive(Serialize)]
@@ -39,6 +49,8 @@ struct Problem<'a> {
     reason: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     required: Option<[&'a Permission; 1]>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    access_request: Option<&'a AccessUrl>,
 }
 
 /// Title for people, and the gRPC status code (grpc.io, "Status codes").
@@ -102,7 +114,8 @@ fn problem(refusal: &Refusal<'_>) -> (Response<Download>, u64) {
         detail: refusal.detail,
         request_id: refusal.request_id,
         reason: refusal.reason.as_str(),
-        required: refusal.required.map(|permission| [permission]),
+        required: refusal.asking.map(|asking| [asking.required]),
+        access_request: refusal.asking.and_then(|asking| asking.access_request),
     };
     let body = serde_json::to_vec(&document).unwrap_or_default();
     let length = body.len() as u64;
@@ -134,9 +147,11 @@ pub(crate) fn without_body(mut response: Response<Download>) -> Response<Downloa
 /// A Trailers-Only response (gRPC over HTTP/2, "Responses"): HTTP 200, the status in the header block.
 fn grpc(refusal: &Refusal<'_>) -> (Response<Download>, u64) {
     let mut message = format!("{}: {}", refusal.reason.as_str(), refusal.detail);
-    if let Some(permission) = refusal.required {
-        message.push_str("; required: ");
-        message.push_str(&permission.to_string());
+    if let Some(asking) = refusal.asking {
+        message.push_str(&format!("; required: {}", asking.required));
+        if let Some(at) = asking.access_request {
+            message.push_str(&format!("; ask at {at}"));
+        }
     }
     message.push_str(&format!("; request {}", refusal.request_id));
     let mut response = Response::new(Download::ours(Bytes::new()));

@@ -12,7 +12,7 @@ use crate::proxy::bearer::Bearer;
 use crate::proxy::body::Download;
 use crate::proxy::connection::Connected;
 use crate::proxy::forward::{Admitted, forward};
-use crate::proxy::reply::{Refusal, refuse};
+use crate::proxy::reply::{Asking, Refusal, refuse};
 use crate::proxy::router::{Route, Selected};
 use crate::proxy::{ids, tunnel};
 use crate::runtime::clock::{Mono, wall};
@@ -226,7 +226,7 @@ impl<'a> Incoming<'a> {
                 route.metrics.deny(reason).inc();
                 let detail = "the audit trail cannot be written; try again later";
                 let refusal =
-                    Refusal { reason, status: reason.status(), detail, request_id, required: None, grpc };
+                    Refusal { reason, status: reason.status(), detail, request_id, asking: None, grpc };
                 Err(Box::new(refuse(&refusal).0))
             }
         }
@@ -263,7 +263,9 @@ impl<'a> Incoming<'a> {
         let metrics = self.route.as_ref().map_or(&shared.unknown_service, |route| &route.metrics);
         metrics.deny(reason).inc();
         let grpc = self.form == Form::Grpc;
-        let refusal = Refusal { reason, status, detail, request_id: self.id, required, grpc };
+        let access_request = shared.access_request.as_ref();
+        let asking = required.map(|required| Asking { required, access_request });
+        let refusal = Refusal { reason, status, detail, request_id: self.id, asking, grpc };
         let (response, length) = refuse(&refusal);
         self.draft.deny(reason, response.status().as_u16(), length);
         response

@@ -4,7 +4,7 @@
 //! services: a request never leaves its thread. Why: `ARCHITECTURE.md`, "Threads".
 
 use crate::audit::sink::AuditSink;
-use crate::config::Limits;
+use crate::config::{AccessUrl, Limits};
 use crate::identity::{Acceptor, Trust};
 use crate::proxy::router::Router;
 use crate::proxy::upstream::Upstream;
@@ -22,6 +22,7 @@ pub(crate) struct Shared {
     pub(crate) unknown_service: Arc<ServiceMetrics>,
     pub(crate) router: Router,
     pub(crate) limits: Limits,
+    pub(crate) access_request: Option<AccessUrl>,
     pub(crate) acceptor: Acceptor,
     pub(crate) trust: Arc<Trust>,
     pub(crate) connections: Arc<AtomicUsize>,

@@ -6,7 +6,7 @@ use crate::harness::{Protocol, World, eventually, within};
 use serde_json::Value;
 use std::process::{Output, Stdio};
 
-const ASK: [&str; 9] = [
+pub(crate) const ASK: [&str; 9] = [
     "request",
     "--task",
     "INC-7",
@@ -53,11 +53,11 @@ pub(crate) async fn pending(world: &World) -> String {
     .await
 }
 
-fn json(output: &Output) -> Value {
+pub(crate) fn json(output: &Output) -> Value {
     serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error} in {output:?}"))
 }
 
-fn stderr(output: &Output) -> String {
+pub(crate) fn stderr(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 

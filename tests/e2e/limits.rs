@@ -1,6 +1,7 @@
 //! What callers may not do to the gate: hold it, flood it, or make it remember without bound. Each ends the offender's connection and
 //! nobody else's.
 
+use crate::harness::pki::Leaf;
 use crate::harness::raw::{Raw, frame, headers_frame, preface, statuses};
 use crate::harness::{Protocol, Setup, World, client, within};
 use std::sync::Arc;
@@ -24,6 +25,11 @@ async fn assert_serves(world: &World) {
     for protocol in Protocol::BOTH {
         assert_eq!(world.client(protocol).get("/v1/orders").await.status, 200);
     }
+}
+
+fn hex_sha256(leaf: &Leaf) -> String {
+    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &leaf.chain()[0]);
+    digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 async fn http2(world: &World) -> Raw {
@@ -126,6 +132,15 @@ async fn there_are_so_many_connections_and_no_more() {
         connection.try_send(request).await.ok()
     };
     assert!(fourth.await.is_none_or(|answer| !answer.status().is_success()));
+    // Whoever was turned away is counted and in the trail, by certificate.
+    let series = "jitgate_tls_handshakes_total{result=\"too_many_connections\"}";
+    assert_eq!(world.metric(series).await, 1.0);
+    let line = crate::harness::eventually("a line for the refused connection", || async {
+        world.audit().into_iter().find(|line| line["kind"] == "handshake")
+    })
+    .await;
+    assert_eq!(line["reason"], "too_many_connections", "{line}");
+    assert_eq!(line["certificate_sha256"], hex_sha256(&world.agent), "{line}");
     // Another principal is not concerned, and a place that is free again can be taken.
     let other = world.ca.svid("agent/other");
     assert_eq!(world.client_as(Some(&other), Protocol::H1).get("/v1/orders").await.status, 403);

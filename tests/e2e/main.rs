@@ -13,10 +13,13 @@
 mod harness;
 
 mod access;
+mod again;
 mod audit;
+mod by_policy;
 mod control;
 mod cut;
 mod deny;
+mod frames;
 mod headers;
 mod limits;
 mod operation;
@@ -25,10 +28,14 @@ mod paths;
 mod policies;
 mod requests;
 mod run;
+mod run_ends;
+mod run_passage;
 mod strangers;
+mod smuggling;
 mod streaming;
 mod tls;
 mod tokens;
 mod tour;
+mod upstreams;
 mod upgrades;
 mod webhooks;

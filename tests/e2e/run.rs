@@ -11,8 +11,12 @@ use tokio::process::{Child, ChildStdout};
 
 /// `run` as the agent, up to its command.
 fn run_flags(world: &World, scope: &str) -> Vec<String> {
+    flags_for(world, "INC-7", scope)
+}
+
+fn flags_for(world: &World, task: &str, scope: &str) -> Vec<String> {
     let mut all: Vec<String> =
-        ["run", "--task", "INC-7", "--ttl", "10m", "--reason", "a test", "--scope", scope]
+        ["run", "--task", task, "--ttl", "10m", "--reason", "a test", "--scope", scope]
             .map(str::to_owned)
             .into();
     all.extend(["--proxy".to_owned(), format!("https://{}:8443", world.address)]);
@@ -21,15 +25,24 @@ fn run_flags(world: &World, scope: &str) -> Vec<String> {
 }
 
 /// `run` with a shell script, approved; what it prints is read as it comes.
-struct Running {
+pub(crate) struct Running {
     child: Child,
     lines: Lines<BufReader<ChildStdout>>,
 }
 
 impl Running {
     async fn start(world: &World, scope: &str, more: &[&str], script: &str) -> Self {
+        Self::start_for(world, ("INC-7", scope), more, script).await
+    }
+
+    pub(crate) async fn start_for(
+        world: &World,
+        (task, scope): (&str, &str),
+        more: &[&str],
+        script: &str,
+    ) -> Self {
         let mut command = tokio::process::Command::new(JITGATE);
-        command.args(run_flags(world, scope)).args(more).args(["--", "sh", "-c", script]);
+        command.args(flags_for(world, task, scope)).args(more).args(["--", "sh", "-c", script]);
         command.current_dir(world.path("")).stdin(Stdio::null()).stdout(Stdio::piped());
         command.env("JITGATE_SOMETHING", "x").env("NO_PROXY", "corp.example");
         let mut child = command.stderr(Stdio::piped()).kill_on_drop(true).spawn().unwrap();
@@ -39,7 +52,7 @@ impl Running {
         Self { child, lines }
     }
 
-    async fn line(&mut self) -> String {
+    pub(crate) async fn line(&mut self) -> String {
         within("a line of the command", self.lines.next_line())
             .await
             .unwrap()
@@ -47,12 +60,12 @@ impl Running {
     }
 
     /// Sends a signal to `jitgate run` itself.
-    fn signal(&self, signal: rustix::process::Signal) {
+    pub(crate) fn signal(&self, signal: rustix::process::Signal) {
         let pid = rustix::process::Pid::from_raw(self.child.id().unwrap() as i32).unwrap();
         rustix::process::kill_process(pid, signal).unwrap();
     }
 
-    async fn end(mut self) -> (Option<i32>, String, String) {
+    pub(crate) async fn end(mut self) -> (Option<i32>, String, String) {
         let mut rest = String::new();
         while let Some(line) = within("the end of the output", self.lines.next_line()).await.unwrap() {
             rest.push_str(&line);
@@ -147,6 +160,7 @@ async fn exit_codes_are_the_commands_and_125_when_there_was_none() {
 
     let late = run(&["--wait=50ms", "--", "true"]).await;
     assert_eq!(late.status.code(), Some(125), "{late:?}");
+    assert!(String::from_utf8_lossy(&late.stderr).contains("is withdrawn"), "{late:?}");
     let denied = async { run(&["--", "true"]).await };
     let deny = async {
         let id = pending(&world).await;

@@ -1,7 +1,7 @@
 //! Law 11: without a grant for a service, an answer depends on the bytes of the request alone.
 
 use crate::harness::raw::Raw;
-use crate::harness::{Protocol, World};
+use crate::harness::{Protocol, Setup, World};
 
 /// The answer to a request for a host, without what differs by nature: request ids and the date.
 async fn ask(raw: &mut Raw, host: &str, message: &str) -> String {
@@ -20,7 +20,8 @@ async fn ask(raw: &mut Raw, host: &str, message: &str) -> String {
 
 #[tokio::test]
 async fn existing_and_invented_services_answer_alike() {
-    let world = World::start().await;
+    let url = "https://control.example:8444/v1/requests";
+    let world = Setup::new().proxy(&format!("access_request = \"{url}\"\n")).start().await;
     // Something to find: another's grant for the same service.
     let other = crate::harness::world::AGENT.replace("demo", "other");
     let scope = ["--scope", "orders:GET:/v1/**", "--reason", "a test", "--ttl", "10m"];
@@ -45,6 +46,8 @@ async fn existing_and_invented_services_answer_alike() {
         assert_eq!(answers[0], answers[1], "{message}");
         let refused = answers[0].starts_with("HTTP/1.1 4") || answers[0].contains("grpc-status: 7");
         assert!(refused, "{message}: {}", answers[0]);
+        // Where asking could help, all are sent to the same place.
+        assert_eq!(answers[0].contains("required"), answers[0].contains(url), "{message}: {}", answers[0]);
     }
     assert!(world.upstream.received().is_empty());
 }

@@ -2,7 +2,7 @@
 
 use crate::harness::eventually;
 use crate::harness::world::{AGENT, JITGATE, own_address};
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::net::Ipv4Addr;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
@@ -44,19 +44,23 @@ impl Up {
         serde_json::from_slice(&output.stdout).unwrap()
     }
 
-    fn curl_arguments(&self, path: &str) -> Vec<String> {
+    fn curl_arguments(&self, url: &str) -> Vec<String> {
         let Self { address, .. } = self;
         let fixed = ["--silent", "--cacert", "jitgate-data/ca.pem", "--cert", "jitgate-data/agent/cert.pem"];
         let more = ["--key", "jitgate-data/agent/key.pem", "--max-time", "20", "--connect-to"];
         let mut all: Vec<_> = fixed.into_iter().chain(more).map(str::to_owned).collect();
         all.push(format!("orders.localhost:8443:{address}:8443"));
-        all.push(format!("https://orders.localhost:8443{path}"));
+        all.push(url.to_owned());
         all
     }
 
     /// curl as the agent; status and body.
     async fn curl(&self, path: &str, more: &[&str]) -> (String, String) {
-        let fixed = self.curl_arguments(path);
+        self.curl_to(&format!("https://orders.localhost:8443{path}"), more).await
+    }
+
+    async fn curl_to(&self, url: &str, more: &[&str]) -> (String, String) {
+        let fixed = self.curl_arguments(url);
         let mut arguments: Vec<&str> = fixed.iter().map(String::as_str).collect();
         arguments.extend(["--write-out", "\n%{http_code}"]);
         arguments.extend(more);
@@ -91,7 +95,13 @@ async fn refused_granted_permitted_revoked_cut_audited() {
     let (status, body) = up.curl("/v1/orders", &[]).await;
     let problem: Value = serde_json::from_str(&body).unwrap();
     assert_eq!((status.as_str(), &problem["reason"]), ("403", &"no_grant".into()), "{body}");
-    // The refusal says exactly what to ask for; granting that is enough.
+    // It says where to ask, and there the agent may.
+    let at = problem["access_request"].as_str().unwrap_or_else(|| panic!("nowhere to ask in {body}"));
+    assert_eq!(at, format!("https://{}:8444/v1/requests", up.address));
+    let ask = json!({"task": "tour", "scope": problem["required"], "ttl": "15m", "reason": "the tour"});
+    let asked = up.curl_to(at, &["--json", &ask.to_string()]).await;
+    assert_eq!(asked.0, "201", "{asked:?}");
+    // It says exactly what to ask for; granting that is enough.
     let scope = problem["required"].to_string();
     let grant = up
         .json(&[
@@ -116,7 +126,7 @@ async fn refused_granted_permitted_revoked_cut_audited() {
     assert!(body.contains("standing desk"), "{body}");
     assert_eq!(up.curl("/v1/orders/1001", &[]).await.0, "403");
 
-    let arguments = up.curl_arguments("/v1/orders/events");
+    let arguments = up.curl_arguments("https://orders.localhost:8443/v1/orders/events");
     let dir = up.dir.path().to_owned();
     let events = tokio::spawn(async move {
         run("curl", &arguments.iter().map(String::as_str).collect::<Vec<_>>(), &dir).await

@@ -48,6 +48,7 @@ pub(in crate::cli) async fn decided(
 ) -> Result<Value, Failure> {
     let path = format!("/v1/requests/{}", text(&request, "id"));
     let mut silent_since: Option<Mono> = None;
+    client.set_patience(STEP.saturating_mul(2));
     while Outcome::of(&request) == Outcome::Pending {
         let now = Mono::now();
         let left = until.map_or(STEP, |until| until.since(now));
@@ -115,6 +116,7 @@ impl Progress {
         }
         text.clone_into(&mut self.last);
         let text = escaped(text);
+        let text = if self.terminal { within(&text, columns()) } else { text };
         let mut out = std::io::stderr().lock();
         // Nobody reads it: nothing is lost.
         let _ = if self.terminal { write!(out, "\r\u{1b}[K{text}") } else { writeln!(out, "{text}") };
@@ -130,6 +132,20 @@ impl Progress {
         }
         self.last.clear();
     }
+}
+
+/// How wide the terminal is; a line that wraps could not be replaced.
+fn columns() -> usize {
+    let size = rustix::termios::tcgetwinsize(std::io::stderr());
+    size.map(|size| usize::from(size.ws_col)).ok().filter(|width| *width > 0).unwrap_or(80)
+}
+
+/// The beginning of a text, as far as it fits.
+fn within(text: &str, width: usize) -> String {
+    if text.chars().count() < width {
+        return text.to_owned();
+    }
+    text.chars().take(width.saturating_sub(2)).chain(['…']).collect()
 }
 
 #[cfg(test)]
@@ -154,6 +170,12 @@ mod tests {
             waiting_for(&json!({"id": "rq_1", "expires_at": "T"})),
             "rq_1 waits for a decision, until T"
         );
+    }
+
+    #[test]
+    fn a_line_fits_the_terminal() {
+        assert_eq!((within("abc", 4), within("abcd", 4)), ("abc".to_owned(), "ab…".to_owned()));
+        assert_eq!(within("abcd", 0), "…");
     }
 
     #[test]

@@ -49,6 +49,9 @@ impl ClientError {
             let hint = "bring a fresh token with --bearer FILE";
             text = format!("{text}\n  wanted: {}\n  {hint}", escaped(challenge));
         }
+        if status == StatusCode::NOT_FOUND {
+            text.push_str("\n  or nothing that this identity may see: --as chooses another");
+        }
         Self::Refused { status, text }
     }
 

@@ -1,5 +1,7 @@
 //! One request: admitted, cleaned of what belongs to this hop, sent on; and its answer on the way back.
 
+mod denial;
+
 use super::Passage;
 use super::admit::{Carried, admit};
 use super::gate::{GateError, Outgoing};
@@ -8,22 +10,21 @@ use super::secret::Secret;
 use crate::model::ServiceName;
 use crate::runtime::clock::Mono;
 use bytes::Bytes;
+use denial::denial;
 use http::header::{self, HeaderName, HeaderValue};
 use http::request::Parts;
 use http::{HeaderMap, Request, Response, StatusCode, Uri, Version};
-use http_body_util::{BodyExt, Empty, Full, Limited};
+use http_body_util::{BodyExt, Empty, Full};
 use hyper::body::{Body as _, Incoming};
 use hyper_util::rt::TokioIo;
-use serde_json::Value;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 /// A body that may be sent twice.
 const REPEATABLE: u64 = 64 * 1024;
-/// A denial is short.
-const DENIAL: usize = 64 * 1024;
 /// The first pause before a repetition; each further one is twice as long.
 const FIRST_PAUSE: Duration = Duration::from_millis(20);
 
@@ -71,7 +72,8 @@ impl Port {
     async fn pass(&self, mut parts: Parts, body: Incoming) -> Result<Response<Reply>, GateError> {
         self.address(&mut parts);
         // What is left of its time says whether the gate could be behind, not whether the answer is.
-        if Mono::now() < self.passage.settles && is_repeatable(&body) {
+        let may_be_behind = !self.passage.heard.load(Ordering::Relaxed) && Mono::now() < self.passage.settles;
+        if may_be_behind && is_repeatable(&body) {
             return self.settle(parts, body).await;
         }
         let body = body.map_err(boxed).boxed_unsync();
@@ -90,6 +92,9 @@ impl Port {
             let request = Request::from_parts(parts.clone(), body);
             let (response, denied) = denial(self.passage.gate.send(request).await?).await;
             let next = Mono::now().plus(pause);
+            if !denied && response.status().as_u16() < 400 {
+                self.passage.heard.store(true, Ordering::Relaxed);
+            }
             if !denied || next >= self.passage.settles {
                 return Ok(response);
             }
@@ -223,32 +228,6 @@ fn back(response: Response<Incoming>) -> Response<Reply> {
 
 fn boxed(error: hyper::Error) -> Box<dyn std::error::Error + Send + Sync> {
     Box::new(error)
-}
-
-/// An answer, and whether it is a denial that a new grant could turn.
-async fn denial(response: Response<Incoming>) -> (Response<Reply>, bool) {
-    let is_problem = |value: &HeaderValue| value.as_bytes() == b"application/problem+json";
-    let kind = response.headers().get(header::CONTENT_TYPE);
-    if response.status() != StatusCode::FORBIDDEN || !kind.is_some_and(is_problem) {
-        return (back(response), false);
-    }
-    let (mut parts, body) = response.into_parts();
-    clean(&mut parts.headers);
-    parts.headers.remove(header::CONTENT_LENGTH);
-    parts.extensions.clear();
-    // A denial is whole or it is none: without its text it still denies.
-    let bytes = Limited::new(body, DENIAL).collect().await.map(http_body_util::Collected::to_bytes);
-    let bytes = bytes.unwrap_or_default();
-    let turns = may_turn(&bytes);
-    (Response::from_parts(parts, reply::full(bytes)), turns)
-}
-
-fn may_turn(problem: &[u8]) -> bool {
-    let problem: Value = serde_json::from_slice(problem).unwrap_or_default();
-    let reason = problem.get("reason").and_then(Value::as_str);
-    let ours =
-        problem.get("type").and_then(Value::as_str).is_some_and(|kind| kind.starts_with("urn:jitgate:"));
-    ours && matches!(reason, Some("no_grant" | "out_of_scope" | "revoked" | "expired" | "not_yet_valid"))
 }
 
 #[cfg(test)]

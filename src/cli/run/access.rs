@@ -12,8 +12,12 @@ use std::time::Duration;
 
 /// How often the grant is looked at. The gate cuts at once whatever this says; this is for the command to learn of it.
 const LOOK: Duration = Duration::from_secs(2);
-/// How often the task is said to be alive.
+/// How often the task is said to be alive; more often where its idle time is short.
 const ALIVE: Duration = Duration::from_secs(20);
+/// How many signs of life fit into the idle time of a task: some may get lost.
+const SIGNS: u32 = 4;
+/// How long one answer may take: the next question must not wait for a connection that is dead.
+const PATIENCE: Duration = Duration::from_secs(10);
 /// How long the end of the task is tried.
 const PERSIST: Duration = Duration::from_secs(20);
 /// Between two tries.
@@ -29,7 +33,8 @@ pub(super) struct Access {
 
 impl Access {
     /// Of a request whose outcome is a grant.
-    pub(super) fn new(client: Client, request: Value) -> Self {
+    pub(super) fn new(mut client: Client, request: Value) -> Self {
+        client.set_patience(PATIENCE);
         Self { client, request, over: false }
     }
 
@@ -65,8 +70,9 @@ impl Access {
     pub(super) async fn until_over(&mut self) -> String {
         let mut last_alive: Option<Mono> = None;
         let mut expires_at = wall().plus(LOOK);
+        let every = self.sign_every().await;
         loop {
-            if last_alive.is_none_or(|last| Mono::now().since(last) >= ALIVE) {
+            if last_alive.is_none_or(|last| Mono::now().since(last) >= every) {
                 let alive = format!("/v1/tasks/{}/alive", segment(&self.task()));
                 // If it is not heard, the look below tells whether that matters.
                 let _: Result<Value, _> = self.client.post(&alive, &json!({})).await;
@@ -86,8 +92,16 @@ impl Access {
                 Err(_) => {}
             }
             let left = expires_at.since(wall()).max(Duration::from_millis(50));
-            tokio::time::sleep(left.min(LOOK)).await;
+            tokio::time::sleep(left.min(LOOK).min(every)).await;
         }
+    }
+
+    /// How often the task has to be said to be alive.
+    async fn sign_every(&mut self) -> Duration {
+        let task: Result<Value, _> = self.client.get(&format!("/v1/tasks/{}", segment(&self.task()))).await;
+        let idle = task.ok().and_then(|task| task.get("idle_timeout_seconds")?.as_f64());
+        let idle = idle.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
+        idle.map_or(ALIVE, |idle| (idle / SIGNS).clamp(Duration::from_millis(50), ALIVE))
     }
 
     /// The latest end of the grants under the task; none when there are none. An extension is such a grant as well.

@@ -3,11 +3,12 @@
 use rustix::process::Signal;
 use tokio::signal::unix::{self, SignalKind};
 
-/// The three of them.
+/// The four of them.
 pub(super) struct Signals {
     interrupt: unix::Signal,
     terminate: unix::Signal,
     hang_up: unix::Signal,
+    quit: unix::Signal,
 }
 
 /// One that arrived.
@@ -19,6 +20,8 @@ pub(super) enum Asked {
     Terminate,
     /// SIGHUP.
     HangUp,
+    /// SIGQUIT.
+    Quit,
 }
 
 impl Asked {
@@ -28,6 +31,7 @@ impl Asked {
             Self::Interrupt => Signal::INT,
             Self::Terminate => Signal::TERM,
             Self::HangUp => Signal::HUP,
+            Self::Quit => Signal::QUIT,
         }
     }
 
@@ -37,6 +41,7 @@ impl Asked {
             Self::Interrupt => "SIGINT",
             Self::Terminate => "SIGTERM",
             Self::HangUp => "SIGHUP",
+            Self::Quit => "SIGQUIT",
         }
     }
 }
@@ -48,6 +53,7 @@ impl Signals {
             interrupt: unix::signal(SignalKind::interrupt())?,
             terminate: unix::signal(SignalKind::terminate())?,
             hang_up: unix::signal(SignalKind::hangup())?,
+            quit: unix::signal(SignalKind::quit())?,
         })
     }
 
@@ -57,6 +63,7 @@ impl Signals {
             Some(()) = self.interrupt.recv() => Asked::Interrupt,
             Some(()) = self.terminate.recv() => Asked::Terminate,
             Some(()) = self.hang_up.recv() => Asked::HangUp,
+            Some(()) = self.quit.recv() => Asked::Quit,
             // No signal can come any more, which tokio does not let happen.
             else => std::future::pending().await,
         }

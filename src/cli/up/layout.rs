@@ -51,7 +51,6 @@ impl Layout {
         let layout = Self { folder, ca, _lock: lock };
         layout.ensure(Leaf::agent("demo"), "agent")?;
         layout.ensure(Leaf::operator("local"), "operator")?;
-        layout.ensure(Leaf::control("local"), "control")?;
         Ok(layout)
     }
 
@@ -60,8 +59,9 @@ impl Layout {
         &self.folder
     }
 
-    /// What this folder brings along for both halves.
+    /// What this folder brings along for both halves; makes the control plane's certificate for the address that refusals name.
     pub(super) fn base(&self, control: SocketAddr) -> Result<Base, Failure> {
+        self.ensure(Leaf::control("local").map(|leaf| leaf.also_at(control.ip())), "control")?;
         let bundle = self.ca.bundle();
         let trust = TrustFiles { bundles: [(TRUST_DOMAIN.to_owned(), bundle)].into(), crls: Vec::new() };
         let roles = [
@@ -151,6 +151,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let folder = dir.path().join("data");
         let first = Layout::open(&folder).unwrap();
+        first.base(SocketAddr::from(([127, 0, 0, 1], 8444))).unwrap();
         let ca = std::fs::read(folder.join("ca.pem")).unwrap();
         for key in ["agent/key.pem", "operator/key.pem", "control/key.pem", "ca.key.pem"] {
             assert_eq!(

@@ -12,7 +12,9 @@ use super::connection::{Connection, DEFAULT_DATA};
 use super::halves::{self, RunningControl, RunningProxy, stop_signal};
 use super::telemetry::Telemetry;
 use super::{Failure, output, sample};
-use crate::config::{AuditTarget, Config, ControlConfig, ControlLink, Endpoint, ProxyConfig, ServiceConfig};
+use crate::config::{
+    AccessUrl, AuditTarget, Config, ControlConfig, ControlLink, Endpoint, ProxyConfig, ServiceConfig,
+};
 use crate::control::plane::Plane;
 use crate::control::state::Rules;
 use layout::Layout;
@@ -89,6 +91,10 @@ impl Up {
         if proxy.control == own_link {
             // The port that was chosen, where 0 was asked for.
             proxy.control.endpoints = Box::new([Endpoint::from(control_running.app.address())]);
+        }
+        if proxy.access_request.is_none() {
+            let control = Endpoint::from(reachable(control_running.app.address()));
+            proxy.access_request = Some(AccessUrl::at(&control));
         }
         let config = proxy.clone();
         let proxy_running = RunningProxy::start(proxy, metrics)?;

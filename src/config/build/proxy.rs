@@ -57,6 +57,7 @@ pub(in crate::config) fn proxy(
         workers: raw.workers.and_then(|workers| NonZeroUsize::new(workers.into_inner())),
         drain_timeout: duration(raw.drain_timeout, ProxyConfig::DRAIN_TIMEOUT),
         domains,
+        access_request: value(raw.access_request),
         identity: identity?,
         trust: trust?,
         tls: TlsConfig {

@@ -35,7 +35,9 @@ pub(super) fn advance(
         return refuse(AccessRefusal::NotLive);
     };
     leave(draft, record, context.now);
-    if step.reassess {
+    // The plan was decided on by other policies: its terms no longer count for what comes.
+    let other = record.evaluated.as_ref().is_none_or(|it| it.policy != context.rules.policies.hash());
+    if step.reassess || other {
         return reassess(draft, (&request, number, step), end, context);
     }
     let Some(terms) = record.terms() else { return refuse(AccessRefusal::NoStep) };

@@ -52,6 +52,15 @@ impl Leaf {
         Self::new("control", name, &["localhost", "127.0.0.1", "::1"], &[Usage::Server, Usage::Client])
     }
 
+    /// The same for a server that is also called by this address; one that stands for every address adds nothing.
+    #[must_use]
+    pub fn also_at(mut self, address: IpAddr) -> Self {
+        if !address.is_unspecified() {
+            self.names.insert(address.to_string());
+        }
+        self
+    }
+
     /// Whom the certificate will name.
     #[must_use]
     pub fn id(&self) -> &SpiffeId {

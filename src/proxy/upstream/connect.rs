@@ -1,5 +1,6 @@
 //! From an address to a connected byte stream: name look-up, TCP, TLS.
 
+use super::UpstreamError;
 use crate::config::{Transport, Upstream as Address};
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
@@ -34,21 +35,23 @@ impl Connector {
         }
     }
 
-    pub(super) async fn connect(&self, address: &Address) -> io::Result<Io> {
-        let tcp = connect_tcp(address).await?;
-        tcp.set_nodelay(true)?;
+    pub(super) async fn connect(&self, address: &Address) -> Result<Io, UpstreamError> {
+        let tcp = connect_tcp(address).await.map_err(UpstreamError::Connect)?;
+        tcp.set_nodelay(true).map_err(UpstreamError::Connect)?;
         match address.transport {
             Transport::Http | Transport::H2c => Ok(Io::Plain(tcp)),
-            Transport::Https => {
-                let config = self.tls.clone().ok_or_else(|| io::Error::other("TLS is not set up"))?;
-                let name = ServerName::try_from(address.host.clone()).map_err(io::Error::other)?;
-                let tls = TlsConnector::from(config).connect(name, tcp).await?;
-                if self.http2 && tls.get_ref().1.alpn_protocol() != Some(b"h2") {
-                    return Err(io::Error::other("the service does not speak HTTP/2"));
-                }
-                Ok(Io::Tls(Box::new(tls)))
-            }
+            Transport::Https => self.verify(address, tcp).await.map_err(UpstreamError::Tls),
         }
+    }
+
+    async fn verify(&self, address: &Address, tcp: TcpStream) -> io::Result<Io> {
+        let config = self.tls.clone().ok_or_else(|| io::Error::other("TLS is not set up"))?;
+        let name = ServerName::try_from(address.host.clone()).map_err(io::Error::other)?;
+        let tls = TlsConnector::from(config).connect(name, tcp).await?;
+        if self.http2 && tls.get_ref().1.alpn_protocol() != Some(b"h2") {
+            return Err(io::Error::other("the service does not speak HTTP/2"));
+        }
+        Ok(Io::Tls(Box::new(tls)))
     }
 }
 

@@ -35,6 +35,9 @@ pub(crate) enum UpstreamError {
     /// No address could be connected to.
     #[error("cannot connect to the service")]
     Connect(#[source] std::io::Error),
+    /// It does not prove who it is, or cannot agree on TLS.
+    #[error("the service cannot be verified over TLS")]
+    Tls(#[source] std::io::Error),
     /// The addresses' connections are all in use.
     #[error("all connections to the service are in use")]
     Exhausted,
@@ -51,6 +54,7 @@ impl UpstreamError {
     pub(crate) fn cause(&self) -> (&'static str, u16) {
         match self {
             Self::Connect(_) => ("connect", 503),
+            Self::Tls(_) => ("tls", 502),
             Self::Exhausted => ("connections_exhausted", 503),
             Self::Broken(_) => ("broken", 502),
             Self::Protocol => ("protocol", 502),
@@ -99,7 +103,7 @@ impl Upstream {
     /// Sends a request to the next address that works and waits for the head of the response.
     ///
     /// # Errors
-    /// [`UpstreamError`]; the request may have reached the service unless it is `Connect` or `Exhausted`.
+    /// [`UpstreamError`]; the request may have reached the service unless it is `Connect`, `Tls` or `Exhausted`.
     pub(crate) async fn send(
         &self,
         mut request: Request<Upload>,

@@ -160,7 +160,7 @@ impl Target {
 
     async fn connect(&self) -> Result<(Io, OwnedSemaphorePermit), UpstreamError> {
         let room = Arc::clone(&self.room).acquire_owned().await.map_err(|_| UpstreamError::Exhausted)?;
-        let io = self.connector.connect(&self.address).await.map_err(UpstreamError::Connect)?;
+        let io = self.connector.connect(&self.address).await?;
         Ok((io, room))
     }
 }

@@ -4,6 +4,7 @@
 pub(crate) mod client;
 pub(crate) mod pki;
 pub(crate) mod raw;
+pub(crate) mod recorder;
 pub(crate) mod upstream;
 pub(crate) mod wait;
 pub(crate) mod world;

@@ -64,6 +64,47 @@ impl Raw {
     }
 }
 
+/// A frame as it was received.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Frame {
+    pub(crate) kind: u8,
+    pub(crate) flags: u8,
+    pub(crate) stream: u32,
+    pub(crate) payload: Vec<u8>,
+}
+
+impl Raw {
+    /// Every frame that comes until `done` or the end of the connection, and whether it ended.
+    pub(crate) async fn frames(
+        &mut self,
+        what: &str,
+        mut done: impl FnMut(&Frame) -> bool,
+    ) -> (Vec<Frame>, bool) {
+        let mut frames = Vec::new();
+        let reading = async {
+            loop {
+                let mut head = [0; 9];
+                if self.stream.read_exact(&mut head).await.is_err() {
+                    return true;
+                }
+                let mut payload = vec![0; u32::from_be_bytes([0, head[0], head[1], head[2]]) as usize];
+                if self.stream.read_exact(&mut payload).await.is_err() {
+                    return true;
+                }
+                let stream = u32::from_be_bytes([head[5], head[6], head[7], head[8]]);
+                let frame = Frame { kind: head[3], flags: head[4], stream, payload };
+                let is_last = done(&frame);
+                frames.push(frame);
+                if is_last {
+                    return false;
+                }
+            }
+        };
+        let ended = within(what, reading).await;
+        (frames, ended)
+    }
+}
+
 /// The status codes of every HTTP/1.1 answer in a text, in order.
 pub(crate) fn statuses(text: &str) -> Vec<u16> {
     text.split("HTTP/1.1 ").skip(1).filter_map(|rest| rest.get(..3)?.parse().ok()).collect()
@@ -80,10 +121,15 @@ pub(crate) fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8>
     [&length[1..], &[kind, flags], &stream.to_be_bytes(), payload].concat()
 }
 
-/// A whole GET of the service `orders` in one HEADERS frame, in the plainest form that HPACK has (RFC 7541, section 6.2.2).
+/// A whole GET of the service `orders` in one HEADERS frame.
 pub(crate) fn headers_frame(stream: u32, path: &str) -> Vec<u8> {
     let fields =
         [(":method", "GET"), (":scheme", "https"), (":authority", "orders.localhost"), (":path", path)];
+    frame(1, 0x5, stream, &block(&fields))
+}
+
+/// Fields in the plainest form that HPACK has (RFC 7541, section 6.2.2), whatever they are.
+pub(crate) fn block(fields: &[(&str, &str)]) -> Vec<u8> {
     let mut block = Vec::new();
     for (name, value) in fields {
         block.push(0);
@@ -92,5 +138,5 @@ pub(crate) fn headers_frame(stream: u32, path: &str) -> Vec<u8> {
             block.extend_from_slice(text.as_bytes());
         }
     }
-    frame(1, 0x5, stream, &block)
+    block
 }

@@ -1,5 +1,6 @@
 //! The protected API of a test: answers by path, and remembers what it received. HTTP/1.1 and h2c on one port.
 
+use super::pki::Leaf;
 use super::wait::within;
 use bytes::Bytes;
 use futures_util::SinkExt;
@@ -18,6 +19,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
+use tokio_rustls::TlsAcceptor;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use tokio_tungstenite::tungstenite::protocol::Role;
@@ -67,23 +69,54 @@ impl Drop for Running {
 
 impl Upstream {
     pub(crate) async fn start() -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        Self::start_at(SocketAddr::from(([127, 0, 0, 1], 0))).await
+    }
+
+    pub(crate) async fn start_at(address: SocketAddr) -> Self {
+        Self::serve(address, None).await
+    }
+
+    /// Behind TLS, as the workload of this certificate.
+    pub(crate) async fn start_tls(leaf: &Leaf) -> Self {
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let mut config = rustls::ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(leaf.chain(), leaf.key())
+            .unwrap();
+        config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+        let acceptor = TlsAcceptor::from(Arc::new(config));
+        Self::serve(SocketAddr::from(([127, 0, 0, 1], 0)), Some(acceptor)).await
+    }
+
+    async fn serve(address: SocketAddr, tls: Option<TlsAcceptor>) -> Self {
+        let listener = TcpListener::bind(address).await.unwrap();
         let shared = Arc::new(Shared { received: Mutex::default(), running: watch::Sender::new(0) });
         let upstream = Self { address: listener.local_addr().unwrap(), shared };
-        tokio::spawn(upstream.clone().accept(listener));
+        tokio::spawn(upstream.clone().accept(listener, tls));
         upstream
     }
 
-    async fn accept(self, listener: TcpListener) {
+    async fn accept(self, listener: TcpListener, tls: Option<TlsAcceptor>) {
         while let Ok((stream, _)) = listener.accept().await {
-            let shared = Arc::clone(&self.shared);
+            let (shared, tls) = (Arc::clone(&self.shared), tls.clone());
             tokio::spawn(async move {
                 let service = service_fn(move |request| {
                     let shared = Arc::clone(&shared);
                     async move { Ok::<_, Infallible>(answer(request, shared).await) }
                 });
                 let server = auto::Builder::new(TokioExecutor::new());
-                let _gone = server.serve_connection_with_upgrades(TokioIo::new(stream), service).await;
+                match tls {
+                    None => {
+                        let _gone =
+                            server.serve_connection_with_upgrades(TokioIo::new(stream), service).await;
+                    }
+                    Some(tls) => {
+                        let Ok(stream) = tls.accept(stream).await else { return };
+                        let _gone = server.serve_connection(TokioIo::new(stream), service).await;
+                    }
+                }
             });
         }
     }

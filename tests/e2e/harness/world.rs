@@ -347,6 +347,13 @@ impl Process {
         fs::read_to_string(&self.log).unwrap_or_default()
     }
 
+    /// What it holds in memory now, in KiB.
+    pub(crate) fn resident_kib(&self) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+        line.trim().trim_end_matches(" kB").parse().unwrap()
+    }
+
     /// `kill -9`, and waits until it is gone.
     pub(crate) fn kill(&mut self) {
         let _gone_already = self.child.kill();

@@ -1,5 +1,6 @@
 //! What crosses and what does not, without a gate; with one, in `tests/e2e/run.rs`.
 
+use super::denial::may_turn;
 use super::*;
 
 #[test]

@@ -214,3 +214,27 @@ fn what_depends_on_it_ends_as_well_and_nobody_else_loads() {
     let revoked = |event: &&Event| matches!(event.body, EventBody::GrantsRevoked { .. });
     assert_eq!(world.log.iter().filter(revoked).count(), 1);
 }
+
+#[test]
+fn a_further_step_of_a_plan_is_decided_by_the_policies_of_its_day() {
+    let all = format!("@id(\"all\") {ALL};");
+    let step = |what: &str| Step { scope: scope(what), max_uses: None, reassess: false };
+    let plan = Plan { steps: vec![step(SCOPES[1]), step(SCOPES[3]), step(SCOPES[2])] };
+    let mut world = with(&all);
+    let new = NewRequest { wanted: Wanted::Plan(plan), ..asked("t", SCOPES[0], 600) };
+    let request = world.access(AGENTS[1], AccessCommand::Request(Box::new(new))).unwrap();
+    world.access(AGENTS[1], AccessCommand::Advance { request }).unwrap();
+    assert_eq!(world.state.request(request).unwrap().grants.len(), 2, "its own terms are enough");
+    world
+        .load(
+            "",
+            &format!(
+                "{all} @id(\"no\") forbid(principal, action, resource) when {{ context has plan_step }};"
+            ),
+        )
+        .unwrap();
+    assert!(world.is_live(world.grant_of(request)), "the first two were decided on without that");
+    let step = world.access(AGENTS[1], AccessCommand::Advance { request }).unwrap();
+    let asked = world.state.request(request).unwrap().steps.last().unwrap().asked.unwrap();
+    assert_eq!(world.stands(asked), RequestState::Denied, "{step}");
+}

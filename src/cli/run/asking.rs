@@ -1,0 +1,96 @@
+//! From the question to the grant, or to no question any more: whatever ends the wait withdraws the request, so that nobody approves
+//! what no command waits for; and what was granted at that very moment ends.
+
+use super::Run;
+use super::access::Access;
+use super::command::CommandLine;
+use super::signals::Signals;
+use super::supervise::Ended;
+use crate::cli::Failure;
+use crate::cli::ask::{Outcome, Progress, decided};
+use crate::cli::client::{Client, segment};
+use crate::cli::connection::Target;
+use crate::cli::grants::text;
+use crate::cli::request::refused;
+use crate::runtime::clock::Mono;
+use serde_json::{Value, json};
+use std::time::Duration;
+
+/// How long an answer of the control plane may take before there is a command.
+const ANSWERS: Duration = Duration::from_secs(30);
+
+impl Run {
+    /// Whether nobody has begun the task: then its terms are ours to say.
+    pub(super) async fn begins(&self, control: &Target) -> Result<bool, Failure> {
+        let path = format!("/v1/tasks/{}", segment(self.wanted.task.as_str()));
+        match client(control).get::<Value>(&path).await {
+            Ok(task) => Ok(text(&task, "state") != "open"),
+            Err(error) if error.status() == Some(http::StatusCode::NOT_FOUND) => Ok(true),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Asks and waits. The request that comes back is granted.
+    pub(super) async fn ask(
+        &self,
+        control: &Target,
+        command: &CommandLine,
+        begins: bool,
+        signals: &mut Signals,
+    ) -> Result<Value, Failure> {
+        let reason = self.reason.clone().unwrap_or_else(|| format!("run of `{}`", command.name()));
+        let mut body = self.wanted.body(&reason)?;
+        if begins {
+            body.insert("task_idle_timeout".to_owned(), json!(self.task_idle_timeout));
+        }
+        let mut client = client(control);
+        let asked: Value = client.send(self.wanted.call(&body)?).await?;
+        let id = text(&asked, "id");
+        let until = self.wait.map(|limit| Mono::now().plus(limit.get()));
+        let mut progress = Progress::new();
+        let waited = tokio::select! {
+            biased;
+            signal = signals.next() => Err(format!("interrupted ({}) while waiting", signal.name())),
+            request = decided(&mut client, asked, until, &mut progress) => {
+                request.map_err(|failure| failure.text().to_owned())
+            }
+        };
+        progress.end();
+        let why = match waited {
+            Ok(request) => match (Outcome::of(&request), self.wait) {
+                (Outcome::Granted, _) => return Ok(request),
+                (Outcome::Pending, Some(limit)) => format!("nobody decided within {limit}"),
+                (Outcome::Pending | Outcome::Refused, _) => return Err(refused(&request)),
+            },
+            Err(why) => why,
+        };
+        Err(Failure::failed(format!("{why}; {id} is {}", withdraw(control, &id).await)))
+    }
+}
+
+/// Takes a request back; how it stands then.
+async fn withdraw(control: &Target, id: &str) -> String {
+    let mut client = client(control);
+    let path = format!("/v1/requests/{id}");
+    let body = json!({"reason": "no command waits for it any more"});
+    match client.post::<Value>(&format!("{path}/cancel"), &body).await {
+        Ok(_) => return "withdrawn".to_owned(),
+        Err(error) if error.status().is_some() => {}
+        Err(_) => return "still pending, as far as is known".to_owned(),
+    }
+    // Somebody decided at this very moment.
+    match client.get::<Value>(&path).await {
+        Ok(request) if Outcome::of(&request) == Outcome::Granted => {
+            Access::new(client, request).end(&Ended::NeverStarted).await;
+            "granted meanwhile, its task is ended".to_owned()
+        }
+        Ok(request) => text(&request, "state"),
+        Err(_) => "still pending, as far as is known".to_owned(),
+    }
+}
+
+fn client(control: &Target) -> Client {
+    let mut client = Client::new(control.clone());
+    client.set_patience(ANSWERS);
+    client
+}

@@ -1,0 +1,92 @@
+//! However `jitgate run` or its command ends, the access ends; and nothing of `run` is left with what the command started.
+
+use crate::harness::{World, eventually};
+use crate::run::Running;
+use rustix::process::{Pid, Signal, kill_process, test_kill_process};
+use tokio::net::TcpStream;
+
+fn pid(line: &str) -> Pid {
+    Pid::from_raw(line.trim().parse().unwrap()).unwrap()
+}
+
+async fn state(world: &World) -> String {
+    let task = world.cli(&["task", "show", "T", "--as", "operator"]).await;
+    task["state"].as_str().unwrap().to_owned()
+}
+
+#[tokio::test]
+async fn a_killed_run_leaves_no_access_behind() {
+    let world = World::start().await;
+    // Longer than its idle time: signs of life keep the task, without any traffic.
+    let script = "echo $$; echo \"$JITGATE_ORIGIN\"; sleep 3; echo on; exec sleep 1000";
+    let idle = ["--task-idle-timeout", "1500ms"];
+    let mut running = Running::start_for(&world, ("T", "orders:GET:/v1/**"), &idle, script).await;
+    let (command, origin) = (pid(&running.line().await), running.line().await);
+    let host = origin.strip_prefix("http://").unwrap().to_owned();
+    assert_eq!(running.line().await, "on");
+    assert_eq!(state(&world).await, "open");
+    drop(TcpStream::connect(&host).await.unwrap());
+
+    running.signal(Signal::KILL);
+    eventually("the end of the listener", || async {
+        TcpStream::connect(&host).await.is_err().then_some(())
+    })
+    .await;
+    eventually("the end of the task", || async { (state(&world).await == "idle").then_some(()) }).await;
+    assert_eq!(world.cli(&["grants", "--task", "T"]).await, serde_json::json!([]));
+    // The command itself goes on, without access.
+    test_kill_process(command).unwrap();
+    kill_process(command, Signal::KILL).unwrap();
+}
+
+#[tokio::test]
+async fn what_the_command_leaves_behind_has_no_access() {
+    let world = World::start().await;
+    let script = "setsid sleep 1000 </dev/null >/dev/null 2>&1 & echo $!; echo \"$JITGATE_ORIGIN\"";
+    let mut running = Running::start_for(&world, ("T", "orders:GET:/v1/**"), &[], script).await;
+    let (daemon, origin) = (pid(&running.line().await), running.line().await);
+    let (code, _, err) = running.end().await;
+    assert_eq!(code, Some(0), "{err}");
+    assert_eq!(state(&world).await, "done");
+    test_kill_process(daemon).unwrap();
+    assert!(TcpStream::connect(origin.strip_prefix("http://").unwrap()).await.is_err());
+    kill_process(daemon, Signal::KILL).unwrap();
+}
+
+#[tokio::test]
+async fn the_command_inherits_no_connection_and_no_key_file() {
+    let world = World::start().await;
+    let script = "for file in /proc/$$/fd/*; do readlink \"$file\"; done; true";
+    let running = Running::start_for(&world, ("T", "orders:GET:/v1/**"), &[], script).await;
+    let (code, out, err) = running.end().await;
+    assert_eq!(code, Some(0), "{err}");
+    assert!(out.lines().count() >= 3, "{out}");
+    for ours in ["socket:", "anon_inode:", ".pem", "/dev/tty"] {
+        assert!(!out.contains(ours), "{out}");
+    }
+}
+
+#[tokio::test]
+async fn a_task_that_was_open_before_keeps_its_terms() {
+    let world = World::start().await;
+    let open = [
+        "request",
+        "--task",
+        "T",
+        "--scope",
+        "orders:GET:/v1/a",
+        "--ttl",
+        "5m",
+        "--reason",
+        "r",
+        "--task-idle-timeout",
+        "1h",
+    ];
+    let asked = world.cli_as(&crate::access::agent(&world), &open).await;
+    assert!(asked.status.success(), "{asked:?}");
+    world.cli(&["approve", &crate::access::pending(&world).await, "--reason", "r"]).await;
+    let running = Running::start_for(&world, ("T", "orders:GET:/v1/b"), &[], "exit 4").await;
+    let (code, _, err) = running.end().await;
+    assert_eq!(code, Some(4), "{err}");
+    assert_eq!(state(&world).await, "failed");
+}
