@@ -44,10 +44,9 @@ pub enum RestoreError {
 pub(super) async fn begin_epoch(path: &Path, options: PlaneOptions) -> Result<(), RestoreError> {
     let log = Arc::new(SqliteLog::open(path).await?);
     let plane = Plane::start(Arc::clone(&log) as _, options).await?;
-    let selector = Selector::All(Everything);
-    let ended = plane.with_state(|state| state.select(&selector, plane.control_time()).len());
-    let reason = "the store was restored from a backup: a new epoch begins".to_owned();
-    plane.submit(Actor::System, Command::Revoke { selector, reason }).await.map_err(RestoreError::Revoke)?;
+    let everything = Selector::All(Everything);
+    let ended = plane.with_state(|state| state.select(&everything, plane.control_time()).len());
+    plane.submit(Actor::System, Command::BeginEpoch).await.map_err(RestoreError::Revoke)?;
     let epoch = log.begin_epoch().await?;
     log.close().await;
     tracing::warn!(epoch = epoch.0, grants_ended = ended, "the store was restored: a new epoch begins");
