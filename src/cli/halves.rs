@@ -4,6 +4,7 @@ use super::Failure;
 use super::telemetry::Telemetry;
 use crate::config::{Config, ControlConfig, ProxyConfig};
 use crate::control::app::{ControlApp, Parts};
+use crate::control::restore::Origin;
 use crate::identity::Refusal;
 use crate::identity::reload::{Change, Reloader};
 use crate::model::ServiceName;
@@ -31,12 +32,30 @@ pub(super) struct Proxy {
 
 /// Run a control plane: it decides on grants and tells the proxies
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Example:\n  jitgate control --config control.toml\n\n\
+#[command(after_help = "Examples:\n  jitgate control --config control.toml\n  \
+jitgate control --config control.toml --restored\n\n\
 SIGTERM drains: no new connections, what runs may finish within `control.drain_timeout`. Proxies go on for their lease.")]
 pub(super) struct Control {
     /// The configuration; config/control.toml is a commented example
     #[arg(long, value_name = "FILE")]
     config: PathBuf,
+    #[command(flatten)]
+    store: StoreArgs,
+}
+
+/// What a control plane is told of its store.
+#[derive(Debug, clap::Args)]
+pub(super) struct StoreArgs {
+    /// The store was restored from a backup: revoke every grant in it and begin a new epoch (docs/restore.md); for one start
+    #[arg(long)]
+    restored: bool,
+}
+
+impl StoreArgs {
+    /// Where the store comes from.
+    pub(super) fn origin(&self) -> Origin {
+        if self.restored { Origin::Restored } else { Origin::AsLeft }
+    }
 }
 
 impl Proxy {
@@ -62,7 +81,7 @@ impl Control {
         runtime()?.block_on(async {
             let stop = stop_signal()?;
             let metrics = Metrics::new(&[]).map_err(Failure::usage)?;
-            let running = RunningControl::start(config, metrics).await?;
+            let running = RunningControl::start(config, self.store.origin(), metrics).await?;
             stop.await;
             running.stop().await
         })
@@ -107,7 +126,11 @@ pub(super) struct RunningControl {
 
 impl RunningControl {
     /// Starts all of it.
-    pub(super) async fn start(config: ControlConfig, metrics: Arc<Metrics>) -> Result<Self, Failure> {
+    pub(super) async fn start(
+        config: ControlConfig,
+        origin: Origin,
+        metrics: Arc<Metrics>,
+    ) -> Result<Self, Failure> {
         let observed = Arc::clone(&metrics);
         let reloader = Reloader::load(
             config.identity.clone(),
@@ -126,6 +149,7 @@ impl RunningControl {
             handshakes: Arc::new(move |result| {
                 counted.tls_handshakes(result.err().map_or("ok", Refusal::as_str)).inc()
             }),
+            origin,
         };
         let app = ControlApp::start(&config, parts).await.map_err(Failure::usage)?;
         let webhooks = app.webhooks().clone();

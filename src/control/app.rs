@@ -16,6 +16,7 @@ use crate::control::policies::{LoadError, Policies};
 use crate::control::policy::{PolicyErrors, PolicySet};
 use crate::control::publish::SyncService;
 use crate::control::receipt::{Signer, SignerError};
+use crate::control::restore::{self, Origin, RestoreError};
 use crate::control::state::{Rules, State};
 use crate::control::tickets::{self, Tickets};
 use crate::control::token::{self, RingError, Tokens};
@@ -41,6 +42,8 @@ pub struct Parts {
     pub drain: Drain,
     /// Hears of handshakes.
     pub handshakes: Handshakes,
+    /// Where its store comes from.
+    pub origin: Origin,
 }
 
 /// Why a control plane does not start.
@@ -57,6 +60,9 @@ pub enum StartError {
     /// The store cannot be opened.
     #[error("the store cannot be opened")]
     Store(#[from] LogError),
+    /// The store was restored, and no new epoch can begin.
+    #[error(transparent)]
+    Restore(#[from] RestoreError),
     /// The policies cannot be used.
     #[error(transparent)]
     Policies(#[from] PolicyErrors),
@@ -109,19 +115,21 @@ impl ControlApp {
         let listener = TcpListener::bind(config.listen).await.map_err(listen)?;
         let address = listener.local_addr().map_err(listen)?;
         let Store::Sqlite(path) = &config.store;
+        let rules =
+            || Ok::<_, StartError>(Rules::from_config(config, PolicySet::from_config(&config.policy)?));
+        let (lease, clock_drift) = (config.lease, config.clock_drift);
+        let options = |rules| PlaneOptions { rules, lease, clock_drift, clock: ControlClock::default() };
+        match parts.origin {
+            Origin::AsLeft => {}
+            Origin::Restored => restore::begin_epoch(path, options(rules()?)).await?,
+        }
         let log = Arc::new(SqliteLog::open(path).await?);
         let issuer = parts.own.current().principal().cloned().ok_or(StartError::Nameless)?;
         let signer = Arc::new(Signer::open(&path.with_extension("receipts.key.pem"), issuer.as_str())?);
-        let options = PlaneOptions {
-            rules: Rules::from_config(config, PolicySet::from_config(&config.policy)?),
-            lease: config.lease,
-            clock_drift: config.clock_drift,
-            clock: ControlClock::default(),
-        };
         let webhooks: Arc<dyn WebhookStore> = Arc::new(SqliteWebhooks::beside(&log));
         let tickets = config.tickets.clone().map(Tickets::new).transpose()?.map(Arc::new);
         let issuers = Issuers::new(&config.issuers, &config.people)?;
-        let plane = Plane::start(log, options).await?;
+        let plane = Plane::start(log, options(rules()?)).await?;
         let tokens = open_tokens(config, &path.with_extension("tokens.keys.json"), issuer.as_str(), &plane)?;
         let stop = CancellationToken::new();
         let notifier = Notifier::start(&config.webhooks, &plane, webhooks, &stop).await?;

@@ -18,6 +18,7 @@ pub mod policy;
 pub mod presence;
 pub mod receipt;
 pub mod publish;
+pub mod restore;
 pub mod state;
 pub mod tickets;
 pub mod token;

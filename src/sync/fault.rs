@@ -28,8 +28,8 @@ pub enum Fault {
     TableRefused,
     /// The log has lost events that this proxy has applied.
     #[error(
-        "the control plane's log stands at revision {offered}, behind this proxy's {held}: after restoring a backup, \
-         begin a new epoch"
+        "the control plane's log stands at revision {offered}, behind this proxy's {held}: if its store was \
+         restored from a backup, start it once with --restored"
     )]
     Behind {
         /// The table's revision.

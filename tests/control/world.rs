@@ -175,6 +175,7 @@ impl World {
         // The lock goes when the last user of the file is gone.
         for _ in 0..100 {
             let parts = Parts {
+                origin: jitgate::control::restore::Origin::AsLeft,
                 own: load(&self.config.identity),
                 trust: Arc::clone(&self.trust),
                 drain: self.drain.clone(),

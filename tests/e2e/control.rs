@@ -1,7 +1,7 @@
 //! The control plane: who may do what with it, and that nothing which it acknowledged is ever lost.
 
 use crate::harness::world::AGENT;
-use crate::harness::{Answer, Protocol, Setup, World, client};
+use crate::harness::{Answer, Protocol, Setup, World, client, eventually};
 use http::Request;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use serde_json::{Value, json};
@@ -121,6 +121,37 @@ async fn uses_are_counted_over_a_restart_of_the_proxy() {
     }
     // What was set aside for the proxy that died counts as spent: fewer is right, more never.
     assert!(permitted <= 3, "{permitted} uses of a grant for 3");
+}
+
+#[tokio::test]
+async fn bytes_are_counted_over_kill_9_of_both_halves() {
+    let mut world = World::start().await;
+    world.grant_with("orders:PUT:/**", &["--max-bytes", "1000000"]).await;
+    let upload = || async {
+        world.client(Protocol::H1).connect().await.call("PUT", "/v1/x", &"x".repeat(600_000)).await
+    };
+    assert_eq!(upload().await.status, 200);
+    // The store is another process's, but its journal can be looked at.
+    let journal = world.path("control.db-wal");
+    eventually("the use in the log", || async {
+        let bytes = std::fs::read(&journal).ok()?;
+        bytes.windows(10).any(|window| window == b"grant_used").then_some(())
+    })
+    .await;
+    world.control().kill();
+    world.proxy().kill();
+    world.start_control().await;
+    world.start_proxy().await;
+    let upload = || async {
+        world.client(Protocol::H1).connect().await.call("PUT", "/v1/x", &"x".repeat(600_000)).await
+    };
+    // Neither process remembers the first 600,000; the log does.
+    assert_eq!(upload().await.status, 200);
+    eventually("the end of the grant", || async {
+        let answer = world.client(Protocol::H1).connect().await.call("PUT", "/v1/x", "x").await;
+        (answer.status == 429 && answer.reason() == "limit").then_some(())
+    })
+    .await;
 }
 
 #[tokio::test]

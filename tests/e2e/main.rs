@@ -27,6 +27,7 @@ mod outside;
 mod paths;
 mod policies;
 mod requests;
+mod restore;
 mod run;
 mod run_ends;
 mod run_passage;

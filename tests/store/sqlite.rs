@@ -3,7 +3,7 @@
 use crate::contract::{event, events};
 use jitgate::control::log::sqlite::SqliteLog;
 use jitgate::control::log::{EventLog as _, LogError};
-use jitgate::model::Revision;
+use jitgate::model::{Epoch, Revision};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
@@ -19,6 +19,22 @@ async fn is_there_again_after_it_was_closed() {
     assert_eq!(log.identity(), identity);
     assert_eq!(log.head().await.unwrap(), Revision(5));
     assert_eq!(log.read(Revision(4), 9).await.unwrap()[0].event, event(5));
+}
+
+#[tokio::test]
+async fn a_new_epoch_is_there_from_the_next_opening_on_and_the_log_is_the_same() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("control.db");
+    let log = SqliteLog::open(&path).await.unwrap();
+    let before = log.identity();
+    log.append(Revision(0), events(1..=5)).await.unwrap();
+    assert_eq!(log.begin_epoch().await.unwrap(), Epoch(before.epoch.0 + 1));
+    assert_eq!(log.identity(), before);
+    log.close().await;
+    let log = SqliteLog::open(&path).await.unwrap();
+    let after = log.identity();
+    assert_eq!((after.log, after.epoch), (before.log, Epoch(before.epoch.0 + 1)));
+    assert_eq!(log.head().await.unwrap(), Revision(5));
 }
 
 #[tokio::test]

@@ -50,6 +50,8 @@ pub(super) struct Up {
     /// Where metrics and health are served [default: 127.0.0.1:9464]
     #[arg(long, value_name = "ADDR")]
     admin_listen: Option<SocketAddr>,
+    #[command(flatten)]
+    store: halves::StoreArgs,
 }
 
 /// What is told while the first table is on its way.
@@ -87,7 +89,8 @@ impl Up {
         let known = operators::read(layout.folder()).map_err(Failure::usage)?;
         let mut with_operators = control.clone();
         with_operators.roles = operators::merged(&known, &control.roles);
-        let control_running = RunningControl::start(with_operators, Arc::clone(&metrics)).await?;
+        let control_running =
+            RunningControl::start(with_operators, self.store.origin(), Arc::clone(&metrics)).await?;
         if proxy.control == own_link {
             // The port that was chosen, where 0 was asked for.
             proxy.control.endpoints = Box::new([Endpoint::from(control_running.app.address())]);

@@ -70,6 +70,18 @@ impl SqliteLog {
         self.pool.clone()
     }
 
+    /// Begins a new epoch, durably. It counts from the next [`Self::open`] on: what has read the old one goes on with it.
+    ///
+    /// # Errors
+    /// [`LogError`].
+    pub async fn begin_epoch(&self) -> Result<Epoch, LogError> {
+        let epoch: i64 = sqlx::query_scalar("UPDATE log SET epoch = epoch + 1 RETURNING epoch")
+            .fetch_one(&self.pool)
+            .await
+            .map_err(LogError::Database)?;
+        Ok(Epoch(u64::try_from(epoch).unwrap_or(0)))
+    }
+
     /// Closes the file; another process may open it then.
     pub async fn close(&self) {
         self.pool.close().await;

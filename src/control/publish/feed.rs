@@ -59,7 +59,8 @@ pub enum Unfit {
     },
     /// It has applied what this log does not have.
     #[error(
-        "the proxy is at revision {followed}, the log at {head}: after restoring a backup, begin a new epoch"
+        "the proxy is at revision {followed}, the log at {head}: if the store was restored from a backup, start the control plane \
+         once with --restored"
     )]
     Ahead {
         /// The proxy's.

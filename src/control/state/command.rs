@@ -109,6 +109,9 @@ pub enum Command {
         /// Why; never empty.
         reason: String,
     },
+    /// End every grant, because the store came back from a backup and some of them may have been revoked since. The control
+    /// plane's own command.
+    BeginEpoch,
     /// End grants for a cause of the control plane's own (idle, limit). Grants that are over already are passed over.
     End {
         /// Which.

@@ -7,10 +7,10 @@ use crate::control::authz::Need;
 use crate::control::state::command::{
     Command, GrantSpec, Issued, MAX_BULK, MAX_REASON, Outcome, Refusal, Rules, UseToLog,
 };
-use crate::control::state::{State, likeness};
+use crate::control::state::{State, likeness, revocation};
 use crate::control::workflow::{self, AccessRefusal, Direct};
-use crate::model::event::{Actor, Event, EventBody, Selector};
-use crate::model::{EndCause, Grant, GrantId, ProxyName, Revision, RevocationId, SpiffeId, Time, Ttl};
+use crate::model::event::{Actor, Event, EventBody, Everything, Selector};
+use crate::model::{EndCause, Grant, GrantId, ProxyName, Revision, SpiffeId, Time, Ttl};
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -64,6 +64,11 @@ pub fn decide(
     let outcome = match command {
         Command::Grant(specs) => grant(&mut draft, specs, context)?,
         Command::Revoke { selector, reason } => revoke(&mut draft, selector, reason, context)?,
+        Command::BeginEpoch => {
+            system(actor)?;
+            let reason = "the store was restored from a backup: a new epoch begins";
+            revocation::log(&mut draft, &Selector::All(Everything), reason, context)
+        }
         Command::End { grants, cause } => {
             system(actor)?;
             let not_over =
@@ -303,19 +308,7 @@ fn revoke(
     {
         return Err(Refusal::NotFound { what: "grant" });
     }
-    let revocation = RevocationId::from_parts(context.now.as_millis(), (context.random)());
-    let grants = draft.state.with_dependants(draft.state.select(selector, context.now));
-    let mut parts: Vec<Vec<GrantId>> = grants.chunks(CHUNK).map(<[GrantId]>::to_vec).collect();
-    if parts.is_empty() {
-        // Logged all the same: it is a decision, and its receipt says that it matched nothing.
-        parts.push(Vec::new());
-    }
-    for grants in parts {
-        let (selector, reason) = (selector.clone(), reason.to_owned());
-        draft.push(EventBody::GrantsRevoked { revocation, selector, grants, reason });
-    }
-    let revision = Revision(draft.next_revision().0.saturating_sub(1));
-    Ok(Outcome::Revoked { revocation, revision })
+    Ok(revocation::log(draft, selector, reason, context))
 }
 
 fn end(draft: &mut Draft<'_>, grants: Vec<GrantId>, cause: EndCause) -> Outcome {

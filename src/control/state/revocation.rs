@@ -3,12 +3,36 @@
 //! Bounded in number of revocations and of grants that they name; the oldest are forgotten first. A receipt that was handed out
 //! stays valid: it is signed.
 
-use crate::model::event::{Actor, Selector};
+use crate::control::state::command::Outcome;
+use crate::control::state::decide::{CHUNK, Context, Draft};
+use crate::model::event::{Actor, EventBody, Selector};
 use crate::model::{GrantId, ProxyName, Revision, RevocationId, Time};
 use std::collections::BTreeMap;
 
 const KEPT: usize = 10_000;
 const KEPT_GRANTS: usize = 4_000_000;
+
+/// Ends what a selector matches, and what hangs on it. Whether that is allowed has been decided.
+pub(super) fn log(
+    draft: &mut Draft<'_>,
+    selector: &Selector,
+    reason: &str,
+    context: &mut Context<'_>,
+) -> Outcome {
+    let revocation = RevocationId::from_parts(context.now.as_millis(), (context.random)());
+    let grants = draft.state.with_dependants(draft.state.select(selector, context.now));
+    let mut parts: Vec<Vec<GrantId>> = grants.chunks(CHUNK).map(<[GrantId]>::to_vec).collect();
+    if parts.is_empty() {
+        // Logged all the same: it is a decision, and its receipt says that it matched nothing.
+        parts.push(Vec::new());
+    }
+    for grants in parts {
+        let (selector, reason) = (selector.clone(), reason.to_owned());
+        draft.push(EventBody::GrantsRevoked { revocation, selector, grants, reason });
+    }
+    let revision = Revision(draft.next_revision().0.saturating_sub(1));
+    Outcome::Revoked { revocation, revision }
+}
 
 /// A revocation, as logged.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -119,6 +119,7 @@ fn only_the_right_role_gets_anywhere() {
     let join = Command::Join { proxy: "edge".parse().unwrap() };
     let system = [
         Command::Expire,
+        Command::BeginEpoch,
         Command::End { grants: vec![], cause: EndCause::Idle },
         Command::RaiseLease { lease: Duration::from_secs(60) },
     ];

@@ -204,6 +204,11 @@ impl World {
         self.control.as_mut().expect("no control plane runs")
     }
 
+    /// What the proxy printed and logged.
+    pub(crate) fn log_of_proxy(&self) -> String {
+        self.proxy.as_ref().map(Process::log).unwrap_or_default()
+    }
+
     /// Waits until `/readyz` of an admin listener answers 200.
     pub(crate) async fn ready(&self, port: u16) {
         eventually(&format!("readiness at port {port}"), || async {
