@@ -13,9 +13,9 @@ use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 use serde_json::Value;
 use std::convert::Infallible;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
@@ -45,6 +45,7 @@ pub(crate) struct Client {
     to: SocketAddr,
     host: String,
     protocol: Protocol,
+    from: Option<IpAddr>,
 }
 
 /// One connection of a client.
@@ -75,7 +76,7 @@ impl Client {
         host: &str,
         protocol: Protocol,
     ) -> Self {
-        Self { tls: Arc::new(tls(ca, leaf, &[protocol])), to, host: host.to_owned(), protocol }
+        Self { tls: Arc::new(tls(ca, leaf, &[protocol])), to, host: host.to_owned(), protocol, from: None }
     }
 
     pub(crate) fn host(mut self, host: &str) -> Self {
@@ -83,9 +84,15 @@ impl Client {
         self
     }
 
+    /// The same client at another address of this machine.
+    pub(crate) fn from(mut self, address: [u8; 4]) -> Self {
+        self.from = Some(address.into());
+        self
+    }
+
     /// Opens a connection, or tells why TLS (or the first byte after it) failed.
     pub(crate) async fn try_connect(&self) -> std::io::Result<Connection> {
-        let stream = open(self.to, Arc::clone(&self.tls)).await?;
+        let stream = open_from(self.from, self.to, Arc::clone(&self.tls)).await?;
         let io = TokioIo::new(stream);
         let sender = match self.protocol {
             Protocol::H1 => {
@@ -214,7 +221,22 @@ pub(crate) fn tls(ca: &Authority, leaf: Option<&Leaf>, protocols: &[Protocol]) -
 
 /// A TLS connection to `localhost` at an address.
 pub(crate) async fn open(to: SocketAddr, tls: Arc<ClientConfig>) -> std::io::Result<TlsStream<TcpStream>> {
-    let stream = TcpStream::connect(to).await?;
+    open_from(None, to, tls).await
+}
+
+async fn open_from(
+    from: Option<IpAddr>,
+    to: SocketAddr,
+    tls: Arc<ClientConfig>,
+) -> std::io::Result<TlsStream<TcpStream>> {
+    let stream = match from {
+        Some(address) => {
+            let socket = TcpSocket::new_v4()?;
+            socket.bind((address, 0).into())?;
+            socket.connect(to).await?
+        }
+        None => TcpStream::connect(to).await?,
+    };
     stream.set_nodelay(true)?;
     TlsConnector::from(tls).connect(ServerName::try_from("localhost").unwrap(), stream).await
 }

@@ -3,6 +3,7 @@
 //! Every world takes an address of 127.0.0.0/8 for itself, so that ports can be fixed in the configuration files and no two tests
 //! meet. Nothing outlives the test: processes are killed when the world is dropped, and their logs shown if the test failed.
 
+pub(crate) use super::address::own_address;
 use super::client::{Client, Protocol};
 use super::pki::{Authority, Files, Leaf};
 use super::raw::Raw;
@@ -10,10 +11,9 @@ use super::upstream::Upstream;
 use super::wait::eventually;
 use serde_json::Value;
 use std::fs::{self, File};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
-use std::sync::atomic::{AtomicU32, Ordering};
 use tempfile::TempDir;
 
 /// The binary under test.
@@ -178,7 +178,13 @@ impl World {
     }
 
     pub(crate) async fn start_control(&mut self) {
-        self.control = Some(self.spawn("control", &["control", "--config", "jitgate.toml"]));
+        self.start_control_in(&[]).await;
+    }
+
+    /// Starts the control plane with some variables of its environment set.
+    pub(crate) async fn start_control_in(&mut self, environment: &[(&str, &str)]) {
+        let arguments = ["control", "--config", "jitgate.toml"];
+        self.control = Some(Process::spawn_in(environment, "control", self.dir.path(), &arguments));
         self.ready(9465).await;
     }
 
@@ -334,10 +340,15 @@ pub(crate) struct Process {
 
 impl Process {
     pub(crate) fn spawn(name: &str, dir: &Path, arguments: &[&str]) -> Self {
+        Self::spawn_in(&[], name, dir, arguments)
+    }
+
+    fn spawn_in(environment: &[(&str, &str)], name: &str, dir: &Path, arguments: &[&str]) -> Self {
         let log = dir.join(format!("{name}.log"));
         let open = || File::options().create(true).append(true).open(&log).unwrap();
         let child = Command::new(JITGATE)
             .args(arguments)
+            .envs(environment.iter().copied())
             .current_dir(dir)
             .stdin(Stdio::null())
             .stdout(open())
@@ -385,19 +396,6 @@ impl Drop for Process {
         self.kill();
         if std::thread::panicking() {
             eprintln!("---- log of {} ----\n{}", self.name, self.log());
-        }
-    }
-}
-
-/// An address of the loopback network that no other test has, and what holds it.
-pub(crate) fn own_address() -> (Ipv4Addr, TcpListener) {
-    static NEXT: AtomicU32 = AtomicU32::new(0);
-    loop {
-        let number = std::process::id().wrapping_mul(61).wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed));
-        let [_, b, c, d] = number.to_be_bytes();
-        let address = Ipv4Addr::new(127, b.max(1), c, d.clamp(1, 254));
-        if let Ok(lock) = TcpListener::bind((IpAddr::from(address), 19_000)) {
-            return (address, lock);
         }
     }
 }
