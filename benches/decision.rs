@@ -126,8 +126,13 @@ fn measure(
         let Some((principal, slot)) = slots.get(at) else { continue };
         let parts = request(*principal, ask, &mut random)?;
         let view = View::of(&parts)?;
-        let request =
-            Request { service: "orders", view: &view, source: IpAddr::V4(Ipv4Addr::LOCALHOST), token: None };
+        let request = Request {
+            service: "orders",
+            view: &view,
+            source: IpAddr::V4(Ipv4Addr::LOCALHOST),
+            token: None,
+            token_required: false,
+        };
         let start = Mono::now();
         let verdict = black_box(decide(&slot.load(), black_box(&request), black_box(NOW)));
         let took = Mono::now().since(start).as_nanos();

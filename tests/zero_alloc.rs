@@ -98,7 +98,7 @@ fn a_decision_allocates_nothing() {
             let Ok(view) = View::of(black_box(&parts)) else { return false };
             let service = host_label(view.authority(), &domains, &mut buffer);
             let source = IpAddr::from([127, 0, 0, 1]);
-            let request = Request { service, view: &view, source, token };
+            let request = Request { service, view: &view, source, token, token_required: false };
             match decide(&slot.load(), &request, at(150)) {
                 Verdict::Permit(permit) => {
                     let _ = black_box(decide_after(&slot.load(), &request, at(150), permit.cell()));

@@ -13,7 +13,7 @@
 //!
 //! | reason | a grant of the principal that matches service, action, path and query … |
 //! |---|---|
-//! | `token_required` | demands a token, and there is none |
+//! | `token_required` | demands a token, or the service does, and there is none |
 //! | `limit` | has ended because its bytes were used up |
 //! | `condition` | passes a ceiling of this proxy, or its conditions do not hold |
 //! | `not_yet_valid` | has a window that is not open yet |
@@ -44,6 +44,8 @@ pub struct Request<'a> {
     pub source: IpAddr,
     /// The grant that a verified token of this caller names: no other counts. A token narrows; it permits nothing.
     pub token: Option<GrantId>,
+    /// Whether the service demands a token, whatever the grants say.
+    pub token_required: bool,
 }
 
 /// Decides a request at `now`, control time.
@@ -131,7 +133,9 @@ fn obstacle(
         || !cell.conditions().is_none_or(|conditions| conditions.hold(now, request.source))
     {
         Some(DenyReason::Condition)
-    } else if request.token.is_none() && cell.conditions().is_some_and(Conditions::token_required) {
+    } else if request.token.is_none()
+        && (request.token_required || cell.conditions().is_some_and(Conditions::token_required))
+    {
         Some(DenyReason::TokenRequired)
     } else {
         None

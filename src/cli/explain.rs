@@ -164,8 +164,13 @@ impl Explain {
                 return explanation;
             }
         };
-        let request =
-            Request { service: &explanation.service, view: &view, source: self.source, token: self.token };
+        let request = Request {
+            service: &explanation.service,
+            view: &view,
+            source: self.source,
+            token: self.token,
+            token_required: false,
+        };
         match verdict(&self.principal, grants, &request, now) {
             Ok(Verdict::Permit(permit)) => {
                 explanation.decision = "permit";

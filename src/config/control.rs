@@ -1,8 +1,8 @@
 //! The control plane's half of a configuration.
 
 use crate::config::{
-    IdentityFiles, PolicyConfig, PrincipalEntry, RequestRules, RoleTemplate, TicketConfig, TrustFiles,
-    WebhookConfig,
+    IdentityFiles, IssuerConfig, PolicyConfig, PrincipalEntry, RequestRules, RoleTemplate, TicketConfig,
+    TokenRules, TrustFiles, WebhookConfig,
 };
 use crate::model::{GroupName, RoleName, ServiceName, ServiceProfile, SpiffeId, Ttl};
 use std::collections::{BTreeMap, BTreeSet};
@@ -43,6 +43,10 @@ pub struct ControlConfig {
     pub principals: BTreeMap<SpiffeId, PrincipalEntry>,
     /// What is known about services; access to others cannot be asked for.
     pub services: BTreeMap<ServiceName, ServiceProfile>,
+    /// Whose tokens about people are believed.
+    pub issuers: Box<[IssuerConfig]>,
+    /// What its own access tokens say.
+    pub tokens: TokenRules,
     /// Named scope templates.
     pub templates: BTreeMap<RoleName, RoleTemplate>,
     /// Whom it tells of what happens; each has a name of its own.

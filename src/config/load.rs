@@ -115,7 +115,8 @@ impl Config {
             || !raw.principals.is_empty()
             || !raw.roles.is_empty()
             || !raw.webhooks.is_empty()
-            || raw.tickets.is_some();
+            || raw.tickets.is_some()
+            || !raw.issuers.is_empty();
         // A control plane on its own knows services as well: who owns them, how sensitive they are.
         let with_proxy =
             proxy_base.is_some() || raw.proxy.is_some() || (!with_control && !raw.service.is_empty());
@@ -137,6 +138,7 @@ impl Config {
             roles: raw.roles,
             webhooks: raw.webhooks,
             tickets: raw.tickets,
+            issuers: raw.issuers,
             services,
         };
         let proxy = if with_proxy {

@@ -10,6 +10,7 @@
 pub mod access;
 mod build;
 pub mod control;
+pub mod issuer;
 pub mod limits;
 pub mod load;
 pub mod problem;
@@ -19,12 +20,14 @@ pub mod service;
 mod source;
 mod text;
 pub mod ticket;
+pub mod token;
 mod tree;
 pub mod url;
 pub mod webhook;
 
 pub use access::{PolicyConfig, PrincipalEntry, RequestRules, RoleTemplate};
 pub use control::{ControlConfig, Person, Role, Store};
+pub use issuer::{IssuerConfig, KeySource};
 pub use limits::{Ceilings, Limits};
 pub use load::{Base, Config, ControlBase, ProxyBase};
 pub use problem::{ConfigErrors, Problem};
@@ -33,6 +36,7 @@ pub use proxy::{
 };
 pub use service::{HostHeader, Protocol, ServiceConfig, Transport, Upstream};
 pub use ticket::{TicketConfig, TicketUrl};
+pub use token::TokenRules;
 pub use webhook::{WebhookConfig, WebhookEvent, WebhookFormat, WebhookUrl};
 
 // Another TOML file is read as strictly, with errors of the same kind.

@@ -3,12 +3,12 @@
 //! Every key is optional here: what is missing is found later, together with everything else that is wrong.
 
 use crate::config::text::{
-    EventName, HostName, Method, Parsed, PersonName, Text, TrustDomain, Wait, ZoneName,
+    EventName, HostName, Method, Parsed, PersonName, Text, TokenParty, TrustDomain, Wait, ZoneName,
 };
 use crate::config::{AccessUrl, Endpoint, Role, Store, TicketUrl, Upstream, WebhookUrl};
 use crate::model::{
-    GroupName, Owner, PrincipalKind, ProxyName, Risk, RoleName, Scope, Sensitivity, ServiceName, SpiffeId,
-    Ttl, WebhookName,
+    GroupName, JwsAlgorithm, Owner, PrincipalKind, ProxyName, Risk, RoleName, Scope, Sensitivity,
+    ServiceName, SpiffeId, Ttl, WebhookName,
 };
 use serde::Deserialize;
 use std::collections::BTreeMap;
@@ -36,6 +36,8 @@ pub(super) struct RawFile {
     #[serde(default)]
     pub(super) webhooks: Vec<RawWebhook>,
     pub(super) tickets: Option<RawTickets>,
+    #[serde(default)]
+    pub(super) issuers: Vec<RawIssuer>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -147,6 +149,8 @@ pub(super) struct RawService {
     pub(super) first_byte_timeout: Option<Text<Ttl>>,
     pub(super) idle_timeout: Option<Text<Ttl>>,
     pub(super) max_connections: Option<NonZeroUsize>,
+    pub(super) token_required: Option<bool>,
+    pub(super) forward_authorization: Option<bool>,
     pub(super) upstream_ca: Option<Text<PathBuf>>,
     pub(super) owner: Option<Text<Owner>>,
     pub(super) sensitivity: Option<Sensitivity>,
@@ -181,6 +185,8 @@ pub(super) struct RawControl {
     pub(super) requests: RawRequests,
     #[serde(default)]
     pub(super) policy: RawPolicy,
+    #[serde(default)]
+    pub(super) tokens: RawTokens,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -204,6 +210,28 @@ pub(super) struct RawRequests {
     pub(super) max_open_reviews: Option<NonZeroUsize>,
     pub(super) review_within: Option<Text<Ttl>>,
     pub(super) task_idle_timeout: Option<Text<Ttl>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawIssuer {
+    pub(super) issuer: Option<Text<TokenParty>>,
+    pub(super) audience: Option<Text<TokenParty>>,
+    pub(super) jwks_url: Option<Text<WebhookUrl>>,
+    pub(super) jwks_file: Option<Text<PathBuf>>,
+    pub(super) ca: Option<Text<PathBuf>>,
+    pub(super) algorithms: Option<Spanned<Vec<Text<JwsAlgorithm>>>>,
+    pub(super) person_claim: Option<String>,
+    #[serde(default)]
+    pub(super) people: BTreeMap<String, Spanned<String>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawTokens {
+    pub(super) issuer: Option<Text<TokenParty>>,
+    pub(super) audience: Option<Text<TokenParty>>,
+    pub(super) rotate_every: Option<Text<Ttl>>,
 }
 
 #[derive(Debug, Default, Deserialize)]

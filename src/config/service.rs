@@ -31,6 +31,10 @@ pub struct ServiceConfig {
     pub idle_timeout: Duration,
     /// Connections to each of its addresses at once.
     pub max_connections: usize,
+    /// Whether each request needs a token of the control plane beside the certificate.
+    pub token_required: bool,
+    /// Whether an `authorization` that is not our token is passed on: services have authentication of their own.
+    pub forward_authorization: bool,
     /// CA certificates (PEM) to verify it with, instead of the system's.
     pub upstream_ca: Option<PathBuf>,
 }
@@ -51,6 +55,8 @@ impl ServiceConfig {
             first_byte_timeout: Duration::from_secs(60),
             idle_timeout: Duration::from_secs(300),
             max_connections: 1_024,
+            token_required: false,
+            forward_authorization: true,
             upstream_ca: None,
         }
     }

@@ -214,6 +214,46 @@ sensitivity = "mild"
     assert_eq!(found.len(), 14, "{found:#?}");
 }
 
+#[test]
+fn issuers_that_could_not_be_believed_are_refused() {
+    let issuer = parse(CONTROL).unwrap().control.unwrap().issuers[0].clone();
+    assert_eq!(issuer.people["00u1a2b3c"], "Ada");
+    assert_eq!(issuer.algorithms, IssuerConfig::ALGORITHMS.into());
+    let before = CONTROL.split("[[issuers]]").next().unwrap();
+    let services = CONTROL.split_once("[[identities]]").unwrap().1;
+    let issuers = r#"
+[[issuers]]
+issuer = "https://a"
+audience = "us"
+jwks_url = "http://a.example/keys"
+algorithms = []
+people = { x = "Nobody" }
+[[issuers]]
+issuer = "https://a"
+audience = "us"
+jwks_file = "keys.json"
+[[issuers]]
+issuer = "a b"
+jwks_url = "https://a/keys"
+jwks_file = "keys.json"
+algorithms = ["none", "HS256"]
+[[identities]]"#;
+    let found = problems(&format!("{before}{issuers}{services}"));
+    for (key, says) in [
+        ("issuers[0].jwks_url:", "expected `https`"),
+        ("issuers[0].algorithms:", "no token could hold"),
+        ("issuers[0].people.x:", "no person of `[[people]]`"),
+        ("issuers[1].issuer:", "is there already"),
+        ("issuers[2].issuer:", "visible ASCII"),
+        ("issuers[2].audience:", "missing"),
+        ("issuers[2].jwks_url:", "choose one"),
+        ("issuers[2].algorithms[0]:", "expected `ES256`"),
+        ("issuers[2].algorithms[1]:", "expected `ES256`"),
+    ] {
+        assert!(found.iter().any(|line| line.contains(key) && line.contains(says)), "{key} {found:#?}");
+    }
+}
+
 /// What would silently count for less than it says is refused.
 #[test]
 fn bounds_of_access_requests() {
@@ -300,9 +340,11 @@ fn a_table_that_is_missing_is_one_error_for_each_key_and_an_empty_file_says_what
 fn services_that_would_be_confused_are_refused() {
     let twin =
         PROXY.replace("name = \"stock\"", "name = \"stock\"\nhosts = [\"orders.gate.example.internal\"]");
-    has(&problems(&twin), "94 service[1]:", "`orders.gate.example.internal` already selects another service");
+    let second = PROXY.lines().enumerate().filter(|(_, line)| *line == "[[service]]").nth(1).unwrap().0 + 1;
+    let place = format!("{second} service[1]:");
+    has(&problems(&twin), &place, "`orders.gate.example.internal` already selects another service");
     let same = PROXY.replace("name = \"stock\"", "name = \"orders\"");
-    has(&problems(&same), "94 service[1]:", "already selects");
+    has(&problems(&same), &place, "already selects");
     let port = PROXY.replace("# listen = \"0.0.0.0:9001\"", "listen = \"0.0.0.0:8443\"");
     has(&problems(&port), "0 listen:", "used twice");
 }

@@ -1,7 +1,9 @@
 //! Values that are written as a string: each with what it expects, so that every error says what to write instead.
 
 use crate::config::{AccessUrl, Endpoint, Role, Store, TicketUrl, Upstream, WebhookEvent, WebhookUrl};
-use crate::model::{GroupName, Owner, ProxyName, RoleName, Scope, ServiceName, SpiffeId, Ttl, WebhookName};
+use crate::model::{
+    GroupName, JwsAlgorithm, Owner, ProxyName, RoleName, Scope, ServiceName, SpiffeId, Ttl, WebhookName,
+};
 use serde::de::{Deserialize, Deserializer, Error, Visitor};
 use std::fmt;
 use std::marker::PhantomData;
@@ -59,6 +61,7 @@ by_from_str! {
     ServiceName: "a service name such as `orders`",
     ProxyName: "a proxy name such as `edge-1`",
     Role: "a role such as `viewer`",
+    JwsAlgorithm: "a signature algorithm such as `ES256`",
     GroupName: "a group such as `payments`",
     RoleName: "the name of a scope template such as `orders-reader`",
     Scope: "a permission such as `orders:GET:/v1/orders/*`",
@@ -170,6 +173,22 @@ impl FromText for Wait {
             return Ok(Self(std::time::Duration::ZERO));
         }
         text.parse::<Ttl>().map(|ttl| Self(ttl.get())).map_err(|_| format!("expected {}", Self::EXPECTED))
+    }
+}
+
+/// Who makes a token or whom it is for (RFC 7519 `StringOrURI`).
+#[derive(Debug, Clone)]
+pub(super) struct TokenParty(pub(super) String);
+
+impl FromText for TokenParty {
+    const EXPECTED: &'static str =
+        "a name or URI of 1 to 512 visible ASCII characters such as `https://idp.example`";
+    fn from_text(text: &str) -> Result<Self, String> {
+        if (1..=512).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic()) {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err(format!("expected {}", Self::EXPECTED))
+        }
     }
 }
 

@@ -4,6 +4,7 @@ use crate::config::{ControlConfig, Store};
 use crate::control::api::Api;
 use crate::control::clock::ControlClock;
 use crate::control::expire;
+use crate::control::issuers::{self, Issuers};
 use crate::control::listener::{Handshakes, Server};
 use crate::control::log::LogError;
 use crate::control::log::sqlite::SqliteLog;
@@ -16,14 +17,16 @@ use crate::control::policy::{PolicyErrors, PolicySet};
 use crate::control::publish::SyncService;
 use crate::control::receipt::{Signer, SignerError};
 use crate::control::restore::{self, Origin, RestoreError};
-use crate::control::state::Rules;
+use crate::control::state::{Rules, State};
 use crate::control::tickets::{self, Tickets};
+use crate::control::token::{self, RingError, Tokens};
 use crate::identity::own::OwnIdentity;
 use crate::identity::tls::{ALPN_HTTP, Acceptor, TlsOptions};
 use crate::identity::trust::Trust;
 use crate::runtime::drain::Drain;
 use std::io;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
@@ -72,12 +75,18 @@ pub enum StartError {
     /// The key for receipts cannot be used.
     #[error(transparent)]
     Signer(#[from] SignerError),
+    /// The keys for tokens cannot be used.
+    #[error(transparent)]
+    Tokens(#[from] RingError),
     /// Webhooks cannot be told.
     #[error(transparent)]
     Webhooks(#[from] notify::StartError),
     /// Tickets cannot be asked about.
     #[error(transparent)]
     Tickets(#[from] tickets::SetupError),
+    /// Outside issuers cannot be believed.
+    #[error(transparent)]
+    Issuers(#[from] issuers::SetupError),
     /// Its certificate names nobody.
     #[error("the control plane's certificate has no SPIFFE ID")]
     Nameless,
@@ -119,7 +128,9 @@ impl ControlApp {
         let signer = Arc::new(Signer::open(&path.with_extension("receipts.key.pem"), issuer.as_str())?);
         let webhooks: Arc<dyn WebhookStore> = Arc::new(SqliteWebhooks::beside(&log));
         let tickets = config.tickets.clone().map(Tickets::new).transpose()?.map(Arc::new);
+        let issuers = Issuers::new(&config.issuers, &config.people)?;
         let plane = Plane::start(log, options(rules()?)).await?;
+        let tokens = open_tokens(config, &path.with_extension("tokens.keys.json"), issuer.as_str(), &plane)?;
         let stop = CancellationToken::new();
         let notifier = Notifier::start(&config.webhooks, &plane, webhooks, &stop).await?;
         Policies::settle(&plane).await?;
@@ -128,15 +139,18 @@ impl ControlApp {
             plane: plane.clone(),
             acceptor: Acceptor::new(Arc::clone(&parts.own), Arc::clone(&parts.trust), tls)?,
             trust: parts.trust,
-            api: Api::new(plane.clone(), signer, config.policy.clone())
+            api: Api::new(plane.clone(), signer, tokens.clone(), config.policy.clone())
                 .with_webhooks(notifier.clone())
                 .with_tickets(tickets)
+                .with_issuers(issuers.clone())
                 .router(),
             channel: SyncService::new(plane.clone()).router(),
             drain: parts.drain,
             handshakes: parts.handshakes,
         };
         tokio::spawn(expire::run(plane.clone(), stop.clone()));
+        tokio::spawn(token::run(tokens, stop.clone()));
+        tokio::spawn(issuers.run(stop.clone()));
         let server = tokio::spawn(server.run(listener));
         Ok(Self { plane, notifier, address, server, _background: stop.drop_guard() })
     }
@@ -163,4 +177,21 @@ impl ControlApp {
     pub async fn stopped(self) {
         let _joined = self.server.await;
     }
+}
+
+fn open_tokens(
+    config: &ControlConfig,
+    path: &Path,
+    own_id: &str,
+    plane: &Plane,
+) -> Result<Tokens, RingError> {
+    let rules = &config.tokens;
+    let issuer = rules.issuer.clone().unwrap_or_else(|| own_id.to_owned());
+    let settings = token::Settings {
+        rotate_every: rules.rotate_every,
+        // Keys come before each lease: whoever has not heard of one by then has none.
+        lead: plane.with_state(State::longest_lease).saturating_add(config.clock_drift),
+        longest: config.max_ttl.get(),
+    };
+    Tokens::open(path, (issuer, rules.audience.clone()), settings, plane.clone())
 }

@@ -11,6 +11,7 @@ use crate::control::log::{EventLog, LogError, Recorded};
 use crate::control::presence::Presence;
 use crate::control::state::{ApplyError, Command, Outcome, Process, Refusal, Rules, State};
 use crate::control::usage::{GrantUsage, Usage};
+use crate::identity::token::TokenKeys;
 use crate::model::event::Actor;
 use crate::model::{EndCause, Epoch, GrantId, LogId, Revision, TaskId, Time};
 use crate::runtime::clock::Mono;
@@ -76,6 +77,7 @@ struct Inner {
     recent: Mutex<Recent>,
     presence: Presence,
     usage: Mutex<Usage>,
+    token_keys: watch::Sender<Option<Arc<TokenKeys>>>,
     lease: Duration,
     clock_drift: Duration,
     started: (Time, Mono),
@@ -116,6 +118,7 @@ impl Plane {
             recent: Mutex::default(),
             presence: Presence::default(),
             usage: Mutex::default(),
+            token_keys: watch::Sender::new(None),
             lease: options.lease,
             clock_drift: options.clock_drift,
         });
@@ -242,6 +245,23 @@ impl Plane {
     /// Replaces what everybody is held to; commands that wait are decided by the new rules.
     pub fn set_rules(&self, rules: Rules) {
         self.inner.rules.store(Arc::new(rules));
+    }
+
+    /// Follows what is published about tokens; `None`: nothing yet.
+    #[must_use]
+    pub fn token_keys(&self) -> watch::Receiver<Option<Arc<TokenKeys>>> {
+        self.inner.token_keys.subscribe()
+    }
+
+    /// Publishes by what tokens are verified from now on; each proxy hears of it before its next lease.
+    pub fn publish_token_keys(&self, keys: TokenKeys) {
+        self.inner.token_keys.send_if_modified(|published| {
+            let changed = published.as_deref() != Some(&keys);
+            if changed {
+                *published = Some(Arc::new(keys));
+            }
+            changed
+        });
     }
 
     /// Changes a part of what everybody is held to, whoever changes another part at the same time.

@@ -5,6 +5,7 @@ use crate::audit::record::{self, Draft, Handshake};
 use crate::config::Limits;
 use crate::identity::{Accepted, Refusal};
 use crate::model::DenyReason;
+use crate::proxy::bearer::Remembered;
 use crate::proxy::headers::Told;
 use crate::proxy::meter::Metered;
 use crate::proxy::router::Route;
@@ -43,6 +44,8 @@ pub(crate) struct Connected {
     pub(crate) route: Option<Arc<Route>>,
     pub(crate) principal: HeaderValue,
     pub(crate) source: HeaderValue,
+    /// The tokens that were seen on it.
+    pub(crate) tokens: Remembered,
     pub(crate) told: Told,
     /// Its place among the connections that may exist.
     pub(crate) held: Arc<Held>,
@@ -147,6 +150,7 @@ pub(crate) async fn serve(
         route,
         principal,
         source: shown,
+        tokens: Remembered::default(),
         told: Told::default(),
         held,
     });

@@ -7,6 +7,7 @@
 mod router;
 mod ids;
 mod headers;
+mod bearer;
 mod body;
 mod upstream;
 mod reply;

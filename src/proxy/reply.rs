@@ -9,7 +9,9 @@ use crate::model::scope::Permission;
 use crate::model::{DenyReason, RequestId};
 use crate::proxy::body::Download;
 use bytes::Bytes;
-use http::header::{ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, HeaderName, RETRY_AFTER};
+use http::header::{
+    ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, HeaderName, RETRY_AFTER, WWW_AUTHENTICATE,
+};
 use http::{HeaderValue, Response, StatusCode};
 use serde::Serialize;
 
@@ -75,7 +77,33 @@ fn words(reason: DenyReason) -> (&'static str, u16) {
 
 /// The response, and the length of its body.
 pub(crate) fn refuse(refusal: &Refusal<'_>) -> (Response<Download>, u64) {
-    if refusal.grpc { grpc(refusal) } else { problem(refusal) }
+    let (mut response, length) = if refusal.grpc { grpc(refusal) } else { problem(refusal) };
+    if let Some(challenge) = challenge(refusal.reason) {
+        response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
+    }
+    (response, length)
+}
+
+/// RFC 6750 section 3: without an error code where no token came.
+fn challenge(reason: DenyReason) -> Option<&'static str> {
+    match reason {
+        DenyReason::TokenRequired => Some("Bearer realm=\"jitgate\""),
+        DenyReason::TokenInvalid => Some("Bearer realm=\"jitgate\", error=\"invalid_token\""),
+        DenyReason::NoGrant
+        | DenyReason::OutOfScope
+        | DenyReason::Revoked
+        | DenyReason::Expired
+        | DenyReason::NotYetValid
+        | DenyReason::Condition
+        | DenyReason::Limit
+        | DenyReason::LockedDown
+        | DenyReason::Ambiguous
+        | DenyReason::Malformed
+        | DenyReason::TooLarge
+        | DenyReason::Stale
+        | DenyReason::AuditUnavailable
+        | DenyReason::UpstreamUnavailable => None,
+    }
 }
 
 fn problem(refusal: &Refusal<'_>) -> (Response<Download>, u64) {

@@ -1,12 +1,14 @@
 //! THE page: what happens to every request, in order.
 //!
-//! view -> decide -> admit -> forward -> audit. Every path that does not reach `forward` ends in [`Incoming::refuse`].
+//! view -> token -> decide -> admit -> forward -> audit. Every path that does not reach `forward` ends in [`Incoming::refuse`].
 
 use crate::access::view::{Form, HostBuffer};
 use crate::access::{Denial, Request as Asked, Unclear, Verdict, View, decide, decide_after};
 use crate::audit::record::{Draft, Protocol, TraceId};
+use crate::identity::token::TokenFault;
 use crate::model::scope::Permission;
 use crate::model::{DenyReason, RequestId, ServiceName};
+use crate::proxy::bearer::Bearer;
 use crate::proxy::body::Download;
 use crate::proxy::connection::Connected;
 use crate::proxy::forward::{Admitted, forward};
@@ -16,8 +18,9 @@ use crate::proxy::{ids, tunnel};
 use crate::runtime::clock::{Mono, wall};
 use crate::session::{Live, NotAdmitted};
 use http::request::Parts;
-use http::{Request, Response, Version};
+use http::{HeaderMap, Request, Response, Version};
 use hyper::body::Incoming as Body;
+use std::borrow::Cow;
 use std::sync::Arc;
 
 /// How many grants may be tried when their limits are used up, and how often a decision is made anew when a grant ends under it.
@@ -25,7 +28,7 @@ const TRIES: usize = 16;
 
 /// Serves one request.
 pub(crate) async fn serve(connected: &Connected, request: Request<Body>) -> Response<Download> {
-    let (parts, body) = request.into_parts();
+    let (mut parts, body) = request.into_parts();
     let mut incoming = Incoming::begin(connected, &parts);
     let (admitted, form) = {
         let view = match View::of(&parts) {
@@ -36,7 +39,7 @@ pub(crate) async fn serve(connected: &Connected, request: Request<Body>) -> Resp
         let mut buffer: HostBuffer = [0; 253];
         let selected =
             connected.worker.shared.router.select(connected.route.as_ref(), view.authority(), &mut buffer);
-        match incoming.admit(&view, &selected).await {
+        match incoming.admit(&view, &selected, &parts.headers).await {
             Ok(live) => {
                 let Some(route) = selected.route else { return incoming.refuse_unserved() };
                 (Ok((live, Arc::clone(route))), view.form())
@@ -48,6 +51,9 @@ pub(crate) async fn serve(connected: &Connected, request: Request<Body>) -> Resp
         Ok(admitted) => admitted,
         Err((denial, required)) => return incoming.refuse_denied(denial, required.as_ref()),
     };
+    if incoming.keeps_authorization_back(&route) {
+        parts.headers.remove(http::header::AUTHORIZATION);
+    }
     let admitted = match incoming.keep(live, route) {
         Ok(admitted) => admitted,
         Err(response) => return *response,
@@ -68,6 +74,8 @@ struct Incoming<'a> {
     started: Mono,
     form: Form,
     route: Option<Arc<Route>>,
+    bearer: Bearer,
+    token_fault: Option<TokenFault>,
 }
 
 impl<'a> Incoming<'a> {
@@ -80,16 +88,23 @@ impl<'a> Incoming<'a> {
         draft.trace(trace);
         let form = if is_grpc(parts) { Form::Grpc } else { Form::Http };
         draft.head(&parts.method, parts.uri.path(), protocol(parts.version, form));
-        Self { connected, draft, id, trace, started, form, route: None }
+        let bearer = Bearer::Foreign;
+        Self { connected, draft, id, trace, started, form, route: None, bearer, token_fault: None }
     }
 
     /// Decides and admits; a use that has to be reserved first is the only thing waited for.
-    async fn admit(&mut self, view: &View<'_>, selected: &Selected<'_>) -> Result<Live, Denial> {
+    async fn admit(
+        &mut self,
+        view: &View<'_>,
+        selected: &Selected<'_>,
+        headers: &HeaderMap,
+    ) -> Result<Live, Denial> {
         let mut reserved = false;
         if let Some(route) = selected.route {
             self.draft.service(route.name());
             self.route = Some(Arc::clone(route));
         }
+        self.bearer = self.look_at_token(headers)?;
         loop {
             let gate = &self.connected.worker.shared.gate;
             let cell = match self.try_admit(view, selected.service) {
@@ -104,10 +119,35 @@ impl<'a> Incoming<'a> {
         }
     }
 
+    /// Whose the token is, if there is one. The answer depends on the token, the certificate and the published keys alone.
+    fn look_at_token(&mut self, headers: &HeaderMap) -> Result<Bearer, Denial> {
+        if !headers.contains_key(http::header::AUTHORIZATION) {
+            return Ok(Bearer::Foreign);
+        }
+        let gate = &self.connected.worker.shared.gate;
+        let now = gate.lease().now(Mono::now()).map_err(|_| Denial::of(DenyReason::Stale))?;
+        let peer = self.connected.caller.peer();
+        self.connected.tokens.bearer(headers, peer, gate.token_keys(), now).map_err(|fault| {
+            self.token_fault = Some(fault);
+            Denial::of(DenyReason::TokenInvalid)
+        })
+    }
+
+    /// Our own token never reaches a service; what else is in `authorization` does unless the service says otherwise.
+    fn keeps_authorization_back(&self, route: &Route) -> bool {
+        self.bearer.grant().is_some() || !route.service.forward_authorization
+    }
+
     fn try_admit(&mut self, view: &View<'_>, service: &str) -> Result<Live, Hindrance> {
         let Self { connected, draft, started, .. } = self;
         let gate = &connected.worker.shared.gate;
-        let asked = Asked { service, view, source: connected.caller.source().ip(), token: None };
+        let asked = Asked {
+            service,
+            view,
+            source: connected.caller.source().ip(),
+            token: self.bearer.grant(),
+            token_required: self.route.as_ref().is_some_and(|route| route.service.token_required),
+        };
         let mut limited: Option<Denial> = None;
         let mut refused: Option<Arc<crate::access::Cell>> = None;
         for _ in 0..TRIES {
@@ -199,7 +239,11 @@ impl<'a> Incoming<'a> {
     }
 
     fn refuse_denied(self, denial: Denial, required: Option<&Permission>) -> Response<Download> {
-        self.refuse(denial.reason, denial.reason.status(), detail(denial.reason), required)
+        let detail = match self.token_fault {
+            Some(fault) => fault.to_string().into(),
+            None => Cow::Borrowed(detail(denial.reason)),
+        };
+        self.refuse(denial.reason, denial.reason.status(), &detail, required)
     }
 
     /// A live grant names a service that this proxy does not have.

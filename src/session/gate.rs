@@ -1,14 +1,16 @@
-//! The gate: table, lease and what runs, as one thing. The control channel drives it, requests ask it.
+//! The gate: table, lease, keys for tokens and what runs, as one thing. The control channel drives it, requests ask it.
 
 use crate::access::entry::{Countdown, Refused};
 use crate::access::lease::Lease;
 use crate::access::stream::Stream;
 use crate::access::{Cell, Ended, Permit, Table, TableError};
 use crate::config::Ceilings;
+use crate::identity::token::{GateKeys, TokenKeys};
 use crate::model::{Delta, EndCause, Epoch, Grant, GrantId, LogId, Revision, Time};
 use crate::runtime::clock::Mono;
 use crate::runtime::metrics::Metrics;
 use crate::session::{Caller, Live};
+use arc_swap::ArcSwapOption;
 use parking_lot::Mutex;
 use std::sync::Arc;
 use std::task::Poll;
@@ -68,6 +70,7 @@ pub struct Gate {
     used: Mutex<Vec<Arc<Cell>>>,
     uses: mpsc::Sender<UsesRequest>,
     uses_requests: Mutex<Option<mpsc::Receiver<UsesRequest>>>,
+    token_keys: ArcSwapOption<GateKeys>,
     metrics: Arc<Metrics>,
 }
 
@@ -82,6 +85,7 @@ impl Gate {
             used: Mutex::default(),
             uses,
             uses_requests: Mutex::new(Some(requests)),
+            token_keys: ArcSwapOption::empty(),
             metrics,
         }
     }
@@ -96,6 +100,20 @@ impl Gate {
     #[must_use]
     pub fn lease(&self) -> &Lease {
         &self.lease
+    }
+
+    /// By what tokens are verified; none before the control plane has said so, and none if that could not be read: no token holds
+    /// then.
+    pub fn token_keys(&self) -> Option<Arc<GateKeys>> {
+        self.token_keys.load_full()
+    }
+
+    /// Verifies tokens by these keys from now on.
+    pub fn set_token_keys(&self, published: &TokenKeys) {
+        let keys = GateKeys::new(published).inspect_err(
+            |error| tracing::error!(%error, "the keys for tokens cannot be read: no token holds"),
+        );
+        self.token_keys.store(keys.ok().map(Arc::new));
     }
 
     /// Admits a request under its permit, or says why not (law 5: from here on every frame is checked).

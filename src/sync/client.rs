@@ -250,6 +250,7 @@ impl Client {
             Effect::SetLease { control_time, asked, until } => {
                 self.gate.lease().set(control_time, asked, until)
             }
+            Effect::SetTokenKeys(keys) => self.gate.set_token_keys(&keys),
             Effect::CollectUsage => {
                 let usage: Vec<_> = self.gate.usage_report().into_iter().map(grant_usage).collect();
                 if !usage.is_empty() {

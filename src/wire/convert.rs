@@ -3,6 +3,7 @@
 
 mod grant;
 
+use crate::identity::token::TokenKeys;
 use crate::model::{Change, Digest, EndCause, Epoch, GrantId, LogId, Revision, Time};
 use crate::wire::generated as raw;
 use crate::wire::message::{
@@ -10,12 +11,16 @@ use crate::wire::message::{
     SnapshotPart, Up,
 };
 use bytes::Bytes;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Most grants, changes or usage entries in one message.
 pub const MAX_ITEMS: usize = 65_536;
 /// Longest version text of a hello.
 const MAX_VERSION: usize = 128;
+/// Longest issuer and audience of tokens, and longest set of their keys.
+const MAX_NAME: usize = 2_048;
+const MAX_JWKS: usize = 64 << 10;
 
 /// Why a message is refused. Always the peer's fault.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -132,6 +137,7 @@ impl TryFrom<raw::Down> for Down {
             Body::Snapshot(part) => Self::Snapshot(part.try_into()?),
             Body::Delta(part) => Self::Delta(part.try_into()?),
             Body::Pong(pong) => Self::Pong(pong.try_into()?),
+            Body::TokenKeys(keys) => Self::TokenKeys(Arc::new(keys.try_into()?)),
             Body::UsesReserved(answer) => Self::UsesReserved { nonce: answer.nonce, granted: answer.granted },
         })
     }
@@ -200,6 +206,21 @@ impl TryFrom<raw::Pong> for Pong {
     }
 }
 
+impl TryFrom<raw::TokenKeys> for TokenKeys {
+    type Error = WireError;
+
+    fn try_from(keys: raw::TokenKeys) -> Result<Self, WireError> {
+        let raw::TokenKeys { issuer, audience, jwks } = keys;
+        if issuer.is_empty() || audience.is_empty() {
+            return Err(WireError::Malformed("token_keys"));
+        }
+        if issuer.len() > MAX_NAME || audience.len() > MAX_NAME || jwks.len() > MAX_JWKS {
+            return Err(WireError::TooMany("token_keys"));
+        }
+        Ok(Self { issuer, audience, jwks })
+    }
+}
+
 impl From<Up> for raw::Up {
     fn from(message: Up) -> Self {
         use raw::up::Body;
@@ -263,6 +284,13 @@ pub fn pong(pong: Pong) -> raw::Down {
         digest: pong.digest.to_bits(),
     };
     raw::Down { body: Some(raw::down::Body::Pong(pong)) }
+}
+
+/// By what tokens are verified.
+#[must_use]
+pub fn token_keys(keys: &TokenKeys) -> raw::Down {
+    let TokenKeys { issuer, audience, jwks } = keys.clone();
+    raw::Down { body: Some(raw::down::Body::TokenKeys(raw::TokenKeys { issuer, audience, jwks })) }
 }
 
 /// The answer to a reservation.

@@ -25,7 +25,7 @@ pub mod up {
 /// From the control plane to the proxy.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Down {
-    #[prost(oneof = "down::Body", tags = "1, 2, 3, 4, 5")]
+    #[prost(oneof = "down::Body", tags = "1, 2, 3, 4, 5, 6")]
     pub body: ::core::option::Option<down::Body>,
 }
 /// Nested message and enum types in `Down`.
@@ -42,6 +42,8 @@ pub mod down {
         Pong(super::Pong),
         #[prost(message, tag = "5")]
         UsesReserved(super::UsesReserved),
+        #[prost(message, tag = "6")]
+        TokenKeys(super::TokenKeys),
     }
 }
 /// Where the proxy stands. It asks for a snapshot by leaving out `position`.
@@ -217,6 +219,18 @@ pub struct Pong {
     /// since may come later. Absent: `head`.
     #[prost(uint64, optional, tag = "7")]
     pub needed: ::core::option::Option<u64>,
+}
+/// By what the control plane's access tokens (RFC 9068) are verified; replaces what was sent before. Comes after the welcome and
+/// before any lease, and again when it changes.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct TokenKeys {
+    #[prost(string, tag = "1")]
+    pub issuer: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub audience: ::prost::alloc::string::String,
+    /// A JWK set (RFC 7517).
+    #[prost(string, tag = "3")]
+    pub jwks: ::prost::alloc::string::String,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct UsesReserved {

@@ -1,6 +1,7 @@
 //! The messages of the control channel as the rest of the program sees them: typed, within limits, nothing left to check.
 //! Knows no protobuf and no network.
 
+use crate::identity::token::TokenKeys;
 use crate::model::{Digest, EndCause, Epoch, Grant, GrantId, LogId, Revision, Time};
 use std::sync::Arc;
 use std::time::Duration;
@@ -122,6 +123,8 @@ pub enum Down {
     Delta(DeltaPart),
     /// Answers a ping.
     Pong(Pong),
+    /// By what tokens are verified from now on.
+    TokenKeys(Arc<TokenKeys>),
     /// Answers a reservation.
     UsesReserved {
         /// Which.

@@ -10,9 +10,11 @@
 
 mod bodies;
 mod grants;
+mod issuers;
 mod requests;
 mod revocations;
 mod strangers;
 mod tickets;
 mod webhooks;
+mod tokens;
 mod world;

@@ -108,7 +108,7 @@ async fn what_is_refused_says_what_to_change_and_logs_nothing() {
         (with(ask("t"), "ttl", json!("9h")), 422, "ttl_above_cap"),
         (with(ask("t"), "principal", json!("spiffe://jitgate.local/agent/other")), 403, "forbidden"),
         (with(ask("t"), "superuser", json!(true)), 400, "malformed"),
-        (with(ask("t"), "token", json!(true)), 400, "malformed"),
+        (with(ask("t"), "token", json!("yes")), 400, "malformed"),
         (with(ask("t"), "role", Value::Null), 400, "malformed"),
         (with(ask("t"), "principal", Value::Null), 400, "malformed"),
         (json!(["t", "reason", ask("t")["scope"], null, null, "15m"]), 400, "malformed"),

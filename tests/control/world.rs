@@ -153,6 +153,8 @@ impl World {
             policy: jitgate::config::PolicyConfig::default(),
             principals: std::collections::BTreeMap::new(),
             services: services(),
+            issuers: Box::new([]),
+            tokens: jitgate::config::TokenRules::default(),
             webhooks: Box::new([]),
             tickets: None,
             templates: std::collections::BTreeMap::new(),

@@ -35,6 +35,7 @@ mod strangers;
 mod smuggling;
 mod streaming;
 mod tls;
+mod tokens;
 mod tour;
 mod upstreams;
 mod upgrades;

@@ -182,6 +182,7 @@ impl<R: LeaseRule> World<R> {
                 let at = proxy.when(until, self.now);
                 self.at(at, Due::Look);
             }
+            Effect::SetTokenKeys(_) => {}
             Effect::CollectUsage => {
                 let used = self.proxies[index].streams.iter().map(|stream| GrantUsage {
                     grant: stream.grant,
@@ -356,6 +357,8 @@ fn brief(message: &Down) -> String {
     match message {
         Down::Snapshot(part) => format!("snapshot at {} of {}", part.revision, part.grants.len()),
         Down::Delta(part) => format!("delta {}..={} of {}", part.after, part.revision, part.changes.len()),
-        Down::Welcome { .. } | Down::Pong(_) | Down::UsesReserved { .. } => format!("{message:?}"),
+        Down::Welcome { .. } | Down::Pong(_) | Down::TokenKeys(_) | Down::UsesReserved { .. } => {
+            format!("{message:?}")
+        }
     }
 }

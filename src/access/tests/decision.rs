@@ -80,7 +80,8 @@ fn the_best_reason_is_reported() {
     assert_eq!(ask(&table, "GET /a", at(180)), Ok(id(2)));
     let parts = parts("GET", "/a", &[]);
     let view = View::of(&parts).unwrap();
-    let request = Request { service: "orders", view: &view, source: HERE, token: None };
+    let request =
+        Request { service: "orders", view: &view, source: HERE, token: None, token_required: false };
     let denial = outcome(decide(&table.slot(&agent("a")).load(), &request, at(150))).unwrap_err();
     assert_eq!(denial.nearest, Some(id(2)));
 }
@@ -166,12 +167,14 @@ fn a_token_narrows_to_its_grant_and_permits_nothing() {
         grant(3, "orders:GET:/c"),
     ]);
     let _ = table.apply(&delta(2, vec![ended(3, EndCause::Revoked)]), at(150)).unwrap();
-    let ask = |path: &str, token: Option<u64>| {
+    let demanded = |path: &str, token: Option<u64>, token_required: bool| {
         let parts = parts("GET", path, &[]);
         let view = View::of(&parts).unwrap();
-        let request = Request { service: "orders", view: &view, source: HERE, token: token.map(id) };
+        let token = token.map(id);
+        let request = Request { service: "orders", view: &view, source: HERE, token, token_required };
         outcome(decide(&table.slot(&agent("a")).load(), &request, at(150))).map_err(|denial| denial.reason)
     };
+    let ask = |path: &str, token: Option<u64>| demanded(path, token, false);
     assert_eq!(ask("/a", None), Err(TokenRequired));
     assert_eq!(ask("/a", Some(1)), Ok(id(1)));
     assert_eq!(ask("/b", None), Ok(id(2)));
@@ -180,6 +183,11 @@ fn a_token_narrows_to_its_grant_and_permits_nothing() {
     assert_eq!(ask("/b", Some(1)), Err(OutOfScope));
     assert_eq!(ask("/c", Some(3)), Err(Revoked), "whatever the token says");
     assert_eq!(ask("/b", Some(9)), Err(NoGrant));
+    // What the service demands is told only to those whose grant would do otherwise.
+    assert_eq!(demanded("/b", None, true), Err(TokenRequired));
+    assert_eq!(demanded("/b", Some(2), true), Ok(id(2)));
+    assert_eq!(demanded("/c", None, true), Err(Revoked));
+    assert_eq!(demanded("/x", None, true), Err(OutOfScope));
 }
 
 #[test]
@@ -190,8 +198,13 @@ fn conditions_are_checked_at_each_request() {
     let parts = parts("GET", "/", &[]);
     let view = View::of(&parts).unwrap();
     let from = |source: &str| {
-        let request =
-            Request { service: "orders", view: &view, source: source.parse().unwrap(), token: None };
+        let request = Request {
+            service: "orders",
+            view: &view,
+            source: source.parse().unwrap(),
+            token: None,
+            token_required: false,
+        };
         outcome(decide(&table.slot(&agent("a")).load(), &request, at(150))).map_err(|denial| denial.reason)
     };
     assert_eq!(from("10.1.2.3"), Ok(id(1)));
@@ -243,7 +256,8 @@ fn no_grant_passes_a_ceiling() {
     assert_eq!(ask(&table, "GET /long", at(150)), Err(Condition));
     let parts = parts("GET", "/a", &[]);
     let view = View::of(&parts).unwrap();
-    let request = Request { service: "orders", view: &view, source: HERE, token: None };
+    let request =
+        Request { service: "orders", view: &view, source: HERE, token: None, token_required: false };
     let denial = outcome(decide(&table.slot(&foreign).load(), &request, at(150))).unwrap_err();
     assert_eq!(denial.reason, Condition);
     assert_eq!(table.counts().grants, 3, "they are held all the same");
@@ -264,7 +278,8 @@ fn of_several_grants_the_cheapest_then_the_longest_then_the_first_permits() {
     let slot = table.slot(&agent("a"));
     let parts = parts("GET", "/a", &[]);
     let view = View::of(&parts).unwrap();
-    let request = Request { service: "orders", view: &view, source: HERE, token: None };
+    let request =
+        Request { service: "orders", view: &view, source: HERE, token: None, token_required: false };
     let mut order = Vec::new();
     let mut verdict = decide(&slot.load(), &request, at(150));
     while let Verdict::Permit(permit) = verdict {

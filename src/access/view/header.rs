@@ -58,6 +58,14 @@ fn begins(name: &str, prefix: &str) -> bool {
     name.len() >= prefix.len() && name.bytes().map(fold).zip(prefix.bytes()).all(|(a, b)| a == b)
 }
 
+/// Refuses a header that is repeated; its value may be a list.
+pub(super) fn check_once(headers: &HeaderMap, name: &HeaderName) -> Result<(), Unclear> {
+    match headers.get_all(name).iter().nth(1) {
+        Some(_) => Err(Unclear::ambiguous("a header that may be there once is repeated")),
+        None => Ok(()),
+    }
+}
+
 /// The value of a header that is there at most once and is no list.
 pub(super) fn single<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<Option<&'a str>, Unclear> {
     let mut values = headers.get_all(name).iter();

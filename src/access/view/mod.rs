@@ -87,6 +87,7 @@ impl<'a> View<'a> {
         let query = parts.uri.query();
         query.map_or(Ok(()), path::check_query)?;
         header::check_names(&parts.headers)?;
+        header::check_once(&parts.headers, &http::header::AUTHORIZATION)?;
         header::check_framing(&parts.headers)?;
         Ok(Self {
             method,

@@ -170,8 +170,11 @@ mod tests {
             let parts = request.into_parts().0;
             let view = View::of(&parts).unwrap();
             let source = [127, 0, 0, 1].into();
-            let finding =
-                Finding::of(&known, &Request { service: "orders", view: &view, source, token: None }, now);
+            let finding = Finding::of(
+                &known,
+                &Request { service: "orders", view: &view, source, token: None, token_required: false },
+                now,
+            );
             let rules = finding.rules.into_iter().skip(1);
             rules.map(|rule| (rule.rule, rule.holds, rule.why)).collect::<Vec<_>>()
         };

@@ -2,7 +2,7 @@
 
 use super::{duration, filled, path, value};
 use crate::config::raw::{
-    RawIdentity, RawPerson, RawPolicy, RawPrincipal, RawRequests, RawRole, RawService, RawTickets,
+    RawIdentity, RawIssuer, RawPerson, RawPolicy, RawPrincipal, RawRequests, RawRole, RawService, RawTickets,
     RawWebhook, split,
 };
 use crate::config::source::Source;
@@ -23,6 +23,7 @@ pub(in crate::config) struct Known {
     pub(in crate::config) roles: Vec<RawRole>,
     pub(in crate::config) webhooks: Vec<RawWebhook>,
     pub(in crate::config) tickets: Option<RawTickets>,
+    pub(in crate::config) issuers: Vec<RawIssuer>,
     pub(in crate::config) services: BTreeMap<ServiceName, ServiceProfile>,
 }
 

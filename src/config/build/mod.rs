@@ -2,11 +2,13 @@
 //! it return `None` after noting why.
 
 mod access;
+mod issuers;
 mod control;
 mod proxy;
 mod service;
 mod tickets;
 mod webhooks;
+mod token;
 
 pub(super) use access::{Known, names, owned_by, profiles};
 pub(super) use control::control;

@@ -84,6 +84,8 @@ fn service(source: &mut Source<'_>, index: usize, raw: RawService) -> Option<Ser
     service.first_byte_timeout = duration(raw.first_byte_timeout, service.first_byte_timeout);
     service.idle_timeout = duration(raw.idle_timeout, service.idle_timeout);
     service.max_connections = raw.max_connections.map_or(service.max_connections, usize::from);
+    service.token_required = raw.token_required.unwrap_or(service.token_required);
+    service.forward_authorization = raw.forward_authorization.unwrap_or(service.forward_authorization);
     if let (Some(file), Transport::Http | Transport::H2c) = (&raw.upstream_ca, transport) {
         source
             .at(&file.span(), "has no effect without TLS: write the upstream as `https://…` or remove this");

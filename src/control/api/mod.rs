@@ -20,17 +20,20 @@ mod revocations;
 mod status;
 mod story;
 mod tasks;
+mod tokens;
 mod webhooks;
 
 pub use openapi::openapi;
 pub use problem::Problem;
 
 use crate::config::PolicyConfig;
+use crate::control::issuers::Issuers;
 use crate::control::notify::Notifier;
 use crate::control::plane::Plane;
 use crate::control::policies::Policies;
 use crate::control::receipt::Signer;
 use crate::control::tickets::Tickets;
+use crate::control::token::Tokens;
 use axum::Router;
 use axum::extract::State as Shared;
 use axum::http::{HeaderValue, Method, StatusCode, header};
@@ -51,8 +54,10 @@ const BULK_CALLS: usize = 2;
 pub struct Api {
     plane: Plane,
     signer: Arc<Signer>,
+    tokens: Tokens,
     webhooks: Notifier,
     tickets: Option<Arc<Tickets>>,
+    issuers: Issuers,
     policies: Arc<Policies>,
     bulk: Arc<Semaphore>,
 }
@@ -60,13 +65,15 @@ pub struct Api {
 impl Api {
     /// The API of this control plane.
     #[must_use]
-    pub fn new(plane: Plane, signer: Arc<Signer>, policies: PolicyConfig) -> Self {
+    pub fn new(plane: Plane, signer: Arc<Signer>, tokens: Tokens, policies: PolicyConfig) -> Self {
         let policies = Arc::new(Policies::new(policies, &plane));
         Self {
             plane,
             signer,
+            tokens,
             webhooks: Notifier::default(),
             tickets: None,
+            issuers: Issuers::default(),
             policies,
             bulk: Arc::new(Semaphore::new(BULK_CALLS)),
         }
@@ -76,6 +83,12 @@ impl Api {
     #[must_use]
     pub fn with_webhooks(self, webhooks: Notifier) -> Self {
         Self { webhooks, ..self }
+    }
+
+    /// With outside issuers whose tokens prove who somebody is.
+    #[must_use]
+    pub fn with_issuers(self, issuers: Issuers) -> Self {
+        Self { issuers, ..self }
     }
 
     /// With a ticket system to ask.
@@ -91,6 +104,9 @@ impl Api {
             .route("/v1/grants/{id}", get(grants::show))
             .route("/v1/grants/{id}/extend", post(parts::extend))
             .route("/v1/grants/{id}/delegate", post(parts::delegate))
+            .route("/v1/grants/{id}/token", post(tokens::mint))
+            .route("/v1/introspect", post(tokens::introspect))
+            .route("/v1/keys/rotate", post(tokens::rotate))
             .route("/v1/requests", post(requests::create).get(requests::list))
             .route("/v1/requests/{id}", get(requests::show))
             .route("/v1/requests/{id}/story", get(story::story))

@@ -3,7 +3,7 @@
 use crate::control::api::read::Caller;
 use crate::control::api::{
     decisions, events, grants, parts, people, policies, problem, proxies, requests, respond, revocations,
-    status, story, tasks, webhooks,
+    status, story, tasks, tokens, webhooks,
 };
 use axum::http::StatusCode;
 use axum::response::Response;
@@ -21,6 +21,9 @@ use utoipa::OpenApi;
         grants::show,
         parts::extend,
         parts::delegate,
+        tokens::mint,
+        tokens::introspect,
+        tokens::rotate,
         requests::create,
         requests::list,
         requests::show,

@@ -89,6 +89,25 @@ impl Problem {
         Self::new(StatusCode::UNAUTHORIZED, "token_invalid", "Invalid token", detail)
     }
 
+    /// The keys of a token's issuer cannot be had.
+    #[must_use]
+    pub fn issuer_unavailable(detail: impl Into<String>) -> Self {
+        let (status, title) = (StatusCode::SERVICE_UNAVAILABLE, "Issuer unavailable");
+        Self::new(status, "issuer_unavailable", title, detail)
+    }
+
+    /// The grant does not run now.
+    #[must_use]
+    pub fn not_live(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::CONFLICT, "not_live", "Not live", detail)
+    }
+
+    /// A token would not fit into a header.
+    #[must_use]
+    pub fn token_too_large(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::CONFLICT, "token_too_large", "Too large for a token", detail)
+    }
+
     /// A set of policies that cannot be used; the one before it goes on deciding.
     #[must_use]
     pub fn policies(errors: PolicyErrors) -> Self {

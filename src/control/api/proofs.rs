@@ -2,6 +2,7 @@
 
 use crate::control::api::Api;
 use crate::control::api::problem::Problem;
+use crate::control::issuers::IssuerFault;
 use crate::control::tickets::Answer;
 use crate::model::User;
 use axum::http::{HeaderMap, header};
@@ -10,7 +11,7 @@ use serde::Deserialize;
 /// A token as it came. Never shown.
 #[derive(Deserialize)]
 #[serde(transparent)]
-pub(super) struct Token(#[allow(dead_code, reason = "read once issuers can be configured")] String);
+pub(super) struct Token(String);
 
 impl std::fmt::Debug for Token {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -18,23 +19,27 @@ impl std::fmt::Debug for Token {
     }
 }
 
-/// The user of `Authorization: Bearer`; `None` without one.
+/// The user of `authorization: Bearer`; `None` without one. A second one, or another scheme, has no meaning here.
 pub(super) async fn bearer(api: &Api, headers: &HeaderMap) -> Result<Option<User>, Problem> {
     let mut values = headers.get_all(header::AUTHORIZATION).iter();
     let Some(value) = values.next() else { return Ok(None) };
-    let token = value.to_str().ok().and_then(|text| text.strip_prefix("Bearer "));
-    match (token, values.next()) {
-        (Some(token), None) => user(api, Some(&Token(token.to_owned()))).await,
+    let parts = value.to_str().ok().and_then(|text| text.split_once(' '));
+    match (parts, values.next()) {
+        (Some((scheme, token)), None) if scheme.eq_ignore_ascii_case("bearer") => {
+            user(api, Some(&Token(token.trim_start_matches(' ').to_owned()))).await
+        }
         _ => Err(Problem::malformed("expected one `authorization: Bearer TOKEN`")),
     }
 }
 
 /// The user that a token of a configured issuer names.
-pub(super) async fn user(_: &Api, token: Option<&Token>) -> Result<Option<User>, Problem> {
-    match token {
-        None => Ok(None),
-        Some(Token(_)) => Err(Problem::token_invalid("no issuer is configured")),
-    }
+pub(super) async fn user(api: &Api, token: Option<&Token>) -> Result<Option<User>, Problem> {
+    let Some(Token(token)) = token else { return Ok(None) };
+    let verified = api.issuers.verify(token, api.plane.control_time(), api.plane.mono()).await;
+    verified.map(Some).map_err(|fault| match fault {
+        IssuerFault::Unavailable => Problem::issuer_unavailable(fault.to_string()),
+        IssuerFault::None | IssuerFault::Token(_) => Problem::token_invalid(fault.to_string()),
+    })
 }
 
 /// Whether the ticket system says that a ticket is open; `None` where none is configured, or nobody named one.

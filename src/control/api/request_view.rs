@@ -7,8 +7,8 @@ use crate::model::{AccessRequestId, GrantId, RequestKind, Scope, SpiffeId, TaskI
 use serde::Serialize;
 use utoipa::ToSchema;
 
-/// A request, and where it stands.
-#[derive(Debug, Serialize, ToSchema)]
+/// A request, and where it stands. Not `Debug`: it may hold a token.
+#[derive(Serialize, ToSchema)]
 pub(super) struct RequestView {
     #[schema(value_type = String)]
     id: AccessRequestId,
@@ -77,6 +77,9 @@ pub(super) struct RequestView {
     plan: Option<crate::model::Plan>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     steps: Vec<StepView>,
+    /// A token of the grant, where one was asked for and this answer grants.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    token: Option<String>,
 }
 
 /// A stage of approval.
@@ -159,11 +162,21 @@ impl RequestView {
             approvals: approvals(record),
             plan: request.plan.clone(),
             steps: steps(state, record, now),
+            token: None,
         }
     }
 
     pub(super) fn id(&self) -> AccessRequestId {
         self.id
+    }
+
+    /// The grant, if the request is approved.
+    pub(super) fn granted(&self) -> Option<GrantId> {
+        self.grant.filter(|_| self.state == RequestState::Approved.as_str())
+    }
+
+    pub(super) fn set_token(&mut self, token: Option<String>) {
+        self.token = token;
     }
 
     pub(super) fn is_pending(&self) -> bool {

@@ -4,7 +4,7 @@ use crate::control::api::problem::Problem;
 use crate::control::api::proofs::{self, Token};
 use crate::control::api::read::{Caller, Query, keyed_body};
 use crate::control::api::request_view::RequestView;
-use crate::control::api::{Api, respond};
+use crate::control::api::{Api, respond, tokens};
 use crate::control::state::{Command, Outcome, RequestState};
 use crate::control::workflow::{AccessCommand, NewRequest, Wanted, may_see};
 use crate::model::strict::present;
@@ -67,6 +67,9 @@ pub(super) struct AskFor {
     /// Break-glass.
     #[serde(default)]
     emergency: bool,
+    /// With a token of the grant, if this very call is answered with one that is live (see `/v1/grants/{id}/token`).
+    #[serde(default)]
+    token: bool,
     /// When the task ends.
     #[serde(default, deserialize_with = "present")]
     #[schema(value_type = Option<String>, format = DateTime)]
@@ -127,7 +130,23 @@ pub(super) async fn create(
         task_idle_timeout: ask.task_idle_timeout,
         source: caller.source(),
     };
-    submit_once(&api, &caller, key, AccessCommand::Request(Box::new(new))).await
+    if ask.token && new.principal.as_ref().is_some_and(|principal| principal != caller.id()) {
+        return Err(Problem::malformed(
+            "`token` is for oneself: a token is bound to the certificate of its principal",
+        ));
+    }
+    let command = once(key, AccessCommand::Request(Box::new(new)));
+    if !ask.token {
+        return submit(&api, &caller, command, true).await;
+    }
+    let (status, id) = run(&api, &caller, command, true).await?;
+    let mut view = view(&api, &caller, id)?;
+    if let Some(grant) = view.granted() {
+        // A grant that starts later, or has ended already, has none: that is no reason to refuse the request.
+        let minted = tokens::for_grant(&api, &caller, grant, api.plane.control_time());
+        view.set_token(minted.ok().map(|minted| minted.token));
+    }
+    Ok(tokens::secret(located(respond(status, &view)?, id)))
 }
 
 /// Submits what makes a request: once under its key, if there is one.
@@ -137,11 +156,14 @@ pub(super) async fn submit_once(
     key: Option<IdempotencyKey>,
     command: AccessCommand,
 ) -> Result<Response, Problem> {
-    let command = match key {
+    submit(api, caller, once(key, command), true).await
+}
+
+fn once(key: Option<IdempotencyKey>, command: AccessCommand) -> AccessCommand {
+    match key {
         Some(key) => AccessCommand::Once(key, Box::new(command)),
         None => command,
-    };
-    submit(api, caller, command, true).await
+    }
 }
 
 /// Submits and answers with the request as it is then.
@@ -151,14 +173,27 @@ pub(super) async fn submit(
     command: AccessCommand,
     creates: bool,
 ) -> Result<Response, Problem> {
+    let (status, id) = run(api, caller, command, creates).await?;
+    let response = respond(status, &view(api, caller, id)?)?;
+    Ok(if creates { located(response, id) } else { response })
+}
+
+async fn run(
+    api: &Api,
+    caller: &Caller,
+    command: AccessCommand,
+    creates: bool,
+) -> Result<(StatusCode, AccessRequestId), Problem> {
     let outcome = api.plane.submit(caller.actor(), Command::Access(command)).await?;
     let Outcome::Request { id, existing } = outcome else { return Err(Problem::internal()) };
-    let status = if creates && !existing { StatusCode::CREATED } else { StatusCode::OK };
-    let mut response = respond(status, &view(api, caller, id)?)?;
-    if creates && let Ok(location) = HeaderValue::try_from(format!("/v1/requests/{id}")) {
+    Ok((if creates && !existing { StatusCode::CREATED } else { StatusCode::OK }, id))
+}
+
+fn located(mut response: Response, id: AccessRequestId) -> Response {
+    if let Ok(location) = HeaderValue::try_from(format!("/v1/requests/{id}")) {
         response.headers_mut().insert(header::LOCATION, location);
     }
-    Ok(response)
+    response
 }
 
 /// The request as the caller may see it.

@@ -152,9 +152,11 @@ pub(super) async fn whoami(caller: Caller, Shared(api): Shared<Api>) -> Result<R
     respond(StatusCode::OK, &view)
 }
 
-/// The keys that receipts are signed with (RFC 7517).
+/// The keys that receipts and tokens are signed with (RFC 7517).
 pub(super) async fn jwks(_: Caller, Shared(api): Shared<Api>) -> Result<Response, Problem> {
-    respond(StatusCode::OK, &api.signer.jwks())
+    let mut keys = vec![api.signer.jwk()];
+    keys.extend(api.tokens.jwks());
+    respond(StatusCode::OK, &serde_json::json!({ "keys": keys }))
 }
 
 /// Whether this process serves.

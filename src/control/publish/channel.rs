@@ -8,6 +8,7 @@ use crate::control::presence::Connected;
 use crate::control::publish::{Feed, Followers, Follows, Retired, Step};
 use crate::control::state::{Command, Outcome, Refusal};
 use crate::control::usage::GrantUsage;
+use crate::identity::token::TokenKeys;
 use crate::model::event::Actor;
 use crate::model::{Delta, GrantId, ProxyName, Revision, SpiffeId};
 use crate::runtime::clock::Mono;
@@ -16,6 +17,7 @@ use crate::wire::message::{Hello, LeaseLength, Pong, Up};
 use crate::wire::{chunk, convert};
 use futures_util::{Stream, StreamExt};
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tonic::Status;
@@ -45,9 +47,11 @@ where
     let ended = match open(&plane, &followers, &caller, &mut wire).await {
         Ok((follows, feed)) => {
             let connected = plane.presence().connected(proxy.clone(), plane.control_time());
-            let head = plane.head();
+            let (head, mut keys) = (plane.head(), plane.token_keys());
+            // The first turn sends them.
+            keys.mark_changed();
             let ready = VecDeque::new();
-            Channel { plane, caller, follows, connected, feed, ready, head, wire }.run().await
+            Channel { plane, caller, follows, connected, feed, ready, head, keys, wire }.run().await
         }
         Err(status) => {
             let _ = wire.down.try_send(Err(status.clone()));
@@ -147,6 +151,7 @@ struct Channel<S> {
     /// Read from the log and not sent yet: at most a page.
     ready: VecDeque<(Revision, Delta)>,
     head: watch::Receiver<Revision>,
+    keys: watch::Receiver<Option<Arc<TokenKeys>>>,
     wire: Wire<S>,
 }
 
@@ -165,6 +170,7 @@ where
     }
 
     async fn turn(&mut self) -> Result<(), Status> {
+        self.publish_keys().await?;
         let more = self.pump().await?;
         let held = self.acknowledge().await?;
         let replaced = self.follows.replaced().clone();
@@ -177,6 +183,10 @@ where
                 self.received(message).await
             }
             changed = self.head.changed() => {
+                changed.map_err(|_| Status::unavailable("the control plane is stopping"))
+            }
+            changed = self.keys.changed() => {
+                self.keys.mark_changed();
                 changed.map_err(|_| Status::unavailable("the control plane is stopping"))
             }
             () = std::future::ready(()), if more => Ok(()),
@@ -205,6 +215,18 @@ where
                 Ok(())
             }
             Up::ReserveUses { grant, want, nonce } => self.reserve(grant, want, nonce).await,
+        }
+    }
+
+    /// Sends by what tokens are verified, if that has changed.
+    async fn publish_keys(&mut self) -> Result<(), Status> {
+        if !self.keys.has_changed().unwrap_or(false) {
+            return Ok(());
+        }
+        let keys = self.keys.borrow_and_update().clone();
+        match keys {
+            Some(keys) => send(&self.wire.down, convert::token_keys(&keys)).await,
+            None => Ok(()),
         }
     }
 
@@ -256,6 +278,8 @@ where
         }
         let lease =
             LeaseLength::try_from(self.plane.lease()).map_err(|error| Status::internal(error.to_string()))?;
+        // A lease says that the proxy knows the keys of now.
+        self.publish_keys().await?;
         let Confirmed { head, needed } = self.plane.confirm_head().await.map_err(unavailable)?;
         // A little of what waits goes first, so that the digest is as a rule for where the proxy then stands.
         self.pump().await?;

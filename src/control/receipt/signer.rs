@@ -93,12 +93,12 @@ impl Signer {
         jsonwebtoken::encode(&header, &claims, &self.key).map_err(SignerError::Sign)
     }
 
-    /// The public key as a JWK set (RFC 7517, RFC 8037).
+    /// The public key as a JWK (RFC 7517, RFC 8037).
     #[must_use]
-    pub fn jwks(&self) -> serde_json::Value {
-        serde_json::json!({"keys": [{
+    pub fn jwk(&self) -> serde_json::Value {
+        serde_json::json!({
             "kty": "OKP", "crv": "Ed25519", "alg": "EdDSA", "use": "sig", "kid": self.kid, "x": self.public,
-        }]})
+        })
     }
 }
 
@@ -114,7 +114,7 @@ mod tests {
         let first = Signer::open(&path, "spiffe://d/control").unwrap();
         assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
         let again = Signer::open(&path, "spiffe://d/control").unwrap();
-        assert_eq!(first.jwks(), again.jwks());
+        assert_eq!(first.jwk(), again.jwk());
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o640)).unwrap();
         assert!(matches!(Signer::open(&path, "x"), Err(SignerError::File(FileError::LooseMode { .. }))));
     }

@@ -52,6 +52,10 @@ pub(super) fn approve(
     }
     if let Some(needed) = &terms.approver_step_up {
         consider::step_up("the approver", needed, new.authenticated.as_ref(), context.now)?;
+        // An approver of whom nobody says who they are could bring anybody's token.
+        if context.rules.directory.person(&approver).is_none() {
+            return refuse(AccessRefusal::OtherPerson);
+        }
     }
     consider::check_person(context.rules, &approver, new.authenticated.as_ref())?;
     draft.push(EventBody::AccessApproved {

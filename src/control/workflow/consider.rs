@@ -154,7 +154,8 @@ pub(in crate::control) fn too_risky(
     }
 }
 
-/// Whether somebody proved themselves as the policies demand (RFC 9470).
+/// Whether somebody proved themselves as the policies demand (RFC 9470). A user whom the configuration links to no person proves
+/// nothing, however strongly they authenticated.
 pub(super) fn step_up(
     whom: &'static str,
     needed: &StepUp,
@@ -167,7 +168,7 @@ pub(super) fn step_up(
         let fresh = needed.max_age.is_none_or(|age| {
             user.auth_time.is_some_and(|at| at <= now && now.since(at) <= Duration::from_secs(age))
         });
-        strong && methods && fresh
+        user.person.is_some() && strong && methods && fresh
     };
     match user {
         Some(user) if fits(user) => Ok(()),

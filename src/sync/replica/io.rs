@@ -1,5 +1,6 @@
 //! What goes into a replica and what comes out of it.
 
+use crate::identity::token::TokenKeys;
 use crate::model::{Delta, Digest, Epoch, Grant, GrantId, LogId, Revision, Time};
 use crate::runtime::clock::Mono;
 use crate::sync::Fault;
@@ -94,6 +95,8 @@ pub enum Effect {
         /// The end of the lease.
         until: Mono,
     },
+    /// Tokens are verified by these keys from now on.
+    SetTokenKeys(Arc<TokenKeys>),
     /// Give [`Input::Used`], if there is anything to tell.
     CollectUsage,
     /// The answer to [`Input::WantUses`]; `None` if the control plane cannot be asked now.

@@ -152,7 +152,11 @@ async fn uses_are_set_aside_before_they_are_answered() {
         let answer = loop {
             match proxy.next().await {
                 Down::UsesReserved { nonce, granted } => break (nonce, granted),
-                Down::Welcome { .. } | Down::Snapshot(_) | Down::Delta(_) | Down::Pong(_) => {}
+                Down::Welcome { .. }
+                | Down::Snapshot(_)
+                | Down::Delta(_)
+                | Down::Pong(_)
+                | Down::TokenKeys(_) => {}
             }
         };
         assert_eq!(answer, (want, Some(expected)));
