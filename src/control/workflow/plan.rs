@@ -2,7 +2,7 @@
 //! own, and everything ends with the plan.
 
 use crate::control::state::decide::{Context, Draft};
-use crate::control::state::{Found, Outcome, Refusal, RequestRecord, RequestState, State};
+use crate::control::state::{Found, Outcome, Refusal, RequestRecord, RequestState, State, Task};
 use crate::control::workflow::refusal::AccessRefusal;
 use crate::control::workflow::{approve, caller, consider, controls, issue, refuse};
 use crate::model::event::EventBody;
@@ -24,7 +24,9 @@ pub(super) fn advance(
     if record.state != RequestState::Approved {
         return refuse(AccessRefusal::Settled { state: record.state.as_str() });
     }
-    if draft.state.task(&request.task).is_none_or(|task| task.ended.is_some()) {
+    // A task that was ended and taken up again is another piece of work.
+    let is_over = |task: &Task| task.ended.is_some() || task.opened_at > request.requested_at;
+    if draft.state.task(&request.task).is_none_or(is_over) {
         return refuse(AccessRefusal::TaskEnded { task: request.task.clone() });
     }
     if !goes_on(draft.state, record) {

@@ -166,3 +166,26 @@ fn who_approved_what_is_forgotten_gets_no_part_of_it() {
     assert!(world.state.find(first).is_none() && world.is_live(second));
     assert!(matches!(refusal(delegate(&mut world, AGENTS[1], second, BOB)), AccessRefusal::Invalid(_)));
 }
+
+#[test]
+fn a_plan_does_not_go_on_when_its_task_is_over_and_taken_up_again() {
+    for reassess in [false, true] {
+        let mut world = World::new();
+        let step = |what: &str, reassess| Step { scope: scope(what), max_uses: None, reassess };
+        let steps = vec![step(SCOPES[2], false), step(SCOPES[3], reassess)];
+        let new = NewRequest {
+            wanted: Wanted::Plan(Plan { steps }),
+            task_deadline: Some(world.now.plus(Duration::from_secs(30))),
+            ..asked("t", SCOPES[0], 600)
+        };
+        let plan = request(&mut world, AGENTS[1], new).unwrap();
+        world.approve(BOB, plan).unwrap();
+        world.pass(30);
+        world.run("", Command::Expire).unwrap();
+        world.access("", AccessCommand::Sweep).unwrap();
+        // Its owner asks for something else under the same name: that is another piece of work.
+        world.ask(AGENTS[1], "t", SCOPES[2], 60).unwrap();
+        let next = world.access(AGENTS[1], AccessCommand::Advance { request: plan });
+        assert!(matches!(refusal(next), AccessRefusal::TaskEnded { .. }), "reassess: {reassess}");
+    }
+}
