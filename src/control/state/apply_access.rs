@@ -214,7 +214,9 @@ impl State {
     /// A grant was issued: what it means for its request, its task and everybody's history.
     pub(super) fn granted(&mut self, grant: &Arc<Grant>, event: &Event, revision: Revision) {
         self.tasks.enter(&grant.task, &grant.principal, event.time, (None, None));
-        self.tasks.join(&grant.task, &grant.principal, event.time);
+        if self.lets_in(grant) {
+            self.tasks.join(&grant.task, &grant.principal, event.time);
+        }
         let Some(lineage) = &grant.lineage else { return };
         for head in [lineage.parent, lineage.extends].into_iter().flatten() {
             self.dependants.entry(head).or_default().insert(grant.id);
@@ -246,6 +248,17 @@ impl State {
         }
         let settled = Settled { at: event.time, by: event.actor.clone(), reason: None };
         self.requests.settle(id, RequestState::Approved, settled);
+    }
+
+    /// Whether whom a grant is for takes part in its task from now on: not if another than the owner handed it on.
+    fn lets_in(&self, grant: &Grant) -> bool {
+        let request = grant.lineage.as_ref().and_then(|lineage| self.requests.get(lineage.request?));
+        request.is_none_or(|record| match record.request.kind {
+            RequestKind::Access | RequestKind::Step { .. } => true,
+            RequestKind::Extension { .. } | RequestKind::Delegation { .. } => {
+                self.tasks.get(&grant.task).is_some_and(|task| task.owner == record.request.requester)
+            }
+        })
     }
 
     /// A grant ended: what it means beyond the grant itself.

@@ -7,9 +7,9 @@ use crate::control::workflow::command::NewApproval;
 use crate::control::workflow::progress::{self, is_involved, may_decide, may_see, progress};
 use crate::control::workflow::refusal::AccessRefusal;
 use crate::control::workflow::request::{check_services, same};
-use crate::control::workflow::{caller, consider, issue, refuse};
+use crate::control::workflow::{caller, consider, controls, issue, refuse};
 use crate::model::event::{Actor, EventBody};
-use crate::model::{AccessRequestId, Evaluation, PolicyOutcome, SpiffeId, Terms};
+use crate::model::{AccessRequestId, Evaluation, PolicyOutcome, RequestKind, SpiffeId, Terms};
 use std::sync::Arc;
 
 /// Approves. The policies are asked again, with the facts of now: what they no longer allow is not granted.
@@ -31,6 +31,10 @@ pub(super) fn approve(
     }
     check_services(&request.scope, context.rules)?;
     check_narrower(&record, new)?;
+    if request.kind == RequestKind::Access {
+        // Several may have been asked for before the first was granted.
+        controls::emergency(draft.state, &request, context.rules)?;
+    }
     let Some(terms) = reconsider(draft, &record, context)? else {
         return Ok(Outcome::Request { id: request.id, existing: false });
     };
@@ -105,7 +109,8 @@ fn reconsider(
             PolicyOutcome::Permitted(Box::new(terms))
         }
     };
-    let denied = consider::denial(&outcome, request, draft.state, context.rules);
+    let denied = consider::denial(&outcome, request, draft.state, context.rules)
+        .or_else(|| consider::unproved(outcome.terms()?, request));
     let known = record.evaluated.as_ref();
     if known.is_none_or(|known| known.outcome != outcome || known.policy != evaluation.policy) {
         let evaluation = Arc::new(Evaluation { outcome: outcome.clone(), ..evaluation });

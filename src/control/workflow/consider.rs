@@ -176,6 +176,13 @@ pub(super) fn step_up(
     }
 }
 
+/// Why a request that was made before these terms does not meet them: whoever asked did not prove themselves as is demanded now.
+pub(super) fn unproved(terms: &Terms, request: &AccessRequest) -> Option<String> {
+    let needed = terms.requester_step_up.as_ref()?;
+    let proved = step_up("the requester", needed, request.authenticated.as_ref(), request.requested_at);
+    proved.is_err().then(|| "the requester did not authenticate as it is demanded now".to_owned())
+}
+
 /// A token must name the human whose certificate it comes with; a workload's certificate is nobody's.
 pub(super) fn check_person(rules: &Rules, id: &SpiffeId, user: Option<&User>) -> Result<(), Refusal> {
     let Some(user) = user else { return Ok(()) };

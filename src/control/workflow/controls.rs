@@ -168,10 +168,12 @@ pub(super) fn emergency(state: &State, request: &AccessRequest, rules: &Rules) -
     if !request.emergency {
         return Ok(());
     }
+    let is_ours =
+        |who: &SpiffeId| same(rules, who, &request.requester) || same(rules, who, &request.principal);
     let mut own = state.open_reviews().filter(|review| {
-        review.emergency
-            && (same(rules, &review.requester, &request.requester)
-                || same(rules, &review.requester, &request.principal))
+        // A broker may have asked for whoever it was for.
+        let principal = state.request(review.request).map(|record| &record.request.principal);
+        review.emergency && (is_ours(&review.requester) || principal.is_some_and(is_ours))
     });
     match own.nth(rules.requests.max_open_reviews.saturating_sub(1)) {
         Some(review) => refuse(AccessRefusal::ReviewOpen { review: review.id }),

@@ -104,6 +104,10 @@ fn own<'a>(draft: &Draft<'a>, id: GrantId, who: &SpiffeId) -> Result<&'a LiveGra
     }
 }
 
+const FORGOTTEN: AccessRefusal = AccessRefusal::Invalid(
+    "who approved what this grant comes from is no longer known: ask for access of its own",
+);
+
 /// Whoever approved a grant, or what it comes from, gets no part of it.
 fn approver_does_not_benefit(
     draft: &Draft<'_>,
@@ -113,10 +117,22 @@ fn approver_does_not_benefit(
 ) -> Result<(), Refusal> {
     let mut next = Some(live.grant.id);
     let mut looks = 64_usize;
-    while let Some(found) = next.and_then(|id| draft.state.find(id)) {
+    while let Some(id) = next {
+        // Who approved what is forgotten is not known.
+        let Some(found) = draft.state.find(id) else { return refuse(FORGOTTEN) };
         let lineage = found.grant().lineage.as_ref();
-        let record = lineage.and_then(|lineage| draft.state.request(lineage.request?));
-        let approvers = record.iter().flat_map(|record| record.approvals.iter().map(|approval| &approval.by));
+        let request = lineage.and_then(|lineage| lineage.request);
+        let record = request.and_then(|id| draft.state.request(id));
+        if request.is_some() && record.is_none() {
+            return refuse(FORGOTTEN);
+        }
+        // Whoever approved a plan approved each step of it.
+        let plan = record.and_then(|record| match record.request.kind {
+            RequestKind::Step { of, .. } => draft.state.request(of),
+            RequestKind::Access | RequestKind::Extension { .. } | RequestKind::Delegation { .. } => None,
+        });
+        let records = record.into_iter().chain(plan);
+        let approvers = records.flat_map(|record| record.approvals.iter().map(|approval| &approval.by));
         let issuer = match &found.issue().by {
             crate::model::event::Actor::Identity(id) => Some(id),
             crate::model::event::Actor::System => None,

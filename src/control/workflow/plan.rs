@@ -126,6 +126,8 @@ fn reassess(
     end: Time,
     context: &mut Context<'_>,
 ) -> Result<Outcome, Refusal> {
+    // A step that policies refuse at once may be opened again at once.
+    controls::number(draft.state, &plan.requester, context)?;
     let ttl = Ttl::new(end.since(context.now)).map_err(|_| Refusal::from(AccessRefusal::NotLive))?;
     let request = AccessRequest {
         id: AccessRequestId::from_parts(context.now.as_millis(), (context.random)()),

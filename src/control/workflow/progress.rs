@@ -89,12 +89,13 @@ pub(super) fn is_eligible(
     !is_involved(rules, request, id) && stage.from.iter().any(|rule| fits(state, rules, (request, rule), id))
 }
 
-/// Requester, principal, beneficiary, and all identities of the same person.
+/// Requester, principal, beneficiary, whoever asked with their token, and all identities of the same person.
 pub(super) fn is_involved(rules: &Rules, request: &AccessRequest, id: &SpiffeId) -> bool {
-    let beneficiary = request.on_behalf_of.as_ref().and_then(|user| user.person.as_ref());
+    let person = rules.directory.person(id).map(|person| &person.name);
+    let mut users = request.on_behalf_of.iter().chain(&request.authenticated);
     same(rules, id, &request.requester)
         || same(rules, id, &request.principal)
-        || (beneficiary.is_some() && rules.directory.person(id).map(|person| &person.name) == beneficiary)
+        || users.any(|user| user.person.is_some() && user.person.as_ref() == person)
 }
 
 fn groups(state: &State, rules: &Rules, id: &SpiffeId) -> BTreeSet<crate::model::GroupName> {

@@ -173,11 +173,8 @@ fn denial(evaluation: &Evaluation) -> Option<String> {
 /// What people would have to do that they did not do.
 fn unmet(state: &State, rules: &Rules, (record, terms): (&RequestRecord, &Terms)) -> Option<String> {
     let request = &record.request;
-    if let Some(needed) = &terms.requester_step_up
-        && consider::step_up("the requester", needed, request.authenticated.as_ref(), request.requested_at)
-            .is_err()
-    {
-        return Some("the requester did not authenticate as it is demanded now".to_owned());
+    if let Some(why) = consider::unproved(terms, request) {
+        return Some(why);
     }
     // An approval by somebody who did not prove themselves as it is demanded now does not count.
     let mut approvals = record.approvals.clone();

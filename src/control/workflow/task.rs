@@ -10,6 +10,8 @@ use crate::model::{EndCause, SpiffeId, TaskId};
 
 /// Due requests and tasks that one sweep looks at; the reconciler comes again.
 const AT_ONCE: usize = 1_000;
+/// Others that take part in one task: whoever owns one needs no role to fill the log with them.
+const MAX_MEMBERS: usize = 256;
 
 /// Ends a task: its owner, a broker or `security`; the control plane itself for deadline and idleness.
 pub(super) fn end(
@@ -82,6 +84,9 @@ pub(super) fn join(
         return refuse(AccessRefusal::TaskEnded { task: task.clone() });
     }
     if !known.has(principal) {
+        if known.members.len() >= MAX_MEMBERS {
+            return refuse(AccessRefusal::Invalid("256 others take part in the task already: use another"));
+        }
         draft.push(EventBody::TaskJoined {
             task: task.clone(),
             principal: principal.clone(),

@@ -1,0 +1,168 @@
+//! Ways round the rules that somebody tried.
+
+use super::*;
+use crate::control::policy::PolicySet;
+
+fn policies(text: &str) -> PolicySet {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("a.cedar"), text).unwrap();
+    PolicySet::load(folder.path(), "UTC").unwrap_or_else(|errors| panic!("{errors}"))
+}
+
+fn ada() -> crate::model::User {
+    crate::model::User {
+        issuer: "https://issuer".into(),
+        subject: "ada".into(),
+        person: Some("Ada".into()),
+        groups: Vec::new(),
+        acr: None,
+        amr: Vec::new(),
+        auth_time: None,
+    }
+}
+
+fn request(world: &mut World, who: &str, new: NewRequest) -> Result<AccessRequestId, Refusal> {
+    world.access(who, AccessCommand::Request(Box::new(new)))
+}
+
+fn delegate(world: &mut World, who: &str, of: GrantId, to: &str) -> Result<AccessRequestId, Refusal> {
+    let scope = world.state.find(of).unwrap().grant().scope.clone();
+    let new = NewDelegation {
+        grant: of,
+        principal: id(to),
+        scope,
+        ttl: None,
+        reason: "a part".into(),
+        source: None,
+    };
+    world.access(who, AccessCommand::Delegate(Box::new(new)))
+}
+
+#[test]
+fn whoever_asked_with_their_token_from_a_workload_does_not_approve() {
+    let mut world = World::new();
+    let new = NewRequest { authenticated: Some(ada()), ..asked("t", SCOPES[0], 60) };
+    let asked = request(&mut world, AGENTS[1], new).unwrap();
+    assert_eq!(refusal(world.approve(ADA, asked)), AccessRefusal::SelfApproval);
+    world.approve(BOB, asked).unwrap();
+}
+
+#[test]
+fn a_step_up_that_is_demanded_since_is_demanded_of_what_was_asked_before() {
+    let mut world = World::new();
+    let before = world.ask(AGENTS[1], "t", SCOPES[0], 60).unwrap();
+    let text = "@id(\"all\") @approvers(\"1 of approvers\") @step_up(\"amr=hwk\") permit(principal, action, resource);";
+    world.rules.policies = policies(text);
+    world.approve(BOB, before).unwrap();
+    assert_eq!(world.stands(before), RequestState::Denied);
+    assert_eq!(world.state.live().len(), 0);
+}
+
+#[test]
+fn one_emergency_is_reviewed_before_the_next_whoever_asked_and_however_early() {
+    let emergency = |task: &str, what: &str| NewRequest { emergency: true, ..asked(task, what, 60) };
+    // A broker asks for Ada's agent: that was Ada's emergency as well.
+    let mut world = World::new();
+    let for_ada = NewRequest { principal: Some(id(AGENTS[2])), ..emergency("t", SCOPES[0]) };
+    let first = request(&mut world, BROKER, for_ada).unwrap();
+    world.approve(BOB, first).unwrap();
+    let again = request(&mut world, ADA, emergency("u", SCOPES[3]));
+    assert!(matches!(refusal(again), AccessRefusal::ReviewOpen { .. }));
+    // Both asked for before either is granted.
+    let mut world = World::new();
+    let first = request(&mut world, AGENTS[2], emergency("t", SCOPES[2])).unwrap();
+    let second = request(&mut world, AGENTS[2], emergency("t", SCOPES[3])).unwrap();
+    world.approve(BOB, first).unwrap();
+    assert!(matches!(refusal(world.approve(BOB, second)), AccessRefusal::ReviewOpen { .. }));
+    assert_eq!(world.state.live().len(), 1);
+}
+
+#[test]
+fn a_step_that_policies_refuse_does_not_fill_the_log() {
+    let mut world = World::new();
+    let plan = planned(&mut world, true);
+    world.rules.requests.max_per_hour = 5;
+    world.rules.policies = policies("@id(\"none\") forbid(principal, action, resource);");
+    let advance = || AccessCommand::Advance { request: plan };
+    let refused = (0..10).find_map(|_| world.access(AGENTS[1], advance()).err());
+    assert_eq!(refusal(Err::<(), _>(refused.unwrap())), AccessRefusal::TooOften { max: 5 });
+}
+
+#[test]
+fn the_owner_of_a_task_does_not_fill_the_log_with_members() {
+    let mut world = World::new();
+    world.ask(AGENTS[1], "t", SCOPES[0], 60).unwrap();
+    let join = |number: usize| AccessCommand::Join {
+        task: "t".parse().unwrap(),
+        principal: id(&format!("spiffe://d/agent/{number}")),
+        reason: "helps".into(),
+    };
+    let refused = (0..1_000).find_map(|number| world.access(AGENTS[1], join(number)).err());
+    assert!(matches!(refusal(Err::<(), _>(refused.unwrap())), AccessRefusal::Invalid(_)));
+    assert_eq!(world.state.task(&"t".parse().unwrap()).unwrap().members.len(), 256);
+}
+
+#[test]
+fn a_member_lets_nobody_into_a_task_by_handing_on_a_grant() {
+    let task = "t".parse().unwrap();
+    let (member, other) = ("spiffe://d/agent/member", "spiffe://d/agent/other");
+    for (who, lets_in) in [(AGENTS[1], true), (member, false)] {
+        let mut world = World::new();
+        world.granted("t", SCOPES[0], 60);
+        let join =
+            AccessCommand::Join { task: "t".parse().unwrap(), principal: id(member), reason: "r".into() };
+        world.access(AGENTS[1], join).unwrap();
+        let own = world.ask(who, "t", SCOPES[3], 60).unwrap();
+        world.approve(BOB, own).unwrap();
+        let of = world.grant_of(own);
+        let part = delegate(&mut world, who, of, other).unwrap();
+        world.approve(BOB, part).unwrap();
+        assert!(world.is_live(world.grant_of(part)));
+        assert_eq!(world.state.task(&task).unwrap().has(&id(other)), lets_in, "{who}");
+        assert_eq!(world.ask(other, "t", SCOPES[2], 60).is_ok(), lets_in, "{who}");
+    }
+}
+
+#[test]
+fn who_approved_a_plan_gets_no_part_of_a_step_that_another_approved() {
+    let mut world = World::new();
+    let plan = planned(&mut world, true);
+    let step = world.access(AGENTS[1], AccessCommand::Advance { request: plan }).unwrap();
+    world.approve(ADA, step).unwrap();
+    let grant = world.grant_of(step);
+    for approver in [ADA, BOB] {
+        let refused = refusal(delegate(&mut world, AGENTS[1], grant, approver));
+        assert_eq!(refused, AccessRefusal::ApproverBenefits { principal: id(approver) });
+    }
+}
+
+#[test]
+fn who_approved_what_is_forgotten_gets_no_part_of_it() {
+    let mut world = World::new();
+    let day = 86_400;
+    world.rules.max_ttl = Duration::from_secs(5 * day);
+    let first = world.granted("t", SCOPES[0], 3600);
+    let more = NewExtension {
+        grant: first,
+        ttl: ttl(2 * day),
+        reason: "longer".into(),
+        ticket: None,
+        ticket_open: None,
+        authenticated: None,
+        source: None,
+    };
+    let more = world.access(AGENTS[1], AccessCommand::Extend(Box::new(more))).unwrap();
+    world.approve(ADA, more).unwrap();
+    let second = world.grant_of(more);
+    world.pass(3600);
+    world.run("", Command::Expire).unwrap();
+    assert!(matches!(
+        refusal(delegate(&mut world, AGENTS[1], second, BOB)),
+        AccessRefusal::ApproverBenefits { .. }
+    ));
+    world.pass(day + 1);
+    // Any event makes the state forget what is older.
+    world.ask(AGENTS[1], "u", SCOPES[3], 60).unwrap();
+    assert!(world.state.find(first).is_none() && world.is_live(second));
+    assert!(matches!(refusal(delegate(&mut world, AGENTS[1], second, BOB)), AccessRefusal::Invalid(_)));
+}
