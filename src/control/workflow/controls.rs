@@ -8,6 +8,7 @@ use crate::control::workflow::refusal::AccessRefusal;
 use crate::control::workflow::refuse;
 use crate::control::workflow::request::same;
 use crate::model::event::EventBody;
+use crate::model::scope::Comparisons;
 use crate::model::{AccessRequest, AccessRequestId, GrantId, RequestKind, Scope, SpiffeId, TaskId, Time};
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -151,11 +152,15 @@ pub(super) fn cooldown(state: &State, request: &AccessRequest, context: &Context
         CooldownCause::Expiry => rules.cooldown_after_expiry,
     };
     let concerned = concerned(context.rules, request);
+    // However many cool-downs there are: asking in vain leaves nothing in the log, so nothing else bounds how often it is done.
+    let mut left = Comparisons::default();
     let held = concerned
         .iter()
         .flat_map(|who| state.cooldowns_of(who))
         .map(|cooldown| (cooldown, cooldown.at.plus(length(cooldown.cause))))
-        .filter(|(cooldown, until)| context.now < *until && cooldown.scope.overlaps(&request.scope))
+        .filter(|(cooldown, until)| {
+            context.now < *until && cooldown.scope.overlaps_within(&request.scope, &mut left)
+        })
         .max_by_key(|(_, until)| *until);
     match held {
         Some((cooldown, until)) => refuse(AccessRefusal::Cooldown { cause: cooldown.cause.as_str(), until }),

@@ -63,6 +63,7 @@ pub use grpc::{GrpcAction, GrpcActions, GrpcPermission};
 pub use http::HttpPermission;
 pub use list::{List, ListFault, MAX_ENTRIES};
 pub use method::{MethodFault, Methods};
+pub use overlap::Comparisons;
 pub use path::{PathFault, PathPattern, Segment};
 pub use query::{Parameter, QueryRule, Values};
 

@@ -10,18 +10,33 @@ use super::{Permission, Scope};
 /// Comparisons after which the answer is "overlaps": scopes come from callers, and the work grows with the product of both.
 const BUDGET: usize = 1_000_000;
 
+/// How many comparisons are left; once they are spent, everything overlaps.
+#[derive(Debug)]
+pub struct Comparisons(usize);
+
+impl Default for Comparisons {
+    fn default() -> Self {
+        Self(BUDGET)
+    }
+}
+
 impl Scope {
     /// Whether something could be permitted by both. Queries are not looked at, and permissions of different types for one
     /// service count as overlapping.
     #[must_use]
     pub fn overlaps(&self, other: &Self) -> bool {
-        let mut budget = BUDGET;
+        self.overlaps_within(other, &mut Comparisons::default())
+    }
+
+    /// The same, as one of several looks that together make a bounded number of comparisons.
+    #[must_use]
+    pub fn overlaps_within(&self, other: &Self, left: &mut Comparisons) -> bool {
         self.permissions().iter().any(|one| {
             other.permissions().iter().any(|two| {
                 let cost = size(one).saturating_mul(size(two));
-                match budget.checked_sub(cost) {
-                    Some(left) => {
-                        budget = left;
+                match left.0.checked_sub(cost) {
+                    Some(rest) => {
+                        left.0 = rest;
                         meet(one, two)
                     }
                     None => true,
