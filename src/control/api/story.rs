@@ -6,8 +6,8 @@ use crate::control::api::read::Caller;
 use crate::control::api::{Api, respond};
 use crate::control::log::Recorded;
 use crate::control::workflow::may_see;
-use crate::model::event::{Actor, EventBody};
-use crate::model::{AccessRequestId, GrantId, PolicyOutcome, Revision, Time};
+use crate::model::event::{Actor, Event, EventBody};
+use crate::model::{AccessRequestId, GrantId, PolicyOutcome, Revision, SpiffeId, Time};
 use axum::extract::{Path, State as Shared};
 use axum::http::StatusCode;
 use axum::response::Response;
@@ -63,9 +63,13 @@ pub(super) async fn story(
     let rules = api.plane.rules();
     let trail = api.plane.with_state(|state| {
         let record = state.request(id).filter(|record| may_see(state, &rules, record, caller.id()))?;
-        Some((record.trail.clone(), record.grants.iter().copied().collect::<BTreeSet<_>>()))
+        let own: BTreeSet<GrantId> = record.grants.iter().copied().collect();
+        Some((record.trail.clone(), own, Arc::clone(&record.request)))
     });
-    let (trail, mut own) = trail.ok_or_else(Problem::not_found)?;
+    let (trail, mut own, request) = trail.ok_or_else(Problem::not_found)?;
+    // Whoever decides sees the facts that decided; whoever asked learns nothing of others by it.
+    let takes_part = request.requester == *caller.id() || request.principal == *caller.id();
+    let of_others = takes_part && !caller.sees_all(&api);
     let mut chapters = Vec::new();
     for revision in trail {
         let before = Revision(revision.0.saturating_sub(1));
@@ -73,7 +77,13 @@ pub(super) async fn story(
             tracing::error!(error = &error as &dyn std::error::Error, "the event log cannot be read");
             Problem::internal()
         })?;
-        chapters.extend(read.iter().map(|recorded| Chapter::new(&only_of(id, &mut own, recorded))));
+        chapters.extend(read.iter().map(|recorded| {
+            let mut recorded = only_of(id, &mut own, recorded);
+            if of_others {
+                recorded.event = Arc::new(without_others(caller.id(), &recorded.event));
+            }
+            Chapter::new(&recorded)
+        }));
     }
     respond(StatusCode::OK, &chapters)
 }
@@ -95,6 +105,30 @@ fn only_of(id: AccessRequestId, own: &mut BTreeSet<GrantId>, recorded: &Recorded
         grants.retain(|grant| own.contains(grant));
     }
     Recorded { revision: recorded.revision, event: Arc::new(event) }
+}
+
+/// An evaluation without what it says about another than the caller: attributes, and the past of whoever asked.
+fn without_others(caller: &SpiffeId, event: &Event) -> Event {
+    let mut event = event.clone();
+    if let EventBody::AccessEvaluated { evaluation, .. } = &mut event.body {
+        let mut shown = (**evaluation).clone();
+        if let Some(facts) = shown.facts.as_object_mut() {
+            let is_other = |profile: Option<&serde_json::Value>| {
+                let id = profile.and_then(|profile| profile.get("id")?.as_str());
+                id != Some(caller.as_str())
+            };
+            if is_other(facts.get("requester")) {
+                facts.remove("history");
+            }
+            for side in ["requester", "principal"] {
+                if is_other(facts.get(side)) {
+                    facts.remove(side);
+                }
+            }
+        }
+        *evaluation = Arc::new(shown);
+    }
+    event
 }
 
 fn words(body: &EventBody) -> String {
@@ -154,5 +188,36 @@ fn words(body: &EventBody) -> String {
         | EventBody::ProxyJoined { .. }
         | EventBody::Acknowledged { .. }
         | EventBody::LeaseRaised { .. } => body.kind().replace('_', " "),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::Evaluation;
+    use serde_json::json;
+
+    #[test]
+    fn whoever_asks_for_another_reads_nothing_about_them() {
+        let profile = |id: &str| json!({"id": id, "attributes": {"risk": "high"}});
+        let facts = json!({"requester": profile("spiffe://d/a"), "principal": profile("spiffe://d/b"),
+            "history": {"refusals_last_hour": 1}, "services": {}});
+        let outcome = PolicyOutcome::Denied { because: Vec::new() };
+        let evaluation = Evaluation { policy: "p".into(), facts, determining: Vec::new(), outcome };
+        let body = EventBody::AccessEvaluated {
+            request: AccessRequestId::from_bits(1),
+            evaluation: Arc::new(evaluation),
+        };
+        let event = Event { time: Time::from_micros(0), actor: Actor::System, body };
+        let seen_by = |id: &str| {
+            let id: SpiffeId = id.parse().unwrap();
+            let shown = without_others(&id, &event).body;
+            let EventBody::AccessEvaluated { evaluation, .. } = shown else { panic!("{shown:?}") };
+            let shown: BTreeSet<&String> = evaluation.facts.as_object().unwrap().keys().collect();
+            shown.into_iter().cloned().collect::<Vec<_>>()
+        };
+        assert_eq!(seen_by("spiffe://d/a"), ["history", "requester", "services"]);
+        assert_eq!(seen_by("spiffe://d/b"), ["principal", "services"]);
+        assert_eq!(seen_by("spiffe://d/c"), ["services"]);
     }
 }
