@@ -4,6 +4,7 @@
 //! across an await. `head` moves only after events are durable and applied.
 
 mod recent;
+mod waiting;
 mod writer;
 
 use crate::control::clock::ControlClock;
@@ -77,6 +78,7 @@ struct Inner {
     recent: Mutex<Recent>,
     presence: Presence,
     usage: Mutex<Usage>,
+    waiting: Arc<waiting::Waiting>,
     token_keys: watch::Sender<Option<Arc<TokenKeys>>>,
     lease: Duration,
     clock_drift: Duration,
@@ -96,6 +98,8 @@ struct Job {
     actor: Actor,
     command: Command,
     answer: oneshot::Sender<Result<Outcome, Refusal>>,
+    /// In the queue, where that is bounded for its sender.
+    _place: Option<waiting::Place>,
 }
 
 impl Plane {
@@ -118,6 +122,7 @@ impl Plane {
             recent: Mutex::default(),
             presence: Presence::default(),
             usage: Mutex::default(),
+            waiting: Arc::default(),
             token_keys: watch::Sender::new(None),
             lease: options.lease,
             clock_drift: options.clock_drift,
@@ -137,7 +142,13 @@ impl Plane {
     /// [`Refusal`].
     pub async fn submit(&self, actor: Actor, command: Command) -> Result<Outcome, Refusal> {
         let (answer, outcome) = oneshot::channel();
-        self.commands.try_send(Job { actor, command, answer }).map_err(|full| match full {
+        let place = match &actor {
+            Actor::Identity(id) if self.rules().roles.of(id).next().is_none() => {
+                Some(self.inner.waiting.enter(id).ok_or(Refusal::Busy)?)
+            }
+            Actor::Identity(_) | Actor::System => None,
+        };
+        self.commands.try_send(Job { actor, command, answer, _place: place }).map_err(|full| match full {
             mpsc::error::TrySendError::Full(_) => Refusal::Busy,
             mpsc::error::TrySendError::Closed(_) => Refusal::Stopping,
         })?;

@@ -18,12 +18,16 @@ use crate::model::event::Event;
 use parking_lot::Mutex;
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::{RwLock, RwLockWriteGuard, mpsc};
 
 /// Commands taken at once.
 const COMMANDS: usize = 256;
 /// Events after which a group is closed.
 const EVENTS: usize = 512;
+/// How long a group is decided on before it is closed: heads are confirmed between groups, and whoever asks decides how much there
+/// is to a question.
+const DECIDING: Duration = Duration::from_millis(100);
 /// How often a group is decided again because another process appended first.
 const ATTEMPTS: usize = 16;
 const PAGE: usize = 64;
@@ -151,7 +155,9 @@ impl Writer {
         let mut group = Group { expected: self.ahead.revision(), events: Vec::new(), decided: Vec::new() };
         let rules = self.inner.rules.load_full();
         let now = self.inner.clock.now();
+        let until = self.inner.clock.mono().plus(DECIDING);
         while group.events.len() < EVENTS
+            && (group.decided.is_empty() || self.inner.clock.mono() < until)
             && let Some(job) = jobs.pop_front_if(|job| group.decided.is_empty() || !is_bulk(job))
         {
             let alone = is_bulk(&job);
