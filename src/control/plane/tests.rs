@@ -10,7 +10,8 @@ use crate::control::log::memory::MemoryLog;
 use crate::control::log::{AppendError, Identity};
 use crate::control::receipt::Receipt;
 use crate::control::state::{GrantSpec, Issued};
-use crate::model::event::{Event, EventBody, Everything, Selector};
+use crate::control::workflow::AccessCommand;
+use crate::model::event::{Event, EventBody, Everything, Selector, TaskOutcome};
 use crate::model::grant::{Conditions, Limits};
 use crate::model::{ProxyName, RevocationId, SpiffeId, Ttl};
 use futures_util::future::BoxFuture;
@@ -175,6 +176,37 @@ async fn commands_that_wait_are_appended_together_and_each_gets_its_own_answer()
             matches!(&recorded.event.body, EventBody::GrantsIssued { grants, .. } if grants.contains(&grant))
         );
     }
+}
+
+#[tokio::test]
+async fn heads_are_confirmed_between_commands_that_are_slow_to_decide() {
+    let log = Moody::new([]);
+    let time = Mutex::new(Duration::ZERO);
+    let slow = ControlClock::new(Arc::new(move || {
+        let mut time = time.lock();
+        *time += Duration::from_millis(60);
+        (Time::from_micros(1_000_000_000).plus(*time), Mono::from_nanos(0).plus(*time))
+    }));
+    let plane = plane(log.clone(), slow).await;
+    for issued in futures_util::future::join_all((0..40).map(|task| issue(&plane, task))).await {
+        issued.unwrap();
+    }
+    assert!(log.appends.lock().iter().all(|events| *events <= 3), "{:?}", log.appends.lock());
+}
+
+#[tokio::test]
+async fn whoever_has_no_role_leaves_room_in_the_queue() {
+    let plane = plane(Moody::new([]), clocks().1).await;
+    let end = || AccessCommand::EndTask {
+        task: "t".parse().unwrap(),
+        outcome: TaskOutcome::Done,
+        reason: "a test".into(),
+    };
+    let ask = |_| plane.submit(as_("spiffe://d/agent/a"), Command::Access(end()));
+    let all = futures_util::future::join_all((0..200).map(ask)).await;
+    let busy = all.iter().filter(|outcome| **outcome == Err(Refusal::Busy)).count();
+    assert_eq!(busy, 200 - QUEUE / 8);
+    assert_eq!(ask(0).await, Err(Refusal::NotFound { what: "task" }), "it gets its places back");
 }
 
 #[tokio::test]
