@@ -5,7 +5,7 @@ use crate::control::api::Api;
 use crate::control::clock::ControlClock;
 use crate::control::expire;
 use crate::control::issuers::{self, Issuers};
-use crate::control::listener::{Handshakes, Server};
+use crate::control::listener::{Handshakes, Server, Shares};
 use crate::control::log::LogError;
 use crate::control::log::sqlite::SqliteLog;
 use crate::control::notify::sqlite::SqliteWebhooks;
@@ -147,6 +147,7 @@ impl ControlApp {
             channel: SyncService::new(plane.clone()).router(),
             drain: parts.drain,
             handshakes: parts.handshakes,
+            shares: Shares::default(),
         };
         tokio::spawn(expire::run(plane.clone(), stop.clone()));
         tokio::spawn(token::run(tokens, stop.clone()));

@@ -4,16 +4,20 @@
 //! that it came on and from nowhere else; a connection ends when its peer's certificate expires, is revoked or is no longer
 //! trusted, and so does everything that runs on it; whoever is no proxy learns nothing of the control channel.
 
-use crate::control::authz::Need;
+use crate::control::api::Problem;
+use crate::control::authz::{Need, Roles};
+use crate::control::places::{Place, Places};
 use crate::control::plane::Plane;
 use crate::identity::peer::Peer;
 use crate::identity::refusal::Refusal;
 use crate::identity::tls::{Accepted, Acceptor};
 use crate::identity::trust::Trust;
+use crate::model::SpiffeId;
 use crate::runtime::drain::{Drain, Hold};
 use axum::Router;
 use axum::body::Body;
 use axum::http::{HeaderValue, Request, Response, header};
+use axum::response::IntoResponse as _;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -31,6 +35,12 @@ use tower::util::ServiceExt as _;
 
 /// Connections at once; more wait in the kernel's queue.
 const CONNECTIONS: usize = 4_096;
+/// Of these, by callers without a role: proxies and operators find room whatever those do.
+const STRANGERS: usize = 3_072;
+/// By one identity, unless it is a proxy's.
+const EACH: usize = 256;
+/// Calls at once by one identity without a role: a long poll is one.
+const CALLS: usize = 128;
 const HANDSHAKE: Duration = Duration::from_secs(10);
 const HEADERS: Duration = Duration::from_secs(10);
 const HEADER_BYTES: usize = 32 << 10;
@@ -59,6 +69,44 @@ pub struct Server {
     pub drain: Drain,
     /// Hears of handshakes.
     pub handshakes: Handshakes,
+    /// Who has how much.
+    pub shares: Shares,
+}
+
+/// What each caller has of what there is.
+#[derive(Debug)]
+pub struct Shares {
+    strangers: Arc<Semaphore>,
+    connections: Arc<Places>,
+    calls: Arc<Places>,
+}
+
+impl Default for Shares {
+    fn default() -> Self {
+        Self {
+            strangers: Arc::new(Semaphore::new(STRANGERS)),
+            connections: Places::new(EACH),
+            calls: Places::new(CALLS),
+        }
+    }
+}
+
+/// Room for one connection, until it ends.
+type Room = (Option<OwnedSemaphorePermit>, Option<Place>);
+
+impl Shares {
+    /// Room for one more connection of this identity; none if it, or all without a role, have theirs already.
+    fn enter(&self, who: &SpiffeId, roles: &Roles) -> Option<Room> {
+        if roles.may(who, Need::Enforce) {
+            return Some((None, None));
+        }
+        let place = self.connections.enter(who)?;
+        let permit = match roles.of(who).next() {
+            Some(_) => None,
+            None => Some(Arc::clone(&self.strangers).try_acquire_owned().ok()?),
+        };
+        Some((permit, Some(place)))
+    }
 }
 
 impl std::fmt::Debug for Server {
@@ -116,6 +164,12 @@ impl Server {
         };
         match accepted {
             Ok(accepted) => {
+                let Some(_room) = self.shares.enter(accepted.peer.principal(), &self.plane.rules().roles)
+                else {
+                    tracing::info!(principal = %accepted.peer.principal(), "too many connections");
+                    (self.handshakes)(Err(Refusal::TooManyConnections));
+                    return;
+                };
                 (self.handshakes)(Ok(()));
                 self.serve(accepted).await;
             }
@@ -180,7 +234,12 @@ impl Server {
             .headers()
             .get(header::CONTENT_TYPE)
             .is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"));
-        let may = self.plane.rules().roles.may(peer.principal(), Need::Enforce);
+        let rules = self.plane.rules();
+        let may = rules.roles.may(peer.principal(), Need::Enforce);
+        let call = match rules.roles.of(peer.principal()).next() {
+            Some(_) => Some(None),
+            None => self.shares.calls.enter(peer.principal()).map(Some),
+        };
         let router = match (is_grpc, may) {
             (true, true) => Some(self.channel.clone()),
             (true, false) => None,
@@ -188,7 +247,11 @@ impl Server {
         };
         async move {
             match router {
-                Some(router) => router.oneshot(request).await,
+                // Held until it is answered.
+                Some(router) => match call {
+                    Some(_call) => router.oneshot(request).await,
+                    None => Ok(Problem::too_many_calls().into_response()),
+                },
                 None => Ok(denied()),
             }
         }

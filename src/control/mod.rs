@@ -11,6 +11,7 @@ pub mod expire;
 pub mod issuers;
 pub mod listener;
 pub mod log;
+pub mod places;
 pub mod plane;
 pub mod policies;
 pub mod notify;

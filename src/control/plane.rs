@@ -4,11 +4,12 @@
 //! across an await. `head` moves only after events are durable and applied.
 
 mod recent;
-mod waiting;
 mod writer;
 
+use crate::control::authz::Need;
 use crate::control::clock::ControlClock;
 use crate::control::log::{EventLog, LogError, Recorded};
+use crate::control::places::{Place, Places};
 use crate::control::presence::Presence;
 use crate::control::state::{ApplyError, Command, Outcome, Process, Refusal, Rules, State};
 use crate::control::usage::{GrantUsage, Usage};
@@ -60,6 +61,8 @@ pub enum StartError {
 pub struct Plane {
     inner: Arc<Inner>,
     commands: mpsc::Sender<Job>,
+    /// Revocations by whoever may revoke: nobody's questions hold them up.
+    urgent: mpsc::Sender<Job>,
 }
 
 impl std::fmt::Debug for Plane {
@@ -78,7 +81,8 @@ struct Inner {
     recent: Mutex<Recent>,
     presence: Presence,
     usage: Mutex<Usage>,
-    waiting: Arc<waiting::Waiting>,
+    /// Of the queue, for callers without a role.
+    queued: Arc<Places>,
     token_keys: watch::Sender<Option<Arc<TokenKeys>>>,
     lease: Duration,
     clock_drift: Duration,
@@ -98,8 +102,8 @@ struct Job {
     actor: Actor,
     command: Command,
     answer: oneshot::Sender<Result<Outcome, Refusal>>,
-    /// In the queue, where that is bounded for its sender.
-    _place: Option<waiting::Place>,
+    /// In the queue, where that is bounded for its sender; until it is answered, also if the sender has gone.
+    _place: Option<Place>,
 }
 
 impl Plane {
@@ -122,15 +126,17 @@ impl Plane {
             recent: Mutex::default(),
             presence: Presence::default(),
             usage: Mutex::default(),
-            waiting: Arc::default(),
+            queued: Places::new(QUEUE / 8),
             token_keys: watch::Sender::new(None),
             lease: options.lease,
             clock_drift: options.clock_drift,
         });
         let (commands, queue) = mpsc::channel(QUEUE);
+        let (urgent, urgent_queue) = mpsc::channel(QUEUE);
         inner.order.note(&state);
-        tokio::spawn(writer::Writer::new(Arc::clone(&inner), state, queue).run());
-        let plane = Self { inner, commands };
+        let queues = writer::Queues { urgent: urgent_queue, commands: queue };
+        tokio::spawn(writer::Writer::new(Arc::clone(&inner), state, queues).run());
+        let plane = Self { inner, commands, urgent };
         let raise = Command::RaiseLease { lease: options.lease };
         plane.submit(Actor::System, raise).await.map_err(StartError::Write)?;
         Ok(plane)
@@ -142,13 +148,17 @@ impl Plane {
     /// [`Refusal`].
     pub async fn submit(&self, actor: Actor, command: Command) -> Result<Outcome, Refusal> {
         let (answer, outcome) = oneshot::channel();
-        let place = match &actor {
-            Actor::Identity(id) if self.rules().roles.of(id).next().is_none() => {
-                Some(self.inner.waiting.enter(id).ok_or(Refusal::Busy)?)
+        let (mut place, mut queue) = (None, &self.commands);
+        if let Actor::Identity(id) = &actor {
+            let roles = &self.rules().roles;
+            if roles.of(id).next().is_none() {
+                place = Some(self.inner.queued.enter(id).ok_or(Refusal::Busy)?);
             }
-            Actor::Identity(_) | Actor::System => None,
-        };
-        self.commands.try_send(Job { actor, command, answer, _place: place }).map_err(|full| match full {
+            if matches!(command, Command::Revoke { .. }) && roles.may(id, Need::Revoke) {
+                queue = &self.urgent;
+            }
+        }
+        queue.try_send(Job { actor, command, answer, _place: place }).map_err(|full| match full {
             mpsc::error::TrySendError::Full(_) => Refusal::Busy,
             mpsc::error::TrySendError::Closed(_) => Refusal::Stopping,
         })?;

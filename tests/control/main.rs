@@ -13,6 +13,7 @@ mod grants;
 mod issuers;
 mod requests;
 mod revocations;
+mod shares;
 mod strangers;
 mod tickets;
 mod webhooks;

@@ -92,6 +92,15 @@ impl Client {
         self.call("POST", path, "application/json", body.to_string()).await
     }
 
+    /// Whether the other side closes the connection instead of answering.
+    pub(crate) async fn is_refused(&mut self) -> bool {
+        let request = Request::builder().uri("/v1/whoami").header(header::HOST, "control");
+        match self.sender.ready().await {
+            Ok(()) => self.sender.send_request(request.body(Full::default()).unwrap()).await.is_err(),
+            Err(_) => true,
+        }
+    }
+
     /// Whether the connection has ended from the other side.
     pub(crate) async fn is_closed(&mut self) -> bool {
         let closed = async {

@@ -139,6 +139,13 @@ impl Problem {
         Self::new(status, "internal", title, "see the log of the control plane")
     }
 
+    /// Too many calls of one identity at once.
+    #[must_use]
+    pub fn too_many_calls() -> Self {
+        let detail = "too many calls of this identity at once: wait for answers";
+        Self::new(StatusCode::TOO_MANY_REQUESTS, "limit", "Too many calls", detail)
+    }
+
     /// Too much at once.
     #[must_use]
     pub fn busy() -> Self {

@@ -195,6 +195,17 @@ async fn heads_are_confirmed_between_commands_that_are_slow_to_decide() {
 }
 
 #[tokio::test]
+async fn a_revocation_is_decided_before_everything_that_waits() {
+    let plane = plane(Moody::new([]), clocks().1).await;
+    issue(&plane, 0).await.unwrap();
+    let grants = futures_util::future::join_all((1..40).map(|task| issue(&plane, task)));
+    let (_, revocation) = futures_util::future::join(grants, revoke_all(&plane)).await;
+    let revision = plane.with_state(|state| state.revocation(revocation).unwrap().revision);
+    assert_eq!(revision, Revision(3), "after the lease and the first grant");
+    assert_eq!(plane.with_state(|state| state.live().len()), 39, "what was asked for later is not in it");
+}
+
+#[tokio::test]
 async fn whoever_has_no_role_leaves_room_in_the_queue() {
     let plane = plane(Moody::new([]), clocks().1).await;
     let end = || AccessCommand::EndTask {

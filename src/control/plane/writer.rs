@@ -35,13 +35,20 @@ const PAGE: usize = 64;
 /// Grants in one command from which on it is a bulk.
 const BULK: usize = 100;
 
+/// What waits to be decided on.
+pub(super) struct Queues {
+    /// Before anything else, also what was taken already.
+    pub(super) urgent: mpsc::Receiver<Job>,
+    pub(super) commands: mpsc::Receiver<Job>,
+}
+
 pub(super) struct Writer {
     inner: Arc<Inner>,
     /// Runs ahead of `inner.state` by the group that is being decided.
     ahead: State,
     /// `ahead` may differ from the log: read before deciding.
     diverged: bool,
-    commands: mpsc::Receiver<Job>,
+    queues: Queues,
     random: Random,
 }
 
@@ -90,14 +97,29 @@ enum Appended {
 }
 
 impl Writer {
-    pub(super) fn new(inner: Arc<Inner>, ahead: State, commands: mpsc::Receiver<Job>) -> Self {
-        Self { inner, ahead, diverged: false, commands, random: Random::default() }
+    pub(super) fn new(inner: Arc<Inner>, ahead: State, queues: Queues) -> Self {
+        Self { inner, ahead, diverged: false, queues, random: Random::default() }
     }
 
     pub(super) async fn run(mut self) {
-        let mut jobs = Vec::with_capacity(COMMANDS);
-        while self.commands.recv_many(&mut jobs, COMMANDS).await > 0 {
-            match self.work_off(jobs.drain(..).collect()).await {
+        loop {
+            let Queues { urgent, commands } = &mut self.queues;
+            // Who waits for an answer holds both ends open; so nobody waits when one is closed.
+            let first = tokio::select! {
+                biased;
+                job = urgent.recv() => job,
+                job = commands.recv() => job,
+            };
+            let mut jobs: VecDeque<Job> = first.into_iter().collect();
+            if jobs.is_empty() {
+                return;
+            }
+            while jobs.len() < COMMANDS
+                && let Ok(job) = commands.try_recv()
+            {
+                jobs.push_back(job);
+            }
+            match self.work_off(jobs).await {
                 Some(writer) => self = writer,
                 None => return,
             }
@@ -114,6 +136,9 @@ impl Writer {
                 tracing::error!(error = &error as &dyn std::error::Error, "cannot read the event log");
                 refuse(jobs, &Refusal::Unknown);
                 return Some(self);
+            }
+            while let Ok(job) = self.queues.urgent.try_recv() {
+                jobs.push_front(job);
             }
             let inner = Arc::clone(&self.inner);
             let exclusive =

@@ -136,7 +136,14 @@ pub(super) fn denial(
             Some(_) => {}
         }
     }
-    too_risky(state, rules, &request.principal, terms.max_risk)
+    let why = too_risky(state, rules, &request.principal, terms.max_risk)?;
+    // Whoever asks for another learns nothing about them by it.
+    let for_oneself = request.requester == request.principal;
+    Some(if for_oneself {
+        why
+    } else {
+        "the principal is too risky for this, or its risk is not known".to_owned()
+    })
 }
 
 /// Why a principal is too risky for what tolerates at most `highest`; an unknown risk is too much.

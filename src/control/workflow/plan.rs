@@ -94,7 +94,7 @@ fn next<'a>(state: &State, record: &'a RequestRecord) -> Result<(u32, &'a Step),
     }
 }
 
-/// When everything of a plan ends: its own length after its first step began.
+/// When everything of a plan ends: its own length after its first step began, and with its task.
 pub(super) fn end(state: &State, plan: AccessRequestId) -> Option<Time> {
     let record = state.request(plan)?;
     let settled = record.settled.as_ref()?.at;
@@ -107,7 +107,8 @@ pub(super) fn end(state: &State, plan: AccessRequestId) -> Option<Time> {
         .chain([record.request.ttl])
         .map(Ttl::get)
         .min()?;
-    Some(began.plus(shortest))
+    let deadline = state.task(&record.request.task).and_then(|task| task.deadline);
+    Some(deadline.map_or(began.plus(shortest), |deadline| deadline.min(began.plus(shortest))))
 }
 
 /// Ends what is live of the plan.

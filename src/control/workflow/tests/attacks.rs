@@ -189,3 +189,41 @@ fn a_plan_does_not_go_on_when_its_task_is_over_and_taken_up_again() {
         assert!(matches!(refusal(next), AccessRefusal::TaskEnded { .. }), "reassess: {reassess}");
     }
 }
+
+#[test]
+fn a_step_ends_with_its_task() {
+    let mut world = World::new();
+    let deadline = world.now.plus(Duration::from_secs(30));
+    let steps =
+        [SCOPES[2], SCOPES[3]].map(|what| Step { scope: scope(what), max_uses: None, reassess: false });
+    let new = NewRequest {
+        wanted: Wanted::Plan(Plan { steps: steps.to_vec() }),
+        task_deadline: Some(deadline),
+        ..asked("t", SCOPES[0], 600)
+    };
+    let plan = request(&mut world, AGENTS[1], new).unwrap();
+    world.approve(BOB, plan).unwrap();
+    world.pass(20);
+    world.access(AGENTS[1], AccessCommand::Advance { request: plan }).unwrap();
+    let ends: Vec<Time> = world.state.live().map(|live| live.grant.expires_at).collect();
+    assert_eq!(ends, [deadline]);
+}
+
+#[test]
+fn a_refusal_says_nothing_about_another() {
+    let mut world = World::new();
+    let text = "@id(\"p\") @max_risk(\"low\") permit(principal, action, resource);";
+    world.rules.policies = policies(text);
+    let risky = Attributes { risk: Some(crate::model::Risk::High), ..Attributes::default() };
+    let set = |who: &str| AccessCommand::SetAttributes { principal: id(who), attributes: risky.clone() };
+    world.access(SECURITY, set(AGENTS[1])).unwrap();
+    for (who, told) in [(AGENTS[1], true), (BROKER, false)] {
+        let new = NewRequest { principal: Some(id(AGENTS[1])), ..asked("t", SCOPES[0], 60) };
+        let new = NewRequest { task: if told { "t" } else { "u" }.parse().unwrap(), ..new };
+        let asked = request(&mut world, who, new).unwrap();
+        let settled = world.state.request(asked).unwrap().settled.clone().unwrap();
+        let reason = settled.reason.unwrap();
+        assert_eq!(reason.contains("high"), told, "{reason}");
+        assert_eq!(world.stands(asked), RequestState::Denied);
+    }
+}
