@@ -80,7 +80,7 @@ impl Remembered {
                     true => Known::Ours(keys.verify(token, peer, now)?),
                     false => Known::Foreign,
                 };
-                self.remember(fingerprint, known);
+                self.remember(&keys, fingerprint, known);
                 known
             }
         };
@@ -98,8 +98,12 @@ impl Remembered {
         memory.seen.iter().find(|(seen, _)| seen == token).map(|(_, known)| *known)
     }
 
-    fn remember(&self, token: Fingerprint, known: Known) {
+    /// Nothing if other keys have come meanwhile: what held by the old ones does not count.
+    fn remember(&self, keys: &Arc<GateKeys>, token: Fingerprint, known: Known) {
         let mut memory = self.0.lock();
+        if !memory.keys.as_ref().is_some_and(|known| Arc::ptr_eq(known, keys)) {
+            return;
+        }
         if memory.seen.len() >= REMEMBERED {
             memory.seen.remove(0);
         }
@@ -142,6 +146,14 @@ mod tests {
         let others = Arc::new(Signer::new("k").keys());
         assert_eq!(ask(&others, at(NOW)), Err(TokenFault::Signature));
         assert_eq!(remembered.bearer(&headers, &peer, None, at(NOW)), Err(TokenFault::UnknownKey));
+        // Keys that come between the look and the note: nothing is noted for them.
+        let (fingerprint, token) = ([0; 32], Known::Foreign);
+        assert!(
+            remembered.recall(&keys, &fingerprint).is_none()
+                && remembered.recall(&others, &fingerprint).is_none()
+        );
+        remembered.remember(&keys, fingerprint, token);
+        assert!(remembered.recall(&others, &fingerprint).is_none());
         // What was remembered is bounded, whoever fills it.
         for number in 0..100 {
             headers.insert(AUTHORIZATION, HeaderValue::try_from(format!("Bearer {number}")).unwrap());
