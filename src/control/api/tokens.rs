@@ -3,6 +3,7 @@
 //! Only the principal of a grant gets a token of it, bound to the certificate that it asks with. Whoever may not know of a token
 //! is told the same as of one that does not exist.
 
+use crate::control::api::decisions::Nothing;
 use crate::control::api::problem::Problem;
 use crate::control::api::read::{Caller, bytes, content_type, json_body};
 use crate::control::api::{Api, respond};
@@ -19,11 +20,6 @@ use utoipa::ToSchema;
 
 /// Largest form of an introspection.
 const MAX_FORM: usize = 32 << 10;
-
-/// Nothing more to say.
-#[derive(Debug, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub(super) struct Nothing {}
 
 /// A token (RFC 6749 section 5.1). Not `Debug`.
 #[derive(Serialize, ToSchema)]
