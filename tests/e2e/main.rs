@@ -16,6 +16,7 @@ mod access;
 mod again;
 mod audit;
 mod break_glass;
+mod browser;
 mod by_policy;
 mod control;
 mod cut;

@@ -3,6 +3,7 @@
 
 mod address;
 pub(crate) mod asking;
+pub(crate) mod browser;
 pub(crate) mod client;
 pub(crate) mod pki;
 pub(crate) mod raw;
