@@ -197,7 +197,7 @@ fn row(request: &Value) -> [String; 7] {
         text(request, "state"),
         text(request, "principal"),
         text(request, "task"),
-        scopes::shown(request, " "),
+        scopes::brief(request),
         length(request, "ttl_seconds"),
         if short.len() < reason.len() { format!("{short}…") } else { reason },
     ]

@@ -1,7 +1,7 @@
 //! What cannot be asked for is refused, nothing is done, and the answer says what to change; what strangers must not learn is not in it.
 
 use crate::harness::client::full;
-use crate::harness::{Answer, Setup, World, asked, id, with};
+use crate::harness::{Answer, Protocol, Setup, World, asked, id, with};
 use serde_json::{Value, json};
 use std::time::Instant;
 
@@ -206,12 +206,23 @@ async fn ten_thousand_permissions_are_answered_and_cost_little() {
     );
     assert_eq!(approved["state"], "approved");
     assert!(grown < 256 << 10, "{grown} KiB");
-    // Ten thousand paths in few permissions.
-    let paths: Vec<String> = (0..1_000).map(|number| format!("/p/{number}")).collect();
-    let one = |at: usize| json!({"type": "http", "locations": ["orders"], "actions": ["GET"], "paths": paths.iter().map(|path| format!("/{at}{path}")).collect::<Vec<_>>()});
-    let body = with(asked("T", "GET", "/"), "scope", json!((0..10).map(one).collect::<Vec<_>>()));
-    let request = world.ask(&world.agent, &body).await;
-    assert_eq!(request["state"], "pending");
+    // Ten thousand paths in few permissions, narrowed: proxies know them all, and the smaller scope too.
+    let paths = |at: usize| (0..1_000).map(|number| format!("/{at}/p/{number}")).collect::<Vec<_>>();
+    let one =
+        |at: usize| json!({"type": "http", "locations": ["orders"], "actions": ["GET"], "paths": paths(at)});
+    let many = json!((0..10).map(one).collect::<Vec<_>>());
+    let request = world.ask(&world.agent, &with(asked("T", "GET", "/"), "scope", many)).await;
+    let few = json!([{"type": "http", "locations": ["orders"], "actions": ["GET"], "paths": ["/8/p/998", "/8/p/999"]}]);
+    let less = json!({"reason": "two of them", "scope": few});
+    let path = format!("/v1/requests/{}/approve", id(&request));
+    let approved = world.api(&world.ca.svid("operator/local"), ("POST", &path), &less).await.json();
+    world.start_proxy().await;
+    world.granted(&approved).await;
+    for (path, status) in [("/8/p/999", 200), ("/2999", 200), ("/8/p/0", 403), ("/3000", 403)] {
+        assert_eq!(world.client(Protocol::H1).get(path).await.status, status, "{path}");
+    }
     let shown = world.try_cli(&["requests"]).await;
     assert!(shown.status.success() && !shown.stdout.is_empty(), "{:?}", shown.status);
+    let row = String::from_utf8(shown.stdout).unwrap();
+    assert!(row.lines().all(|line| line.len() < 1_000), "a long scope buries no other row");
 }
