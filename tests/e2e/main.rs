@@ -36,6 +36,7 @@ mod over_restart;
 mod paths;
 mod plans;
 mod policies;
+mod reconsidered;
 mod refused;
 mod requests;
 mod restore;
