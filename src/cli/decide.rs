@@ -7,7 +7,7 @@ use super::client::{Call, with_agent_client, with_client};
 use super::connection::Connection;
 use super::grants::text;
 use super::output::{self, Output};
-use super::{Failure, requests};
+use super::{Failure, request, requests};
 use crate::model::{AccessRequestId, Scope, Ttl};
 use serde_json::{Value, json};
 
@@ -17,7 +17,7 @@ use serde_json::{Value, json};
     after_help = "Examples:\n  jitgate approve rq_01k2abcdefghjkmnpqrstvwxyz --reason 'agreed with on-call'\n  \
 jitgate approve rq_01k2abcdefghjkmnpqrstvwxyz --scope 'orders:GET:/v1/orders/1001' --ttl 5m --reason 'one order is enough'\n\n\
 The request is shown as it is approved. With --scope, what was asked for and this must both permit: nothing gets wider.\n\
-It ends with 0 when the approval counts, also where others have to approve as well."
+It ends with 0 when the approval counts, also where others have to approve as well; with 1 when policies no longer allow it."
 )]
 pub(super) struct Approve {
     /// Which request
@@ -65,8 +65,13 @@ impl Approve {
             let call = self.proof.add_to(Call::post(format!("{path}/approve"), &body)?)?;
             let now: Value = client.send(call).await?;
             match output {
-                Output::Json => output::json(&now),
-                Output::Table => told(&now),
+                Output::Json => output::json(&now)?,
+                Output::Table => told(&now)?,
+            }
+            match Outcome::of(&now) {
+                Outcome::Granted | Outcome::Pending => Ok(()),
+                // The policies of now refuse what they let wait before.
+                Outcome::Refused => Err(request::refused(&now)),
             }
         })
     }

@@ -154,7 +154,7 @@ fn many(grants: &[Value]) -> Result<(), Failure> {
             text(grant, "id"),
             text(grant, "principal"),
             text(grant, "task"),
-            scopes::shown(grant, " "),
+            scopes::brief(grant),
             text(grant, "state"),
             text(grant, "expires_at"),
         ]

@@ -104,11 +104,30 @@ struct Completions {
 /// Does what the command line asks for; prints what there is to print.
 #[must_use]
 pub fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return misused(&error),
+    };
     match run(cli) {
         Ok(code) => code,
         Err(failure) => failure.report(),
     }
+}
+
+/// Help, or what is wrong with the command line. An error repeats what was typed, which may be somebody else's text.
+fn misused(error: &clap::Error) -> ExitCode {
+    let acts = std::env::args_os().any(|argument| {
+        let text = argument.to_string_lossy();
+        shown::escaped(&text) != text
+    });
+    if !acts || !error.use_stderr() {
+        error.exit();
+    }
+    // Without colours: then nothing in it is meant to act.
+    for line in error.render().to_string().lines() {
+        eprintln!("{}", shown::escaped(line));
+    }
+    ExitCode::from(2)
 }
 
 fn run(cli: Cli) -> Result<ExitCode, Failure> {

@@ -1,6 +1,9 @@
 //! `jitgate requests`: what was asked for and how it stands; the whole story of one; the next step of a plan.
 
 mod follow;
+mod words;
+
+pub(super) use words::whom;
 
 use super::ask::Outcome;
 use super::client::{Client, query, with_agent_client, with_client};
@@ -161,14 +164,15 @@ pub(super) fn one(request: &Value) -> Result<(), Failure> {
         ("reason", text(request, "reason")),
         ("ticket", text(request, "ticket")),
         ("emergency", text(request, "emergency")),
-        ("kind", kind(request)),
-        ("waits for", list("waiting_for").iter().map(stage).collect::<Vec<_>>().join(", then ")),
-        ("approvals", list("approvals").iter().map(approval).collect::<Vec<_>>().join("; ")),
+        ("kind", words::kind(request)),
+        ("uses", words::uses(request)),
+        ("waits for", list("waiting_for").iter().map(words::stage).collect::<Vec<_>>().join(", then ")),
+        ("approvals", list("approvals").iter().map(words::approval).collect::<Vec<_>>().join("; ")),
         ("refused", texts("because")),
         ("decided by", actor(request, "decided_by")),
         ("decided at", text(request, "decided_at")),
         ("grant", text(request, "grant")),
-        ("steps", list("steps").iter().map(step).collect::<Vec<_>>().join(", ")),
+        ("steps", words::steps(request)),
         ("token", text(request, "token")),
         ("asked at", text(request, "requested_at")),
         ("decide by", pending_until(request)),
@@ -193,7 +197,7 @@ fn row(request: &Value) -> [String; 7] {
         text(request, "state"),
         text(request, "principal"),
         text(request, "task"),
-        scopes::shown(request, " "),
+        scopes::brief(request),
         length(request, "ttl_seconds"),
         if short.len() < reason.len() { format!("{short}…") } else { reason },
     ]
@@ -203,36 +207,6 @@ fn row(request: &Value) -> [String; 7] {
 fn pending_until(request: &Value) -> String {
     let is_pending = Outcome::of(request) == Outcome::Pending;
     if is_pending { text(request, "expires_at") } else { String::new() }
-}
-
-/// `access` is what every request is unless it says otherwise.
-fn kind(request: &Value) -> String {
-    match text(request, "kind").as_str() {
-        "access" => String::new(),
-        other => other.to_owned(),
-    }
-}
-
-fn stage(stage: &Value) -> String {
-    let from = stage.get("from").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
-    let from: Vec<&str> = from.iter().filter_map(Value::as_str).collect();
-    format!("{} of {} from {}", text(stage, "approved"), text(stage, "approvals"), from.join(" or "))
-}
-
-fn approval(approval: &Value) -> String {
-    let narrower = scopes::shown(approval, " ");
-    let shorter = length(approval, "ttl_seconds");
-    let mut out = text(approval, "by");
-    for (word, less) in [("only", narrower), ("only for", shorter)] {
-        if !less.is_empty() {
-            out = format!("{out}, {word} {less}");
-        }
-    }
-    format!("{out}: {}", text(approval, "reason"))
-}
-
-fn step(step: &Value) -> String {
-    format!("{} {}", text(step, "number"), text(step, "state"))
 }
 
 /// Seconds as people write a length of time.
@@ -245,15 +219,6 @@ fn length(of: &Value, key: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_narrowed_approval_says_what_was_left() {
-        let approved = json!({
-            "by": "spiffe://d/op", "reason": "ok", "ttl_seconds": 300.0,
-            "scope": [{"type":"http","locations":["orders"],"actions":["GET"],"paths":["/v1/orders/1"]}],
-        });
-        assert_eq!(approval(&approved), "spiffe://d/op, only orders:GET:/v1/orders/1, only for 5m: ok");
-    }
 
     #[test]
     fn filters_take_what_they_name() {

@@ -26,3 +26,35 @@ pub(super) fn shown(of: &Value, separator: &str) -> String {
         Err(_) => value.to_string(),
     }
 }
+
+/// Longest scope in a row of a table, in characters: a long one must not bury the other rows.
+const ROW: usize = 120;
+
+/// The beginning of a scope, for a row of a table; whatever shows one thing shows all of it.
+pub(super) fn brief(of: &Value) -> String {
+    let all = shown(of, " ");
+    if all.chars().count() <= ROW {
+        return all;
+    }
+    let count = of.get("scope").and_then(Value::as_array).map_or(0, Vec::len);
+    let begin: String = all.chars().take(ROW).collect();
+    format!("{begin}… ({count} permissions in all)")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_row_shows_as_much_as_fits() {
+        let one =
+            |path: String| json!({"type": "http", "locations": ["o"], "actions": ["GET"], "paths": [path]});
+        let short = json!({"scope": [one("/a".to_owned())]});
+        assert_eq!(brief(&short), "o:GET:/a");
+        let long = json!({"scope": (0..1_000).map(|at| one(format!("/{at}"))).collect::<Vec<_>>()});
+        let row = brief(&long);
+        assert!(row.starts_with("o:GET:/0 ") && row.ends_with("… (1000 permissions in all)"), "{row}");
+        assert!(row.chars().count() < 200, "{row}");
+    }
+}

@@ -44,7 +44,7 @@ impl Need {
             Self::Secure => &[Role::Security],
             Self::Load => &[Role::Security, Role::Admin],
             Self::Broker => &[Role::Broker],
-            Self::Steer => &[Role::Broker, Role::Security, Role::Admin],
+            Self::Steer => &[Role::Broker, Role::Security],
         }
     }
 }

@@ -12,7 +12,7 @@ use crate::control::log::{EventLog, LogError, Recorded};
 use crate::control::places::{Place, Places};
 use crate::control::presence::Presence;
 use crate::control::state::{ApplyError, Command, Outcome, Process, Refusal, Rules, State};
-use crate::control::usage::{GrantUsage, Usage};
+use crate::control::usage::{GrantUsage, Heard, Usage};
 use crate::identity::token::TokenKeys;
 use crate::model::event::Actor;
 use crate::model::{EndCause, Epoch, GrantId, LogId, Revision, TaskId, Time};
@@ -311,7 +311,7 @@ impl Plane {
     /// process started is not known and counts as alive until then.
     #[must_use]
     pub(crate) fn idle_tasks(&self) -> Vec<TaskId> {
-        let (since, _) = self.inner.started;
+        let Heard { since, late } = self.heard();
         let now = self.control_time();
         let default = self.rules().requests.task_idle_timeout;
         let state = self.inner.state.read();
@@ -319,7 +319,9 @@ impl Plane {
         let is_idle = |(task, timeout): &(&TaskId, Duration)| {
             let used = state.grants_of(task).filter_map(|grant| usage.last_used(grant.id));
             let begun = state.grants_of(task).map(|grant| grant.not_before.min(now));
-            let alive = used.chain(begun).chain(usage.sign_of_life(task)).chain([since]).max();
+            // A sign of life comes at once; use is known with its report.
+            let seen = used.chain(begun).chain([since]).map(|at| at.plus(late));
+            let alive = seen.chain(usage.sign_of_life(task)).max();
             alive.is_some_and(|alive| now >= alive.plus(*timeout))
         };
         state.idle_timeouts(default).filter(is_idle).map(|(task, _)| task.clone()).collect()
@@ -342,10 +344,15 @@ impl Plane {
     /// The grants that are over by use: idle, or with their bytes spent.
     #[must_use]
     pub(crate) fn over_by_use(&self) -> Vec<(GrantId, EndCause)> {
-        let (since, _) = self.inner.started;
         let now = self.control_time();
         let state = self.inner.state.read();
-        self.inner.usage.lock().over(&state, now, since)
+        self.inner.usage.lock().over(&state, now, self.heard())
+    }
+
+    /// Proxies report use with each ping, five times a lease. One report may be lost on the way without harm.
+    fn heard(&self) -> Heard {
+        let (since, _) = self.inner.started;
+        Heard { since, late: self.inner.lease.saturating_mul(2) / 5 }
     }
 }
 

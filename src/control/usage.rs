@@ -31,6 +31,15 @@ pub struct GrantUsage {
     pub last_used: Time,
 }
 
+/// What the control plane can have heard of use: what was not reported yet may have happened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Heard {
+    /// When this process began to hear of it.
+    pub since: Time,
+    /// How long after the use its report may come.
+    pub late: Duration,
+}
+
 #[derive(Debug, Default)]
 struct Use {
     by_process: BTreeMap<Process, Counted>,
@@ -80,15 +89,15 @@ impl Usage {
         self.1.get(task).copied()
     }
 
-    /// The live grants that are over by use at `now`: idle for their idle timeout, or with their bytes spent. `since`: when this
-    /// process began to hear of use. Forgets grants that ended some time ago.
+    /// The live grants that are over by use at `now`: idle for their idle timeout, or with their bytes spent. Forgets grants that
+    /// ended some time ago.
     #[must_use]
-    pub fn over(&mut self, state: &State, now: Time, since: Time) -> Vec<(GrantId, EndCause)> {
+    pub fn over(&mut self, state: &State, now: Time, heard: Heard) -> Vec<(GrantId, EndCause)> {
         self.0.retain(|id, _| state.find(*id).is_some_and(|found| is_listened_to(&found, now)));
         self.1.retain(|task, _| state.task(task).is_some_and(|task| task.ended.is_none()));
         state
             .limited_by_use()
-            .filter_map(|live| Some((live.grant.id, self.end_of(state, live, now, since)?)))
+            .filter_map(|live| Some((live.grant.id, self.end_of(state, live, now, heard)?)))
             .collect()
     }
 
@@ -113,15 +122,15 @@ impl Usage {
         (!uses.is_empty()).then_some(Command::NoteUses(uses))
     }
 
-    fn end_of(&self, state: &State, live: &LiveGrant, now: Time, since: Time) -> Option<EndCause> {
+    fn end_of(&self, state: &State, live: &LiveGrant, now: Time, heard: Heard) -> Option<EndCause> {
         let known = self.0.get(&live.grant.id);
         if live.grant.limits.bytes.is_some_and(|max| self.bytes(state, live.grant.id) >= max.get()) {
             return Some(EndCause::Limit);
         }
         let timeout = live.grant.limits.idle_timeout?.get();
-        let last_used = known.and_then(|known| known.last_used).unwrap_or(since);
-        let idle_since = live.grant.not_before.max(since).max(last_used);
-        (now >= idle_since.plus(timeout)).then_some(EndCause::Idle)
+        let last_used = known.and_then(|known| known.last_used).unwrap_or(heard.since);
+        let idle_since = live.grant.not_before.max(heard.since).max(last_used);
+        (now >= idle_since.plus(heard.late).plus(timeout)).then_some(EndCause::Idle)
     }
 
     /// Body bytes of all processes: what they said, or what is logged of those that have not been heard since.

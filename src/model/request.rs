@@ -162,12 +162,13 @@ pub struct User {
 }
 
 impl AccessRequest {
-    /// SHA-256 over the canonical form (RFC 8785), lower-case hexadecimal: what an approver approves.
+    /// SHA-256 over the canonical form (RFC 8785), lower-case hexadecimal: what an approver approves; and the bytes of that form.
     ///
     /// # Errors
     /// When a number is beyond what JSON holds exactly, which no request reaches.
-    pub fn hash(&self) -> Result<String, serde_json::Error> {
+    pub fn sealed(&self) -> Result<(String, usize), serde_json::Error> {
         let canonical = serde_json_canonicalizer::to_vec(self)?;
-        Ok(sha256(&canonical).iter().map(|byte| format!("{byte:02x}")).collect())
+        let hash = sha256(&canonical).iter().map(|byte| format!("{byte:02x}")).collect();
+        Ok((hash, canonical.len()))
     }
 }

@@ -3,6 +3,7 @@
 use crate::cli::Failure;
 use crate::cli::client::{Client, query};
 use crate::cli::grants::text;
+use crate::cli::requests::whom;
 use crate::cli::shown::escaped;
 use crate::runtime::clock::Mono;
 use serde_json::Value;
@@ -83,13 +84,8 @@ fn waiting_for(request: &Value) -> String {
     let stages = request.get("waiting_for").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
     let count = |stage: &Value, key: &str| stage.get(key).and_then(Value::as_u64).unwrap_or_default();
     let stage = |stage: &Value| {
-        let from = stage.get("from").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
-        let from: Vec<&str> = from.iter().filter_map(Value::as_str).collect();
         let (have, want) = (count(stage, "approved"), count(stage, "approvals"));
-        format!(
-            "{} ({have} of {want})",
-            if from.is_empty() { "nobody".to_owned() } else { from.join(" or ") }
-        )
+        format!("{} ({have} of {want})", whom(stage))
     };
     let stages: Vec<String> = stages.iter().map(stage).collect();
     let whom = if stages.is_empty() { "a decision".to_owned() } else { stages.join(", then ") };

@@ -121,7 +121,8 @@ impl Problem {
     /// The body is too large.
     #[must_use]
     pub fn too_large(max: usize) -> Self {
-        let detail = format!("the body is larger than {max} bytes: split it into several calls");
+        let detail =
+            format!("the body is larger than {max} bytes: shorten it, or split it into several calls");
         Self::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", "Too large", detail)
     }
 

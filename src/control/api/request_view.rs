@@ -1,10 +1,11 @@
 //! An access request as callers see it.
 
 use crate::control::state::{RequestRecord, RequestState, Rules, State};
-use crate::control::workflow::progress;
+use crate::control::workflow::{max_uses, progress};
 use crate::model::event::Actor;
 use crate::model::{AccessRequestId, GrantId, RequestKind, Scope, SpiffeId, TaskId, Terms, Time, User};
 use serde::Serialize;
+use std::num::NonZeroU64;
 use utoipa::ToSchema;
 
 /// A request, and where it stands. Not `Debug`: it may hold a token.
@@ -45,6 +46,10 @@ pub(super) struct RequestView {
     /// `access`, `{"extension": {"of": …}}`, `{"delegation": {"of": …}}` or `{"step": {"of": …, "number": …}}`.
     #[schema(value_type = Object)]
     kind: RequestKind,
+    /// Of a step of a plan: how often it may be used.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<u64>)]
+    max_uses: Option<NonZeroU64>,
     /// What approvers approve: SHA-256 over the canonical form of the request.
     hash: String,
     #[schema(value_type = String, format = DateTime)]
@@ -93,6 +98,9 @@ struct StageView {
     approved: usize,
     /// Out of whom: `role:approver`, `owner`, `peers`, `group:…`, `identity:…`.
     from: Vec<String>,
+    /// Where owners alone count: the services of whose owners nobody has approved yet.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    services: Vec<String>,
 }
 
 /// An approval.
@@ -146,6 +154,7 @@ impl RequestView {
             emergency: request.emergency,
             on_behalf_of: request.on_behalf_of.clone(),
             kind: request.kind.clone(),
+            max_uses: max_uses(state, &request.kind),
             hash: record.hash.clone(),
             requested_at: request.requested_at,
             expires_at: request.expires_at,
@@ -194,6 +203,7 @@ fn waiting_for(state: &State, rules: &Rules, record: &RequestRecord) -> Vec<Stag
             approvals: stage.stage.approvals.get(),
             approved: stage.approved.len(),
             from: stage.stage.from.iter().map(ToString::to_string).collect(),
+            services: stage.unowned.iter().map(ToString::to_string).collect(),
         })
         .collect()
 }

@@ -42,7 +42,7 @@ impl State {
                     self.keys.note(who, key, *request, event.time);
                     // One that was there already was not counted with this call.
                     if record.request.requested_at < event.time {
-                        self.histories.counted(who, event.time);
+                        self.histories.counted(who, event.time, 0);
                     }
                     true
                 }),
@@ -174,11 +174,9 @@ impl State {
     }
 
     fn requested(&mut self, request: &Arc<AccessRequest>, revision: Revision) -> bool {
-        if self.requests.insert(request, revision).is_none() {
-            return false;
-        }
+        let Some(bytes) = self.requests.insert(request, revision) else { return false };
         let now = request.requested_at;
-        self.histories.asked(&request.requester, now);
+        self.histories.asked(&request.requester, now, bytes);
         let terms = (request.task_deadline, request.task_idle_timeout);
         self.tasks.enter(&request.task, &request.requester, now, terms);
         if let RequestKind::Step { of, number } = request.kind

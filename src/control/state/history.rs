@@ -11,6 +11,8 @@ use std::time::Duration;
 pub(crate) const REACH: Duration = Duration::from_secs(30 * 86_400);
 const MAX_ASKED: usize = 1_024;
 const MAX_REFUSED: usize = 1_024;
+/// A request of more bytes than this counts as several: whatever the longest justification, and some permissions.
+const ONE_REQUEST: usize = 8 << 10;
 /// Privileged time is summed up in slices of this length.
 const SLICE: Duration = Duration::from_secs(600);
 
@@ -29,17 +31,18 @@ struct Record {
 pub(super) struct Histories(HashMap<SpiffeId, Record>);
 
 impl Histories {
-    pub(super) fn asked(&mut self, who: &SpiffeId, now: Time) {
+    pub(super) fn asked(&mut self, who: &SpiffeId, now: Time, bytes: usize) {
         push(&mut self.0.entry(who.clone()).or_default().asked, now, MAX_ASKED);
-        self.counted(who, now);
+        self.counted(who, now, bytes);
     }
 
-    /// One more call in this hour that left something in the log.
-    pub(super) fn counted(&mut self, who: &SpiffeId, now: Time) {
+    /// One more call in this hour that left so much in the log, and in memory: a large one counts as several.
+    pub(super) fn counted(&mut self, who: &SpiffeId, now: Time, bytes: usize) {
+        let weight = u32::try_from(bytes.div_ceil(ONE_REQUEST)).unwrap_or(u32::MAX).max(1);
         let record = self.0.entry(who.clone()).or_default();
         let hour = hour(now);
-        record.lately =
-            if record.lately.0 == hour { (hour, record.lately.1.saturating_add(1)) } else { (hour, 1) };
+        let before = if record.lately.0 == hour { record.lately.1 } else { 0 };
+        record.lately = (hour, before.saturating_add(weight));
     }
 
     /// How often somebody asked in this hour of the clock.

@@ -149,14 +149,15 @@ pub(super) struct Requests {
 }
 
 impl Requests {
-    /// None if it is there already or cannot be hashed: the log contradicts itself.
-    pub(super) fn insert(&mut self, request: &Arc<AccessRequest>, revision: Revision) -> Option<()> {
+    /// How many bytes it has, in canonical form. None if it is there already or cannot be hashed: the log contradicts itself.
+    pub(super) fn insert(&mut self, request: &Arc<AccessRequest>, revision: Revision) -> Option<usize> {
         if self.all.contains_key(&request.id) {
             return None;
         }
+        let (hash, bytes) = request.sealed().ok()?;
         let record = RequestRecord {
             request: Arc::clone(request),
-            hash: request.hash().ok()?,
+            hash,
             state: RequestState::Pending,
             evaluated: None,
             approvals: Vec::new(),
@@ -169,7 +170,7 @@ impl Requests {
         self.pending_of.entry(request.requester.clone()).or_default().insert(request.id);
         self.by_task.entry(request.task.clone()).or_default().insert(request.id);
         self.all.insert(request.id, record);
-        Some(())
+        Some(bytes)
     }
 
     pub(super) fn settle(&mut self, id: AccessRequestId, state: RequestState, settled: Settled) {

@@ -4,7 +4,7 @@ use crate::control::state::decide::{Context, Draft};
 use crate::control::state::{Approval, Refusal};
 use crate::control::workflow::consider::too_risky;
 use crate::control::workflow::refusal::AccessRefusal;
-use crate::control::workflow::refuse;
+use crate::control::workflow::{plan, refuse};
 use crate::model::event::{Actor, EventBody};
 use crate::model::grant::{Conditions, Limits, Lineage};
 use crate::model::{
@@ -45,7 +45,7 @@ pub(super) fn issue(
             draft.push(EventBody::StepOpened { request: request.id, number: 0, asked: None });
             Part { scope: &step.scope, max_uses: step.max_uses, window }
         }
-        None => Part { scope: &request.scope, max_uses: None, window },
+        None => Part { scope: &request.scope, max_uses: plan::max_uses(draft.state, &request.kind), window },
     };
     // What counts is what would be issued, which an approver may have narrowed to what is there already.
     let (scope, _) = narrowed(draft, grounds, part.scope)?;
@@ -154,16 +154,18 @@ fn window(draft: &Draft<'_>, grounds: &Grounds<'_>, context: &Context<'_>) -> Re
         }
         (RequestKind::Delegation { .. }, Some(live)) => latest = live.grant.expires_at,
         (RequestKind::Step { of, .. }, _) => {
-            latest = super::plan::end(draft.state, *of).unwrap_or(start);
+            latest = plan::end(draft.state, *of).unwrap_or(start);
         }
         (RequestKind::Access | RequestKind::Extension { .. } | RequestKind::Delegation { .. }, _) => {}
     }
-    if let Some(deadline) = draft.state.task(&request.task).and_then(|task| task.deadline) {
-        latest = latest.min(deadline);
-    }
+    // The task that this very request opens is not in the state yet.
+    let of_task = draft.state.task(&request.task).filter(|task| task.ended.is_none());
+    let deadline = of_task.and_then(|task| task.deadline).into_iter().chain(request.task_deadline).min();
+    latest = deadline.map_or(latest, |deadline| latest.min(deadline));
     let end = start.plus(shortest).min(latest);
     match start < end {
         true => Ok((start, end)),
+        false if deadline.is_some_and(|deadline| deadline <= start) => refuse(AccessRefusal::Deadline),
         false => refuse(AccessRefusal::NotLive),
     }
 }

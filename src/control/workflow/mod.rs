@@ -24,6 +24,7 @@ pub use command::{AccessCommand, NewApproval, NewDelegation, NewExtension, NewRe
 pub use consider::in_emergency;
 pub(in crate::control) use consider::too_risky;
 pub(in crate::control) use part::is_own;
+pub(in crate::control) use plan::max_uses;
 pub use progress::{Progress, StageProgress, may_decide, may_see, progress};
 pub(in crate::control) use recheck::{Direct, forbidden};
 pub use recheck::{Disallowed, recheck};

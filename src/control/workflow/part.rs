@@ -9,6 +9,7 @@ use crate::control::workflow::request::{check_services, check_ticket, check_ttl,
 use crate::control::workflow::{caller, consider, controls, refuse};
 use crate::model::grant::{Limits, Lineage};
 use crate::model::{AccessRequest, AccessRequestId, Grant, GrantId, RequestKind, SpiffeId, Ttl};
+use std::time::Duration;
 
 /// More time: by the principal of the grant or whoever asked for it.
 pub(super) fn extend(
@@ -68,8 +69,9 @@ pub(super) fn delegate(
         return refuse(AccessRefusal::Limited);
     }
     approver_does_not_benefit(draft, live, &new.principal, context)?;
-    let left =
-        Ttl::new(of.expires_at.since(context.now)).map_err(|_| Refusal::from(AccessRefusal::NotLive))?;
+    // In whole milliseconds, rounded up: the window of what is handed on ends with that of the grant anyway.
+    let left = of.expires_at.since(context.now).saturating_add(Duration::from_micros(999));
+    let left = Ttl::new(left).map_err(|_| Refusal::from(AccessRefusal::NotLive))?;
     let ttl = new.ttl.map_or(left, |ttl| if ttl.get() < left.get() { ttl } else { left });
     controls::number(draft.state, &requester, context)?;
     let request = AccessRequest {

@@ -7,6 +7,7 @@ use crate::control::workflow::refusal::AccessRefusal;
 use crate::control::workflow::{approve, caller, consider, controls, issue, refuse};
 use crate::model::event::EventBody;
 use crate::model::{AccessRequest, AccessRequestId, EndCause, RequestKind, Step, Time, Ttl};
+use std::num::NonZeroU64;
 use std::sync::Arc;
 
 /// Opens the next step.
@@ -109,6 +110,17 @@ pub(super) fn end(state: &State, plan: AccessRequestId) -> Option<Time> {
         .min()?;
     let deadline = state.task(&record.request.task).and_then(|task| task.deadline);
     Some(deadline.map_or(began.plus(shortest), |deadline| deadline.min(began.plus(shortest))))
+}
+
+/// How often a step that is decided anew may be used: as the plan says. A plan that is forgotten has no end, so nothing of it opens.
+pub(in crate::control) fn max_uses(state: &State, kind: &RequestKind) -> Option<NonZeroU64> {
+    match kind {
+        RequestKind::Step { of, number } => {
+            let plan = state.request(*of)?.request.plan.as_ref()?;
+            plan.steps.get(usize::try_from(*number).ok()?)?.max_uses
+        }
+        RequestKind::Access | RequestKind::Extension { .. } | RequestKind::Delegation { .. } => None,
+    }
 }
 
 /// Ends what is live of the plan.

@@ -16,6 +16,8 @@ pub struct StageProgress {
     pub stage: Stage,
     /// Whose approvals count for it.
     pub approved: Vec<SpiffeId>,
+    /// Where owners alone count: the services of whose owners nobody has approved.
+    pub unowned: Vec<ServiceName>,
     /// Whether it is complete.
     pub complete: bool,
 }
@@ -57,7 +59,8 @@ pub fn progress(
             }
         }
         let complete = is_complete(state, rules, (request, stage), &approved);
-        StageProgress { stage: stage.clone(), approved, complete }
+        let unowned = unowned(state, rules, (request, stage), &approved);
+        StageProgress { stage: stage.clone(), approved, unowned, complete }
     });
     Progress { stages: stages.collect() }
 }
@@ -68,15 +71,22 @@ fn is_complete(
     (request, stage): (&AccessRequest, &Stage),
     approved: &[SpiffeId],
 ) -> bool {
-    if approved.len() < usize::from(stage.approvals.get()) {
-        return false;
+    approved.len() >= usize::from(stage.approvals.get())
+        && unowned(state, rules, (request, stage), approved).is_empty()
+}
+
+/// Where owners alone count, each service needs one of its own: those that lack one.
+fn unowned(
+    state: &State,
+    rules: &Rules,
+    (request, stage): (&AccessRequest, &Stage),
+    approved: &[SpiffeId],
+) -> Vec<ServiceName> {
+    if !stage.from.iter().all(|rule| *rule == ApproverRule::Owner) {
+        return Vec::new();
     }
-    // Owners only: then each service needs one of its own.
-    let only_owners = stage.from.iter().all(|rule| *rule == ApproverRule::Owner);
-    !only_owners
-        || services_of(&request.scope)
-            .iter()
-            .all(|service| approved.iter().any(|id| owns(state, rules, id, service)))
+    let lacks = |service: &ServiceName| !approved.iter().any(|id| owns(state, rules, id, service));
+    services_of(&request.scope).into_iter().filter(lacks).collect()
 }
 
 /// Whether somebody may approve in a stage, whatever has been approved. Never who benefits, in any of their identities.
@@ -174,5 +184,7 @@ pub fn may_see(state: &State, rules: &Rules, record: &RequestRecord, caller: &Sp
 #[must_use]
 pub(super) fn wanted(stage: &StageProgress) -> String {
     let from: Vec<String> = stage.stage.from.iter().map(ToString::to_string).collect();
-    format!("{} of {} ({} so far)", stage.stage.approvals, from.join(", "), stage.approved.len())
+    let unowned: Vec<String> = stage.unowned.iter().map(|service| format!("`{service}`")).collect();
+    let of = if unowned.is_empty() { String::new() } else { format!(" of {}", unowned.join(", ")) };
+    format!("{} of {}{of} ({} so far)", stage.stage.approvals, from.join(", "), stage.approved.len())
 }

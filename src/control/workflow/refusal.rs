@@ -56,8 +56,10 @@ pub enum AccessRefusal {
         /// Which.
         task: TaskId,
     },
-    /// The deadline is over.
-    #[error("`task_deadline` is over")]
+    /// The deadline is over, or is before the start.
+    #[error(
+        "the deadline of the task is over before this would begin: give a later `task_deadline`, or use another task"
+    )]
     Deadline,
     /// Too many are pending.
     #[error("{pending} requests of this requester are pending already: wait for decisions, or cancel some")]

@@ -303,6 +303,11 @@ fn a_plan_opens_one_step_after_the_other_and_ends_with_its_window() {
     world.approve(BOB, second).unwrap();
     let grant = Arc::clone(&world.state.live_grant(world.grant_of(second)).unwrap().grant);
     assert_eq!((grant.scope.clone(), grant.expires_at), (scope(SCOPES[3]), end), "within the plan's window");
+    assert_eq!(
+        grant.limits.max_uses.map(u64::from),
+        Some(1),
+        "as often as the plan says, decided anew or not"
+    );
     world.access(AGENTS[1], advance()).unwrap();
     assert!(!world.is_live(grant.id) && world.is_live(world.grant_of(plan)));
     assert_eq!(refusal(world.access(AGENTS[1], advance())), AccessRefusal::NoStep);

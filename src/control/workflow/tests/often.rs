@@ -57,3 +57,14 @@ fn nobody_fills_the_log_by_asking() {
     }
     assert!(too_often(once(&mut world, "f", "t")));
 }
+
+#[test]
+fn a_large_request_counts_as_several() {
+    let mut world = World::new();
+    world.rules.requests.max_per_hour = 3;
+    let paths: Vec<String> = (0..1_000).map(|number| format!("/v1/orders/{number:06}")).collect();
+    let large = format!("orders:GET:{}", paths.join(","));
+    world.ask(AGENTS[1], "t", &large, 60).unwrap();
+    let next = world.ask(AGENTS[1], "u", SCOPES[1], 60);
+    assert!(matches!(next, Err(Refusal::Access(why)) if *why == AccessRefusal::TooOften { max: 3 }));
+}

@@ -118,7 +118,10 @@ fn approvals_that_were_given_are_enough_or_not() {
     }
     for (ends, why) in [
         ("@approvers(\"2 of approvers\")", "needs the approval of 2 of role:approver (1 so far)"),
-        ("@approvers(\"1 of approvers then 1 of owner\")", "needs the approval of 1 of owner (0 so far)"),
+        (
+            "@approvers(\"1 of approvers then 1 of owner\")",
+            "needs the approval of 1 of owner of `orders` (0 so far)",
+        ),
         ("@approvers(\"1 of group:other\")", "needs the approval of 1 of group:other"),
         ("@approvers(\"1 of approvers\") @approver_step_up(\"amr=hwk\")", "needs the approval"),
         ("@approvers(\"1 of approvers\") @step_up(\"amr=hwk\")", "the requester did not authenticate"),
