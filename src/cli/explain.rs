@@ -10,7 +10,7 @@ use super::connection::Connection;
 use super::output::{self, Output};
 use super::{Failure, grants};
 use crate::access::view::HostBuffer;
-use crate::access::{Request, Table, Verdict, View, decide, host_label};
+use crate::access::{Request, Table, UserProof, Verdict, View, decide, host_label};
 use crate::config::Ceilings;
 use crate::model::{
     Change, Delta, DenyReason, EndCause, Grant, GrantId, Revision, ServiceName, SpiffeId, TaskId, Time,
@@ -170,6 +170,7 @@ impl Explain {
             source: self.source,
             token: self.token,
             token_required: false,
+            user: UserProof::NotDemanded,
         };
         match verdict(&self.principal, grants, &request, now) {
             Ok(Verdict::Permit(permit)) => {

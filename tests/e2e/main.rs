@@ -41,4 +41,5 @@ mod tokens;
 mod tour;
 mod upstreams;
 mod upgrades;
+mod user_tokens;
 mod webhooks;

@@ -151,7 +151,7 @@ pub(super) fn required(request: &Request<'_>) -> Vec<Permission> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::access::View;
+    use crate::access::{UserProof, View};
     use crate::model::grant::Lineage;
     use std::sync::Arc;
 
@@ -172,7 +172,14 @@ mod tests {
             let source = [127, 0, 0, 1].into();
             let finding = Finding::of(
                 &known,
-                &Request { service: "orders", view: &view, source, token: None, token_required: false },
+                &Request {
+                    service: "orders",
+                    view: &view,
+                    source,
+                    token: None,
+                    token_required: false,
+                    user: UserProof::NotDemanded,
+                },
                 now,
             );
             let rules = finding.rules.into_iter().skip(1);

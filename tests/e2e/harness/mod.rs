@@ -4,6 +4,7 @@
 mod address;
 pub(crate) mod asking;
 pub(crate) mod client;
+pub(crate) mod idp;
 pub(crate) mod pki;
 pub(crate) mod raw;
 pub(crate) mod recorder;
