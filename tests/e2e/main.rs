@@ -33,6 +33,7 @@ mod restore;
 mod run;
 mod run_ends;
 mod run_passage;
+mod run_tokens;
 mod strangers;
 mod smuggling;
 mod streaming;

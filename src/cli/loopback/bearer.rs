@@ -94,7 +94,9 @@ mod tests {
         let user = "Bearer realm=\"jitgate\", token=\"user\"";
         assert!(is_demanded(&answer(401, &["Bearer realm=\"jitgate\""])));
         assert!(is_demanded(&answer(401, &[user, "Bearer realm=\"jitgate\""])));
-        for other in [answer(403, &["Bearer realm=\"jitgate\""]), answer(401, &[user]), answer(401, &["Basic"])] {
+        for other in
+            [answer(403, &["Bearer realm=\"jitgate\""]), answer(401, &[user]), answer(401, &["Basic"])]
+        {
             assert!(!is_demanded(&other), "{other:?}");
         }
     }
