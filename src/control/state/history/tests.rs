@@ -100,12 +100,12 @@ proptest! {
             let id = who(n);
             match step {
                 Step::Asked => {
-                    histories.asked(&id, now);
+                    histories.asked(&id, now, 1);
                     slow[n].asked.push(now);
                     slow[n].counted.push(now);
                 }
                 Step::Counted => {
-                    histories.counted(&id, now);
+                    histories.counted(&id, now, 1);
                     slow[n].counted.push(now);
                 }
                 Step::Refused => {
@@ -146,13 +146,13 @@ fn whoever_has_gone_takes_up_no_room() {
     let mut histories = Histories::default();
     let mut now: Time = "2026-09-25T10:00:00Z".parse().unwrap();
     for n in 0..100 {
-        histories.asked(&who(n), now);
+        histories.asked(&who(n), now, 1);
         histories.refused(&who(n), now);
     }
     histories.granted(&who(7), &grant("orders", 5, now), now);
     for _ in 0..200 {
         now = now.plus(Duration::from_secs(86_400));
-        histories.asked(&who(1_000), now);
+        histories.asked(&who(1_000), now, 1);
     }
     assert_eq!(histories.records.len(), 2, "those who ask, and who was granted something, ever");
     assert_eq!(histories.due.len(), 1);
@@ -168,7 +168,7 @@ fn who_called_in_this_hour_is_still_counted_when_everything_before_is_forgotten(
     let start: Time = "2026-09-25T10:30:00Z".parse().unwrap();
     histories.refused(&who(1), start);
     let later = start.plus(REACH);
-    histories.counted(&who(1), later.minus(Duration::from_secs(60)));
-    histories.asked(&who(2), later);
+    histories.counted(&who(1), later.minus(Duration::from_secs(60)), 1);
+    histories.asked(&who(2), later, 1);
     assert_eq!(histories.asked_lately(&who(1), later), 1);
 }
