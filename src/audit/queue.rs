@@ -83,6 +83,8 @@ pub(super) struct Shared {
     pub(super) metrics: Arc<Metrics>,
     pub(super) writer: OnceLock<Thread>,
     pub(super) woken: AtomicBool,
+    /// No more space could be set aside when it was last tried.
+    pub(super) short: AtomicBool,
 }
 
 thread_local! {

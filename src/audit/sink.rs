@@ -12,14 +12,14 @@ use super::room::Room;
 pub use super::settings::{AuditConfig, AuditError, DenialBudget, Target};
 use super::trail::Trail;
 use super::writer::{LOW_ROOM, Output, Writer};
-use crate::model::Time;
+use crate::model::{AuditHealth, Time};
 use crate::runtime::clock::{Mono, wall};
 use crate::runtime::metrics::Metrics;
 use parking_lot::{Condvar, Mutex};
 use std::io;
 use std::net::IpAddr;
 use std::os::fd::AsFd;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -109,6 +109,7 @@ impl AuditSink {
             metrics,
             writer: OnceLock::new(),
             woken: AtomicBool::new(false),
+            short: AtomicBool::new(false),
         });
         let writer = Writer::new(Arc::clone(&shared), output, now)?;
         Ok((Self { shared }, writer))
@@ -163,6 +164,18 @@ impl AuditSink {
     #[must_use]
     pub fn is_available(&self) -> bool {
         self.shared.room.is_open()
+    }
+
+    /// How the trail is, for whoever can do something about it.
+    #[must_use]
+    pub fn health(&self) -> AuditHealth {
+        if !self.is_available() {
+            AuditHealth::Unwritable
+        } else if self.shared.short.load(Ordering::Relaxed) {
+            AuditHealth::LowSpace
+        } else {
+            AuditHealth::Good
+        }
     }
 
     /// Admits nobody any more, waits for the lines of those who were, writes what is left and stops the writer. Blocks; call it

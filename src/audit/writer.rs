@@ -156,6 +156,7 @@ impl Writer {
                 Err(error) => self.fails(&error, now),
             }
         }
+        self.shared.short.store(self.short, Ordering::Relaxed);
         self.shared.metrics.audit_queue_length.set(signed(self.unwritten()));
     }
 

@@ -154,7 +154,7 @@ pub(super) enum EventName {
 }
 
 impl FromText for EventName {
-    const EXPECTED: &'static str = "`request.pending`, `request.granted`, `request.denied`, `grant.revoked`, `break_glass`, `review.due`, or `*` for all";
+    const EXPECTED: &'static str = "`request.pending`, `request.granted`, `request.denied`, `grant.revoked`, `break_glass`, `review.due`, `audit.trouble`, or `*` for all";
     fn from_text(text: &str) -> Result<Self, String> {
         let one = WebhookEvent::ALL.into_iter().find(|event| event.as_str() == text).map(Self::One);
         let found = if text == "*" { Some(Self::Every) } else { one };

@@ -48,17 +48,20 @@ pub enum WebhookEvent {
     BreakGlass,
     /// A review is still open at the time at which it was due.
     ReviewDue,
+    /// A proxy's audit trail cannot be written, is about to, or is well again.
+    AuditTrouble,
 }
 
 impl WebhookEvent {
     /// Every event: what `*` stands for.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::RequestPending,
         Self::RequestGranted,
         Self::RequestDenied,
         Self::GrantRevoked,
         Self::BreakGlass,
         Self::ReviewDue,
+        Self::AuditTrouble,
     ];
 
     /// The name in the configuration, and the `type` of its messages.
@@ -71,6 +74,7 @@ impl WebhookEvent {
             Self::GrantRevoked => "grant.revoked",
             Self::BreakGlass => "break_glass",
             Self::ReviewDue => "review.due",
+            Self::AuditTrouble => "audit.trouble",
         }
     }
 }

@@ -247,6 +247,7 @@ mod tests {
             joined_at: Time::from_micros(0),
             joined: Revision(joined),
             acknowledged: Revision(joined),
+            audit: None,
         };
         let seen = Seen { lease_until, ..Seen::default() };
         assess(&revocation(confirmed), (&edge(), &known), seen, Leases { now, ..LEASES })

@@ -4,8 +4,8 @@
 //! history that it does not understand.
 
 use crate::model::{
-    AccessRequest, AccessRequestId, Attributes, EndCause, Evaluation, Grant, GrantId, IdempotencyKey,
-    ProxyName, ReviewId, RevocationId, Scope, ServiceName, SpiffeId, TaskId, Time, Ttl, User,
+    AccessRequest, AccessRequestId, Attributes, AuditHealth, EndCause, Evaluation, Grant, GrantId,
+    IdempotencyKey, ProxyName, ReviewId, RevocationId, Scope, ServiceName, SpiffeId, TaskId, Time, Ttl, User,
 };
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -234,6 +234,13 @@ pub enum EventBody {
         /// How many streams it cut for it.
         streams_cut: u64,
     },
+    /// A proxy's audit trail is in another state than it last said.
+    AuditReported {
+        /// Which proxy.
+        proxy: ProxyName,
+        /// How its trail is now.
+        health: AuditHealth,
+    },
     /// A longer lease than ever before is handed out from now on.
     LeaseRaised {
         /// Milliseconds.
@@ -269,6 +276,7 @@ impl EventBody {
             Self::UsesReserved { .. } => "uses_reserved",
             Self::ProxyJoined { .. } => "proxy_joined",
             Self::Acknowledged { .. } => "acknowledged",
+            Self::AuditReported { .. } => "audit_reported",
             Self::LeaseRaised { .. } => "lease_raised",
         }
     }
@@ -300,6 +308,7 @@ impl EventBody {
             | Self::UsesReserved { .. }
             | Self::ProxyJoined { .. }
             | Self::Acknowledged { .. }
+            | Self::AuditReported { .. }
             | Self::LeaseRaised { .. } => false,
         }
     }

@@ -201,6 +201,7 @@ pub fn start(config: ProxyConfig, metrics: Arc<Metrics>) -> Result<ProxyHandle, 
         handle.threads.push(thread);
     }
     let link = sync::client::Link {
+        audit: Arc::clone(&shared.audit),
         config: config.control.clone(),
         name,
         identity: reloader.own(),

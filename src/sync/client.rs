@@ -3,6 +3,7 @@
 //! One task: messages, timers, cuts that are over, and wishes for uses come in one at a time; the effects of each are performed
 //! in order before the next. The control plane must prove the one configured identity.
 
+use crate::audit::sink::AuditSink;
 use crate::config::{ControlLink, Endpoint};
 use crate::identity::tls::{ServerRule, client_config};
 use crate::identity::{OwnIdentity, Trust};
@@ -15,7 +16,7 @@ use crate::sync::replica::{Effect, Input, Replica, Settings};
 use crate::wire::chunk::MAX_MESSAGE_BYTES;
 use crate::wire::generated as raw;
 use crate::wire::generated::sync_client::SyncClient;
-use crate::wire::message::{Down, GrantUsage};
+use crate::wire::message::{Down, GrantUsage, Up};
 use futures_util::stream::{FuturesUnordered, StreamExt, poll_fn};
 use hyper_util::rt::TokioIo;
 use rustls::ClientConfig;
@@ -53,6 +54,8 @@ pub struct Link {
     pub identity: Arc<OwnIdentity>,
     /// Whom it trusts.
     pub trust: Arc<Trust>,
+    /// Its audit trail: how that is, is told with each ping.
+    pub audit: Arc<AuditSink>,
 }
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
@@ -80,7 +83,7 @@ pub async fn run(link: Link, gate: Arc<Gate>, metrics: Arc<Metrics>, closing: Ca
         return;
     };
     tracing::info!(proxy = %link.name, control = %link.config.identity, "following the control plane");
-    let client = Client::new(link.config.endpoints, tls, gate, metrics);
+    let client = Client::new(link.config.endpoints, tls, (gate, link.audit), metrics);
     tokio::select! {
         () = closing.cancelled() => {}
         () = client.run(uses) => {}
@@ -92,6 +95,7 @@ struct Client {
     endpoints: Box<[Endpoint]>,
     tls: Arc<ClientConfig>,
     gate: Arc<Gate>,
+    audit: Arc<AuditSink>,
     metrics: Arc<Metrics>,
     connecting: Option<Connecting>,
     open: Option<Open>,
@@ -104,7 +108,7 @@ impl Client {
     fn new(
         endpoints: Box<[Endpoint]>,
         tls: Arc<ClientConfig>,
-        gate: Arc<Gate>,
+        (gate, audit): (Arc<Gate>, Arc<AuditSink>),
         metrics: Arc<Metrics>,
     ) -> Self {
         let mut instance = [0; 8];
@@ -122,6 +126,7 @@ impl Client {
             endpoints,
             tls,
             gate,
+            audit,
             metrics,
             connecting: None,
             open: None,
@@ -230,7 +235,10 @@ impl Client {
                 tracing::warn!(error = &fault as &dyn std::error::Error, "leaving the control plane");
                 (self.open, self.connecting) = (None, None);
             }
-            Effect::Send(message) => {
+            Effect::Send(mut message) => {
+                if let Up::Ping { audit, .. } = &mut message {
+                    *audit = Some(self.audit.health());
+                }
                 let sent = self.open.as_ref().is_some_and(|open| open.up.try_send(message.into()).is_ok());
                 if !sent && self.open.take().is_some() {
                     inputs.push_back(Input::Disconnected);

@@ -195,7 +195,7 @@ impl<R: LeaseRule> Replica<R> {
         if session.follows.is_some() {
             effects.extend(self.outbox.before_ping(n).into_iter().map(Effect::Send));
         }
-        effects.push(Effect::Send(Up::Ping { n }));
+        effects.push(Effect::Send(Up::Ping { n, audit: None }));
         effects.push(Effect::CollectUsage);
     }
 

@@ -4,7 +4,7 @@
 mod grant;
 
 use crate::identity::token::TokenKeys;
-use crate::model::{Change, Digest, EndCause, Epoch, GrantId, LogId, Revision, Time};
+use crate::model::{AuditHealth, Change, Digest, EndCause, Epoch, GrantId, LogId, Revision, Time};
 use crate::wire::generated as raw;
 use crate::wire::message::{
     Ack, DeltaPart, Down, GrantUsage, Hello, LeaseError, Pong, Position, Received, ReceivedChange,
@@ -70,7 +70,7 @@ impl TryFrom<raw::Up> for Up {
         use raw::up::Body;
         Ok(match message.body.ok_or(WireError::UnknownKind)? {
             Body::Hello(hello) => Self::Hello(hello.try_into()?),
-            Body::Ping(ping) => Self::Ping { n: ping.n },
+            Body::Ping(ping) => Self::Ping { n: ping.n, audit: audit_health(ping.audit)? },
             Body::Ack(ack) => {
                 Self::Ack(Ack { revision: Revision(ack.revision), streams_cut: ack.streams_cut })
             }
@@ -85,6 +85,16 @@ impl TryFrom<raw::Up> for Up {
             }
         })
     }
+}
+
+fn audit_health(value: i32) -> Result<Option<AuditHealth>, WireError> {
+    let health = raw::AuditHealth::try_from(value);
+    Ok(match health.map_err(|_| WireError::UnknownValue { field: "audit", value })? {
+        raw::AuditHealth::Unspecified => None,
+        raw::AuditHealth::Good => Some(AuditHealth::Good),
+        raw::AuditHealth::LowSpace => Some(AuditHealth::LowSpace),
+        raw::AuditHealth::Unwritable => Some(AuditHealth::Unwritable),
+    })
 }
 
 impl TryFrom<raw::Hello> for Hello {
@@ -230,7 +240,15 @@ impl From<Up> for raw::Up {
                 version: hello.version,
                 instance: hello.instance,
             }),
-            Up::Ping { n } => Body::Ping(raw::Ping { n }),
+            Up::Ping { n, audit } => {
+                let audit = match audit {
+                    None => raw::AuditHealth::Unspecified,
+                    Some(AuditHealth::Good) => raw::AuditHealth::Good,
+                    Some(AuditHealth::LowSpace) => raw::AuditHealth::LowSpace,
+                    Some(AuditHealth::Unwritable) => raw::AuditHealth::Unwritable,
+                };
+                Body::Ping(raw::Ping { n, audit: audit.into() })
+            }
             Up::Ack(ack) => Body::Ack(raw::Ack { revision: ack.revision.0, streams_cut: ack.streams_cut }),
             Up::Usage(grants) => {
                 Body::Usage(raw::Usage { grants: grants.into_iter().map(raw::GrantUsage::from).collect() })

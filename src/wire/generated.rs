@@ -73,6 +73,9 @@ pub struct Position {
 pub struct Ping {
     #[prost(uint64, tag = "1")]
     pub n: u64,
+    /// How the proxy's audit trail is.
+    #[prost(enumeration = "AuditHealth", tag = "2")]
+    pub audit: i32,
 }
 /// Nothing runs any more at this proxy under what was ended up to and including `revision`.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
@@ -250,6 +253,41 @@ pub struct UsesReserved {
     /// May be less than was wanted, and zero if none are left. Absent: cannot be said now.
     #[prost(uint64, optional, tag = "2")]
     pub granted: ::core::option::Option<u64>,
+}
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum AuditHealth {
+    /// An older proxy says nothing.
+    Unspecified = 0,
+    Good = 1,
+    /// Its disk has no room to set aside for much more.
+    LowSpace = 2,
+    /// Lines cannot be written: the proxy refuses requests.
+    Unwritable = 3,
+}
+impl AuditHealth {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "AUDIT_HEALTH_UNSPECIFIED",
+            Self::Good => "AUDIT_HEALTH_GOOD",
+            Self::LowSpace => "AUDIT_HEALTH_LOW_SPACE",
+            Self::Unwritable => "AUDIT_HEALTH_UNWRITABLE",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "AUDIT_HEALTH_UNSPECIFIED" => Some(Self::Unspecified),
+            "AUDIT_HEALTH_GOOD" => Some(Self::Good),
+            "AUDIT_HEALTH_LOW_SPACE" => Some(Self::LowSpace),
+            "AUDIT_HEALTH_UNWRITABLE" => Some(Self::Unwritable),
+            _ => None,
+        }
+    }
 }
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]

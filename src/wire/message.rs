@@ -2,7 +2,7 @@
 //! Knows no protobuf and no network.
 
 use crate::identity::token::TokenKeys;
-use crate::model::{Digest, EndCause, Epoch, Grant, GrantId, LogId, Revision, Time};
+use crate::model::{AuditHealth, Digest, EndCause, Epoch, Grant, GrantId, LogId, Revision, Time};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -58,6 +58,8 @@ pub enum Up {
     Ping {
         /// Rises by one with each ping.
         n: u64,
+        /// How the proxy's audit trail is; an older one does not say.
+        audit: Option<AuditHealth>,
     },
     /// Confirms that what was ended is gone.
     Ack(Ack),

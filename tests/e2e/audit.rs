@@ -1,9 +1,12 @@
 //! Law 7, no access without audit: each request has exactly one `end` line, whatever became of it.
 
 use crate::harness::client::empty;
+use crate::harness::upstream::Upstream;
 use crate::harness::world::AGENT;
 use crate::harness::{Answer, Protocol, World, eventually};
+use serde_json::Value;
 use std::collections::HashMap;
+use std::os::unix::fs::PermissionsExt as _;
 
 #[tokio::test]
 async fn each_request_has_exactly_one_end_line_that_tells_its_story() {
@@ -188,6 +191,54 @@ async fn a_full_disk_closes_the_gate_and_loses_no_line() {
     })
     .await;
     eventually("the line after recovery", || async { (ends(&world) == permitted + 1).then_some(()) }).await;
+}
+
+#[tokio::test]
+async fn trouble_with_the_trail_is_told_when_it_begins_and_when_it_ends() {
+    let receiver = Upstream::start().await;
+    let hook = |name: &str, more: &str| {
+        format!(
+            "[[webhooks]]\nname = \"{name}\"\nurl = \"http://{}/{name}\"\nevents = [\"audit.trouble\"]\n{more}\n",
+            receiver.address
+        )
+    };
+    let tables = hook("siem", "secret_file = \"hook.secret\"") + &hook("chat", "format = \"chat\"");
+    // Pings every second or so.
+    let mut world = crate::harness::Setup::new().lease("3s").tables(&tables).prepare().await;
+    let Some(disk) = TinyDisk::mount(world.path("audit")) else { return };
+    let secret = world.path("hook.secret");
+    std::fs::write(&secret, "whsec_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=\n").unwrap();
+    std::fs::set_permissions(&secret, std::fs::Permissions::from_mode(0o600)).unwrap();
+    world.start_control().await;
+    world.start_proxy().await;
+    let told = async |state: &str, says: &str| {
+        eventually(&format!("the message that the trail is {state}"), || async {
+            let all = receiver.received();
+            let bodies = |at: &str| {
+                let at = all.iter().filter(|message| message.target == at);
+                at.map(|message| String::from_utf8(message.body.to_vec()).unwrap()).collect::<Vec<_>>()
+            };
+            let siem =
+                bodies("/siem").into_iter().filter_map(|body| serde_json::from_str::<Value>(&body).ok());
+            let data = serde_json::json!({"proxy": "edge-1", "state": state});
+            let siem = siem.filter(|told| told["type"] == "audit.trouble" && told["data"] == data).count();
+            let chat = bodies("/chat").iter().filter(|body| body.contains(says)).count();
+            (siem == 1 && chat == 1).then_some(())
+        })
+        .await;
+        let status = world.cli(&["status"]).await;
+        assert_eq!(status["proxies"][0]["audit"], state, "{status}");
+        status["attention"].to_string()
+    };
+    assert!(told("low_space", "short of space").await.contains("hardly any space"));
+    world.grant("orders:GET:/**").await;
+    let mut connection = world.client(Protocol::H2).connect().await;
+    while connection.get("/v1/orders").await.status == 200 {}
+    assert!(told("unwritable", "refuses requests").await.contains("cannot write its audit trail"));
+    let resize = ["-o", "remount,size=64m"];
+    assert!(std::process::Command::new("mount").args(resize).arg(&disk.0).status().unwrap().success());
+    assert!(!told("good", "well again").await.contains("audit trail"));
+    assert_eq!(status_of_a_call(&world).await, 200);
 }
 
 async fn status_of_a_call(world: &World) -> u16 {

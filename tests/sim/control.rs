@@ -302,7 +302,7 @@ impl<R: LeaseRule> World<R> {
                 self.send_down(link, convert::welcome(SERVED.log, SERVED.epoch));
                 self.pump(link);
             }
-            Up::Ping { n } => self.pong(link, n)?,
+            Up::Ping { n, .. } => self.pong(link, n)?,
             Up::Ack(ack) => {
                 self.follows(link)?.hear(ack).ok()?;
                 self.look_at_held(link);

@@ -6,7 +6,7 @@ use crate::control::api::{Api, respond};
 use crate::control::authz::Need;
 use crate::control::plane::Plane;
 use crate::control::state::KnownProxy;
-use crate::model::{ProxyName, Revision, SpiffeId, Time};
+use crate::model::{AuditHealth, ProxyName, Revision, SpiffeId, Time};
 use axum::extract::{Path, State as Shared};
 use axum::http::StatusCode;
 use axum::response::Response;
@@ -37,6 +37,8 @@ pub(super) struct ProxyView {
     /// Up to where it confirmed revocations.
     #[schema(value_type = u64)]
     acknowledged: Revision,
+    /// How its audit trail is, as it last said: `good`, `low_space` or `unwritable` (it refuses requests).
+    pub(super) audit: &'static str,
     /// How long its lease may still run.
     lease_remaining_ms: u64,
 }
@@ -76,6 +78,7 @@ fn view(
         revision: seen.applied,
         lag: head.0.saturating_sub(seen.applied.0),
         acknowledged: known.acknowledged,
+        audit: known.audit.map_or(AuditHealth::Good, |(health, _)| health).as_str(),
         lease_remaining_ms: u64::try_from(until.since(now).as_millis()).unwrap_or(u64::MAX),
     }
 }

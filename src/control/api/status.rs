@@ -117,6 +117,16 @@ fn attention(
         notes.push("no proxy has ever joined".to_owned());
     }
     for proxy in proxies {
+        match proxy.audit {
+            "unwritable" => notes.push(format!(
+                "proxy `{}` cannot write its audit trail and refuses requests: free space there",
+                proxy.name
+            )),
+            "low_space" => {
+                notes.push(format!("proxy `{}` has hardly any space left for its audit trail", proxy.name));
+            }
+            _ => {}
+        }
         match proxy.state {
             "connected" if proxy.lag > 1_000 => {
                 notes.push(format!("proxy `{}` is {} revisions behind", proxy.name, proxy.lag));

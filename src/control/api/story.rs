@@ -187,6 +187,7 @@ fn words(body: &EventBody) -> String {
         | EventBody::UsesReserved { .. }
         | EventBody::ProxyJoined { .. }
         | EventBody::Acknowledged { .. }
+        | EventBody::AuditReported { .. }
         | EventBody::LeaseRaised { .. } => body.kind().replace('_', " "),
     }
 }

@@ -76,6 +76,10 @@ pub fn of_event(recorded: &Recorded, state: &State, log: Identity) -> Vec<Messag
             });
             vec![(WebhookEvent::GrantRevoked, data)]
         }
+        EventBody::AuditReported { proxy, health } => {
+            let data = json!({ "proxy": proxy, "state": health });
+            vec![(WebhookEvent::AuditTrouble, data)]
+        }
         EventBody::GrantsRevoked { .. }
         | EventBody::AccessRequested { .. }
         | EventBody::AccessApproved { .. }
@@ -227,6 +231,15 @@ impl Message {
             WebhookEvent::GrantRevoked => {
                 let (count, by, reason) = (own("count"), field("by"), field("reason"));
                 format!("Revoked: {count} grants ({}) by {by}: {reason}", own("revocation"))
+            }
+            WebhookEvent::AuditTrouble => {
+                let how = match self.data.get("state").and_then(Value::as_str) {
+                    Some("unwritable") => "cannot be written: the proxy refuses requests",
+                    Some("low_space") => "is short of space: free some before requests are refused",
+                    Some("good") => "is well again",
+                    Some(_) | None => "is in an unknown state",
+                };
+                format!("The audit trail of proxy {} {how}.", field("proxy"))
             }
             WebhookEvent::ReviewDue => {
                 let (who, due) = (field("requester"), own("due"));

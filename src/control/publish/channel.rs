@@ -10,7 +10,7 @@ use crate::control::state::{Command, Outcome, Refusal};
 use crate::control::usage::GrantUsage;
 use crate::identity::token::TokenKeys;
 use crate::model::event::Actor;
-use crate::model::{Delta, GrantId, ProxyName, Revision, SpiffeId};
+use crate::model::{AuditHealth, Delta, GrantId, ProxyName, Revision, SpiffeId};
 use crate::runtime::clock::Mono;
 use crate::wire::generated as raw;
 use crate::wire::message::{Hello, LeaseLength, Pong, Up};
@@ -197,7 +197,10 @@ where
     async fn received(&mut self, message: Up) -> Result<(), Status> {
         match message {
             Up::Hello(_) => Err(Status::invalid_argument("a second hello")),
-            Up::Ping { n } => self.pong(n).await,
+            Up::Ping { n, audit } => {
+                self.pong(n).await?;
+                self.note_audit(audit).await
+            }
             Up::Ack(ack) => self.follows.hear(ack).map_err(retired),
             Up::Usage(usage) => {
                 let last_used = self.plane.control_time();
@@ -292,6 +295,23 @@ where
         self.connected.leased(until, now);
         let pong = Pong { n, head, needed, control_time: now, lease, digest_revision, digest };
         send(&self.wire.down, convert::pong(pong)).await
+    }
+
+    /// Logs that the proxy's audit trail is in another state than before. If that cannot be now, the next ping says it again.
+    async fn note_audit(&self, audit: Option<AuditHealth>) -> Result<(), Status> {
+        let Some(health) = audit else { return Ok(()) };
+        let proxy = self.caller.proxy.clone();
+        let known = self.plane.with_state(|state| {
+            let audit = state.proxies().get(&proxy).and_then(|known| known.audit);
+            audit.map_or(AuditHealth::Good, |(health, _)| health)
+        });
+        if known == health {
+            return Ok(());
+        }
+        match submit(&self.plane, &self.caller, Command::ReportAudit { proxy, health }).await {
+            Err(status) if status.code() != tonic::Code::Unavailable => Err(status),
+            Ok(_) | Err(_) => Ok(()),
+        }
     }
 
     /// Logs what was acknowledged, or says how long that must wait. An error ends the stream, so that what was not logged is sent

@@ -115,6 +115,7 @@ impl State {
                     joined_at: event.time,
                     joined: revision,
                     acknowledged: revision,
+                    audit: None,
                 };
                 self.proxies.insert(proxy.clone(), joined);
             }
@@ -123,6 +124,11 @@ impl State {
                     let confirmation = Confirmation { at: event.time, streams_cut: *streams_cut };
                     self.revocations.confirm(proxy, (known.acknowledged, *up_to), confirmation);
                     known.acknowledged = known.acknowledged.max(*up_to);
+                }
+            }
+            EventBody::AuditReported { proxy, health } => {
+                if let Some(known) = self.proxies.get_mut(proxy) {
+                    known.audit = Some((*health, event.time));
                 }
             }
             EventBody::AccessRequested { .. }

@@ -116,6 +116,7 @@ impl State {
             | EventBody::UsesReserved { .. }
             | EventBody::ProxyJoined { .. }
             | EventBody::Acknowledged { .. }
+            | EventBody::AuditReported { .. }
             | EventBody::LeaseRaised { .. } => true,
         }
     }

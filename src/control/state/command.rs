@@ -8,8 +8,8 @@ use crate::control::workflow::{AccessCommand, AccessRefusal};
 use crate::model::event::Selector;
 use crate::model::grant::{Conditions, Limits};
 use crate::model::{
-    AccessRequestId, EndCause, Grant, GrantId, ProxyName, Revision, RevocationId, Scope, SpiffeId, TaskId,
-    Time, Ttl,
+    AccessRequestId, AuditHealth, EndCause, Grant, GrantId, ProxyName, Revision, RevocationId, Scope,
+    SpiffeId, TaskId, Time, Ttl,
 };
 use std::sync::Arc;
 use std::time::Duration;
@@ -125,6 +125,13 @@ pub enum Command {
         revision: Revision,
         /// How many streams it cut for it.
         streams_cut: u64,
+    },
+    /// A proxy says how its audit trail is. Costs an event only at a change, and not more often than every five seconds.
+    ReportAudit {
+        /// Which.
+        proxy: ProxyName,
+        /// How it is.
+        health: AuditHealth,
     },
     /// A proxy wants uses of a grant with `max_uses` set aside.
     ReserveUses {

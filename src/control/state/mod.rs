@@ -15,6 +15,7 @@ mod history;
 mod index;
 mod keys;
 pub(crate) mod look;
+mod report;
 mod requests;
 mod reviews;
 mod revocation;
@@ -35,8 +36,8 @@ pub use uses::{LoggedUse, Process};
 
 use crate::model::event::{Actor, Selector};
 use crate::model::{
-    Attributes, Digest, EndCause, Grant, GrantId, ProxyName, Revision, RevocationId, Scope, ServiceName,
-    SpiffeId, TaskId, Time,
+    Attributes, AuditHealth, Digest, EndCause, Grant, GrantId, ProxyName, Revision, RevocationId, Scope,
+    ServiceName, SpiffeId, TaskId, Time,
 };
 use cooldowns::Cooldowns;
 use ended::EndedGrants;
@@ -122,6 +123,8 @@ pub struct KnownProxy {
     pub joined: Revision,
     /// Up to where it confirmed, by logged acknowledgements.
     pub acknowledged: Revision,
+    /// How its audit trail is, and since when; none while it never said that anything was wrong.
+    pub audit: Option<(AuditHealth, Time)>,
 }
 
 /// A grant as the log knows it.

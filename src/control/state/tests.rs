@@ -7,7 +7,7 @@ use crate::config::Role;
 use crate::control::authz::Roles;
 use crate::model::event::{Event, EventBody, Everything};
 use crate::model::grant::{Conditions, Limits};
-use crate::model::{Scope, Ttl};
+use crate::model::{AuditHealth, Scope, Ttl};
 use proptest::prelude::*;
 use std::collections::BTreeSet;
 
@@ -417,4 +417,34 @@ proptest! {
         prop_assert_eq!(ids(&replayed), ids(&machine.state));
         prop_assert_eq!(replayed.select(&Selector::All(Everything), at(now)), machine.state.select(&Selector::All(Everything), at(now)));
     }
+}
+
+#[test]
+fn the_state_of_an_audit_trail_is_logged_at_the_change_and_not_too_often() {
+    let mut machine = Machine::default();
+    machine.join(EDGE, "edge").unwrap();
+    let mut report = |actor: &str, name: &str, health, second| {
+        let command = Command::ReportAudit { proxy: name.parse().unwrap(), health };
+        let before = machine.state.revision();
+        machine.run(&as_(actor), &command, at(second)).map(|_| machine.state.revision().0 - before.0)
+    };
+    use AuditHealth::{Good, LowSpace, Unwritable};
+    for (health, second, events) in [
+        (Good, 1, 0),
+        (Unwritable, 2, 1),
+        (Unwritable, 3, 0),
+        // A trail that comes and goes must not fill the log.
+        (Good, 6, 0),
+        (Good, 7, 1),
+        (LowSpace, 11, 0),
+        (LowSpace, 12, 1),
+        (Good, 40, 1),
+    ] {
+        assert_eq!(report(EDGE, "edge", health, second), Ok(events), "{health:?} at {second}");
+    }
+    for (actor, name) in [(OTHER_EDGE, "edge"), (EDGE, "other"), (ADMIN, "edge")] {
+        assert!(report(actor, name, Unwritable, 60).is_err(), "{actor} {name}");
+    }
+    let (_, last) = machine.state.proxies().values().next().unwrap().audit.unwrap();
+    assert_eq!(last, at(40));
 }

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::model::grant::{Conditions, Lineage};
-use crate::model::{Delta, Grant, Recording, Scope, UserId};
+use crate::model::{AuditHealth, Delta, Grant, Recording, Scope, UserId};
 use crate::wire::chunk::{self, CHUNK_BYTES};
 use crate::wire::message::LeaseLength;
 use prost::Message;
@@ -185,7 +185,10 @@ fn every_message_up_survives_the_wire() {
     for message in [
         Up::Hello(Hello { position: Some(position), version: "1.2".into(), instance: 77 }),
         Up::Hello(Hello { position: None, version: String::new(), instance: 0 }),
-        Up::Ping { n: u64::MAX },
+        Up::Ping { n: u64::MAX, audit: None },
+        Up::Ping { n: 1, audit: Some(AuditHealth::Good) },
+        Up::Ping { n: 1, audit: Some(AuditHealth::LowSpace) },
+        Up::Ping { n: 1, audit: Some(AuditHealth::Unwritable) },
         Up::Ack(Ack { revision: Revision(4), streams_cut: 5 }),
         Up::Usage(vec![usage]),
         Up::ReserveUses { grant: GrantId::from_bits(7), want: 8, nonce: 9 },

@@ -1,6 +1,7 @@
 //! What is told of which event, and what a chat is shown.
 
 use super::*;
+use crate::model::AuditHealth;
 use crate::model::event::{Event, Selector};
 use crate::model::{Epoch, LogId, Revision};
 use std::sync::Arc;
@@ -63,4 +64,23 @@ fn a_chat_is_told_nothing_that_acts() {
 fn a_review_is_told_once_when_it_is_due_and_still_open() {
     // The log's own state machine opens and closes reviews only with their requests; `tests/control` covers that way.
     assert_eq!(of_reviews(&State::default(), Time::default(), Time::MAX, LOG), []);
+}
+
+#[test]
+fn a_trail_in_trouble_is_told_when_it_begins_and_when_it_ends() {
+    for (health, state, says) in [
+        (AuditHealth::Unwritable, "unwritable", "refuses requests"),
+        (AuditHealth::LowSpace, "low_space", "short of space"),
+        (AuditHealth::Good, "good", "well again"),
+    ] {
+        let event = recorded(EventBody::AuditReported { proxy: "edge-1".parse().unwrap(), health });
+        let [message] = &of_event(&event, &State::default(), LOG)[..] else { panic!("{event:?}") };
+        let body: Value = serde_json::from_str(&message.body(WebhookFormat::Standard)).unwrap();
+        assert_eq!(
+            (&body["type"], &body["data"]),
+            (&json!("audit.trouble"), &json!({"proxy": "edge-1", "state": state}))
+        );
+        let chat: Value = serde_json::from_str(&message.body(WebhookFormat::Chat)).unwrap();
+        assert!(chat["text"].as_str().unwrap().contains(says), "{chat}");
+    }
 }
