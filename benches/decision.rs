@@ -1,6 +1,6 @@
 //! What does a decision cost, and does it depend on how many grants there are? See `README.md`.
 
-use jitgate::access::{Request, Slot, Table, Verdict, View, decide};
+use jitgate::access::{Request, Slot, Table, UserProof, Verdict, View, decide};
 use jitgate::config::Ceilings;
 use jitgate::model::{Change, Delta, Epoch, Grant, GrantId, Interner, Revision, Scope, SpiffeId, Time};
 use jitgate::runtime::clock::Mono;
@@ -132,6 +132,7 @@ fn measure(
             source: IpAddr::V4(Ipv4Addr::LOCALHOST),
             token: None,
             token_required: false,
+            user: UserProof::NotDemanded,
         };
         let start = Mono::now();
         let verdict = black_box(decide(&slot.load(), black_box(&request), black_box(NOW)));

@@ -11,6 +11,7 @@
 //! Modules are declared in dependency order: each may use only what stands above it (held by `tests/architecture.rs`).
 
 pub mod model;
+pub mod mcp;
 pub mod config;
 pub mod runtime;
 pub mod identity;

@@ -26,8 +26,9 @@ const FORBIDDEN: [(&str, &[&str]); 2] = [
 ];
 
 /// Libraries that a pure module must not know.
-const PURE: [(&str, &[&str]); 2] = [
+const PURE: [(&str, &[&str]); 3] = [
     ("model", &["tokio", "rustix", "hyper", "sqlx", "axum", "tonic", "std::fs", "std::net::Tcp"]),
+    ("mcp", &["tokio", "rustix", "hyper", "sqlx", "axum", "tonic", "std::fs", "std::net::Tcp"]),
     ("access", &["sqlx", "axum", "tonic", "hyper::", "std::fs", "std::net::Tcp"]),
 ];
 

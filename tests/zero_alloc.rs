@@ -5,7 +5,7 @@
     reason = "a test ends by panicking; clippy's exceptions for tests do not reach helpers outside #[test]"
 )]
 
-use jitgate::access::{Request, Table, Verdict, View, decide, decide_after, host_label};
+use jitgate::access::{Request, Table, UserProof, Verdict, View, decide, decide_after, host_label};
 use jitgate::config::Ceilings;
 use jitgate::model::grant::{Conditions, Lineage};
 use jitgate::model::{Change, Delta, EndCause, Grant, GrantId, Revision, SpiffeId, Time};
@@ -98,7 +98,14 @@ fn a_decision_allocates_nothing() {
             let Ok(view) = View::of(black_box(&parts)) else { return false };
             let service = host_label(view.authority(), &domains, &mut buffer);
             let source = IpAddr::from([127, 0, 0, 1]);
-            let request = Request { service, view: &view, source, token, token_required: false };
+            let request = Request {
+                service,
+                view: &view,
+                source,
+                token,
+                token_required: false,
+                user: UserProof::NotDemanded,
+            };
             match decide(&slot.load(), &request, at(150)) {
                 Verdict::Permit(permit) => {
                     let _ = black_box(decide_after(&slot.load(), &request, at(150), permit.cell()));

@@ -8,7 +8,7 @@ use super::rules::{Probe, Seed};
 use super::within::Within;
 use crate::config::Ceilings;
 use crate::model::grant::Conditions;
-use crate::model::{Grant, GrantId, Limits, Recording, Revision, Scope, SpiffeId, TaskId, Time};
+use crate::model::{Grant, GrantId, Limits, Recording, Revision, Scope, SpiffeId, TaskId, Time, UserId};
 use std::cmp::Reverse;
 use std::fmt;
 use std::sync::Arc;
@@ -40,6 +40,7 @@ struct Terms {
     limits: Limits,
     recording: Recording,
     within: Within,
+    on_behalf_of: Option<UserId>,
     barred: bool,
 }
 
@@ -156,6 +157,12 @@ impl Cell {
         self.terms.as_ref().map_or(Recording::Metadata, |terms| terms.recording)
     }
 
+    /// The human whom it was given for.
+    #[must_use]
+    pub fn on_behalf_of(&self) -> Option<&UserId> {
+        self.terms.as_ref()?.on_behalf_of.as_ref()
+    }
+
     /// Whether every scope that it was narrowed from permits as well.
     pub(in crate::access) fn is_within(&self, service: &str, probe: &Probe<'_>) -> bool {
         self.terms.as_ref().is_none_or(|terms| terms.within.permits(service, probe))
@@ -186,6 +193,7 @@ impl Terms {
             limits: grant.limits,
             recording: grant.recording,
             within: Within::compile(grant.within(), seed),
+            on_behalf_of: grant.on_behalf_of().cloned(),
             barred,
         })
     }
@@ -195,6 +203,7 @@ impl Terms {
             && grant.limits.is_unlimited()
             && grant.recording.is_metadata()
             && grant.within().is_empty()
+            && grant.on_behalf_of().is_none()
     }
 
     /// Whether they are the terms of this grant, but for what bars it.
@@ -203,6 +212,7 @@ impl Terms {
             && self.limits == grant.limits
             && self.recording == grant.recording
             && self.within.is_of(grant.within())
+            && self.on_behalf_of.as_ref() == grant.on_behalf_of()
     }
 }
 

@@ -13,7 +13,8 @@
 //!
 //! | reason | a grant of the principal that matches service, action, path and query … |
 //! |---|---|
-//! | `token_required` | demands a token, or the service does, and there is none |
+//! | `token_invalid` | … where the service demands its user's token, and the token does not hold or names another user than the grant |
+//! | `token_required` | demands a token, or the service does (its own, or its user's), and there is none |
 //! | `limit` | has ended because its bytes were used up |
 //! | `condition` | passes a ceiling of this proxy, or its conditions do not hold |
 //! | `not_yet_valid` | has a window that is not open yet |
@@ -26,6 +27,7 @@
 
 use super::cell::Cell;
 use super::index::GrantSet;
+use super::proof::UserProof;
 use super::rules::{Probe, Rule, Shapes};
 use super::verdict::{Denial, Permit, Verdict};
 use super::view::View;
@@ -46,6 +48,8 @@ pub struct Request<'a> {
     pub token: Option<GrantId>,
     /// Whether the service demands a token, whatever the grants say.
     pub token_required: bool,
+    /// The human behind the request, where the service demands to know.
+    pub user: UserProof<'a>,
 }
 
 /// Decides a request at `now`, control time.
@@ -138,7 +142,7 @@ fn obstacle(
     {
         Some(DenyReason::TokenRequired)
     } else {
-        None
+        request.user.obstacle(cell)
     }
 }
 

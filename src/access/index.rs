@@ -78,6 +78,12 @@ impl GrantSet {
         self.members.len().saturating_sub(self.ends.len())
     }
 
+    /// Whether any grant, live or ended, names a service.
+    #[must_use]
+    pub fn names(&self, service: &str) -> bool {
+        self.service(service).is_some()
+    }
+
     /// The shapes of the rules that name a service; none if no rule does.
     pub(in crate::access) fn service(&self, name: &str) -> Option<Shapes<'_>> {
         self.rules.service(name)

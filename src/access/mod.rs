@@ -2,6 +2,7 @@
 
 pub mod cell;
 pub mod decide;
+pub mod proof;
 pub mod stream;
 pub mod entry;
 mod index;
@@ -25,6 +26,7 @@ pub use decide::{Request, decide, decide_after};
 pub use entry::Entry;
 pub use index::GrantSet;
 pub use lease::{Lease, Stale};
+pub use proof::UserProof;
 pub use slot::Slot;
 pub use table::{Counts, Ended, Table, TableError};
 pub use verdict::{Denial, Permit, Verdict};

@@ -47,11 +47,22 @@ pub(super) fn caller(principal: Option<&str>, certificate: Option<&[u8; 32]>, so
     out
 }
 
+/// `{"issuer":…,"subject":…}`, written once for each token that names a user.
+pub(super) fn user(issuer: &str, subject: &str) -> Vec<u8> {
+    let mut out = b"{\"issuer\":".to_vec();
+    string(&mut out, issuer.as_bytes());
+    out.extend_from_slice(b",\"subject\":");
+    string(&mut out, subject.as_bytes());
+    out.push(b'}');
+    out
+}
+
 /// The most that a line of these facts can take, whatever is filled in later except the service and the task.
 pub(super) fn bound(proxy: &[u8], facts: &Facts) -> usize {
     let names = facts.service.as_ref().map_or(0, |name| name.as_str().len())
         + facts.task.as_ref().map_or(0, |task| task.as_str().len())
-        + facts.method.as_ref().map_or(0, |method| method.as_str().len());
+        + facts.method.as_ref().map_or(0, |method| method.as_str().len())
+        + facts.user.as_ref().map_or(0, |user| user.fragment.len());
     FIXED_LEN + proxy.len() + facts.caller.fragment.len() + facts.path.len() + names
 }
 
@@ -68,6 +79,9 @@ pub(super) fn request(out: &mut Vec<u8>, proxy: &[u8], facts: &Facts, ending: Op
     out.push(b',');
     out.extend_from_slice(proxy);
     out.extend_from_slice(&facts.caller.fragment);
+    out.extend_from_slice(b"\"user\":");
+    out.extend_from_slice(facts.user.as_ref().map_or(b"null", |user| &*user.fragment));
+    out.push(b',');
     // The alphabets of service names, methods, tasks and our own words need no escape.
     plain(out, b"\"service\":", facts.service.as_ref().map(|name| name.as_str()));
     plain(out, b",\"method\":", facts.method.as_ref().map(http::Method::as_str));
@@ -164,7 +178,7 @@ fn head(out: &mut Vec<u8>, kind: Kind, now: Time) {
 
 /// The fields from `service` on, of a line about something that was refused and is not one request.
 fn no_request(out: &mut Vec<u8>, protocol: Option<&'static str>, reason: &'static str) {
-    out.extend_from_slice(b"\"service\":null,\"method\":null,\"path\":null");
+    out.extend_from_slice(b"\"user\":null,\"service\":null,\"method\":null,\"path\":null");
     plain(out, b",\"protocol\":", protocol);
     out.extend_from_slice(
         b",\"tool\":null,\"arguments_sha256\":null,\"grant\":null,\"task\":null,\"revision\":null",

@@ -141,6 +141,20 @@ impl Caller {
     }
 }
 
+/// The human behind a request: the part of its line that says so, written once for each token.
+#[derive(Debug)]
+pub struct Named {
+    pub(super) fragment: Vec<u8>,
+}
+
+impl Named {
+    /// For a user that a verified token names: a subject and its issuer.
+    #[must_use]
+    pub fn new(issuer: &str, subject: &str) -> Arc<Self> {
+        Arc::new(Self { fragment: line::user(issuer, subject) })
+    }
+}
+
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Decision {
     Permit,
@@ -166,6 +180,7 @@ impl Decision {
 /// What a line says.
 pub(super) struct Facts {
     pub(super) caller: Arc<Caller>,
+    pub(super) user: Option<Arc<Named>>,
     pub(super) id: RequestId,
     pub(super) started: Mono,
     pub(super) trace: Option<TraceId>,
@@ -237,6 +252,7 @@ impl Draft {
     pub fn begin(sink: &Arc<AuditSink>, caller: &Arc<Caller>, id: RequestId, started: Mono) -> Self {
         let facts = Facts {
             caller: Arc::clone(caller),
+            user: None,
             id,
             started,
             trace: None,
@@ -270,6 +286,11 @@ impl Draft {
         facts.path.clear();
         facts.path.reserve_exact(path.len().min(line::PATH_LIMIT));
         escaped_within(&mut facts.path, path.as_bytes(), line::PATH_LIMIT, line::TRUNCATED);
+    }
+
+    /// The human behind it.
+    pub fn user(&mut self, user: &Arc<Named>) {
+        self.0.facts.user = Some(Arc::clone(user));
     }
 
     /// The configured service that it is for. An invented name stays out of the trail's `service`.

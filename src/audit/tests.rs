@@ -1,7 +1,7 @@
 //! The trail as a whole: records, sink and writer, on real disks that fill up and go away. The writer is driven by hand, with the time
 //! passed in; only the tests of threads start one.
 
-use super::record::{Caller, Draft, End, Handshake, Protocol, Record, TraceId};
+use super::record::{Caller, Draft, End, Handshake, Named, Protocol, Record, TraceId};
 use super::sink::{AuditConfig, AuditSink, CloseError, DenialBudget, Target, Unavailable};
 use super::writer::{Output, Writer};
 use crate::model::{DenyReason, GrantId, RequestId, Revision, Time};
@@ -128,6 +128,13 @@ fn conforms(line: &Value) {
         for (keyword, wanted) in rule.as_object().unwrap() {
             let good = match keyword.as_str() {
                 "description" => true,
+                "properties" => value.as_object().is_none_or(|object| {
+                    let wanted = wanted.as_object().unwrap();
+                    object.iter().all(|(name, value)| wanted.contains_key(name) && value.is_string())
+                }),
+                "required" => value.as_object().is_none_or(|object| {
+                    wanted.as_array().unwrap().iter().all(|name| object.contains_key(name.as_str().unwrap()))
+                }),
                 "enum" => wanted.as_array().unwrap().contains(value),
                 "type" => {
                     let is = match value {
@@ -140,7 +147,8 @@ fn conforms(line: &Value) {
                                 "number"
                             }
                         }
-                        Value::Bool(_) | Value::Array(_) | Value::Object(_) => "of another type",
+                        Value::Object(_) => "object",
+                        Value::Bool(_) | Value::Array(_) => "of another type",
                     };
                     wanted == is || wanted.as_array().is_some_and(|types| types.contains(&is.into()))
                 }
@@ -205,7 +213,7 @@ fn an_end_line_says_all_that_is_known() {
         serde_json::json!({
             "seq": 2, "kind": "end", "request_id": id(0).to_string(), "trace_id": "5a".repeat(16), "proxy": "edge-1",
             "principal": "spiffe://jitgate.local/agent/demo", "certificate_sha256": "ab".repeat(32),
-            "source": "198.51.100.7:51234", "service": "orders", "method": "POST", "path": "/v1/orders/a\"\u{202e}b",
+            "source": "198.51.100.7:51234", "user": null, "service": "orders", "method": "POST", "path": "/v1/orders/a\"\u{202e}b",
             "protocol": "h2", "tool": null, "arguments_sha256": null, "grant": GrantId::from_bits(7).to_string(),
             "task": "INC-4711", "revision": 88, "decision": "permit", "reason": null, "end": "cut", "cause": "revoked",
             "status": 201, "bytes_in": 7, "bytes_out": 9, "decision_ns": 131,
@@ -254,6 +262,7 @@ fn a_long_path_is_cut_and_what_was_promised_still_suffices() {
         let mut draft = world.draft();
         draft.head(&Method::GET, &path, Protocol::Http2);
         draft.service(&vec!["s".repeat(63); 3].join(".").parse().unwrap());
+        draft.user(&Named::new(&"i".repeat(512), &"\u{202e}".repeat(85)));
         draft.grant(GrantId::from_bits(u128::MAX), &"t".repeat(128).parse().unwrap());
         draft.decided(Revision(u64::MAX), Duration::from_nanos(u64::MAX));
         let mut record = draft.admit().unwrap();
@@ -267,6 +276,7 @@ fn a_long_path_is_cut_and_what_was_promised_still_suffices() {
     for line in world.lines() {
         conforms(&line);
         assert!(line["path"].as_str().unwrap().ends_with("…[truncated]"));
+        assert_eq!(line["user"]["issuer"].as_str().map(str::len), Some(512));
         assert!(line.to_string().len() < 12_000);
     }
 }

@@ -43,7 +43,7 @@ pub(super) struct Client {
 }
 
 /// A body to send.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Body {
     /// `content-type`.
     pub(super) kind: &'static str,
@@ -52,7 +52,7 @@ pub(super) struct Body {
 }
 
 /// One call.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Call {
     method: Method,
     path: String,
@@ -111,6 +111,16 @@ impl Client {
     /// How long an answer may take from now on.
     pub(super) fn set_patience(&mut self, patience: Duration) {
         self.patience = patience;
+    }
+
+    /// The next call goes over a new connection, with the certificate that is in the files then.
+    pub(super) fn reconnect(&mut self) {
+        self.sender = None;
+    }
+
+    /// The certificate that it shows.
+    pub(super) fn certificate(&self) -> &std::path::Path {
+        &self.target.identity.certificate
     }
 
     /// GETs JSON.

@@ -1,7 +1,7 @@
 //! `jitgate explain`: would this call be permitted now, and why: every grant and every permission that was looked at.
 //!
 //! The grants come from the control plane; the verdict is made here by the very function that the proxy uses. What only a proxy
-//! knows (limits used up there, its ceilings, its lease) is said to be unknown.
+//! knows (limits used up there, its ceilings, its lease) is said to be unknown; which tokens a service demands is known of a running `up`.
 
 mod findings;
 
@@ -10,10 +10,11 @@ use super::connection::Connection;
 use super::output::{self, Output};
 use super::{Failure, grants};
 use crate::access::view::HostBuffer;
-use crate::access::{Request, Table, Verdict, View, decide, host_label};
+use crate::access::{Request, Table, UserProof, Verdict, View, decide, host_label};
 use crate::config::Ceilings;
 use crate::model::{
     Change, Delta, DenyReason, EndCause, Grant, GrantId, Revision, ServiceName, SpiffeId, TaskId, Time,
+    UserId,
 };
 use crate::runtime::clock::wall;
 use findings::{Finding, KnownGrant};
@@ -43,6 +44,15 @@ pub(super) struct Explain {
     /// With a valid token of this grant
     #[arg(long, value_name = "GRANT")]
     token: Option<GrantId>,
+    /// With a valid token that names this user, where the service demands to know
+    #[arg(long, value_name = "SUBJECT")]
+    user: Option<String>,
+    /// The service has `token_required` [default: as the running `up` says]
+    #[arg(long)]
+    token_required: bool,
+    /// The service has a `user_token` of this issuer [default: as the running `up` says]
+    #[arg(long, value_name = "ISSUER")]
+    user_token: Option<String>,
     /// From this address
     #[arg(long, value_name = "IP", default_value = "127.0.0.1")]
     source: IpAddr,
@@ -56,6 +66,13 @@ pub(super) struct Explain {
     method: Method,
     /// Where to, for instance `https://orders.localhost:8443/v1/orders`
     url: Uri,
+}
+
+/// The tokens that a service demands.
+struct Demands {
+    token: bool,
+    /// Whether it demands one of its user, and whom that names.
+    user: Option<Option<UserId>>,
 }
 
 /// What is printed.
@@ -83,7 +100,8 @@ impl Explain {
         let parts = self.parts()?;
         let service = self.service(connection)?;
         let grants = with_client(connection, async |client| self.grants(client).await)?;
-        let explanation = self.explain(&parts, service, &grants);
+        let demands = self.demands(connection, &service);
+        let explanation = self.explain(&parts, (service, demands), &grants);
         match output {
             Output::Json => output::json(&explanation),
             Output::Table => show(&explanation),
@@ -134,6 +152,20 @@ impl Explain {
         })
     }
 
+    /// The tokens that the service demands.
+    fn demands(&self, connection: &Connection, service: &str) -> Demands {
+        let state = connection.local();
+        let services = state.map(|state| state.services).unwrap_or_default();
+        let known = services.into_iter().find(|known| known.name.as_str() == service);
+        let (token, user) =
+            known.map_or((false, None), |service| (service.token_required, service.user_token));
+        let user = self.user_token.clone().or(user).map(|issuer| {
+            let subject = self.user.clone();
+            subject.map(|subject| UserId { issuer, subject })
+        });
+        Demands { token: self.token_required || token, user }
+    }
+
     async fn grants(&self, client: &mut Client) -> Result<Vec<KnownGrant>, Failure> {
         let principal = Some(self.principal.to_string());
         let page = [("principal", principal), ("state", Some("all".to_owned()))];
@@ -141,7 +173,12 @@ impl Explain {
         found.into_iter().map(KnownGrant::read).collect::<Result<_, _>>().map_err(Failure::failed)
     }
 
-    fn explain(&self, parts: &http::request::Parts, service: String, grants: &[KnownGrant]) -> Explanation {
+    fn explain(
+        &self,
+        parts: &http::request::Parts,
+        (service, demands): (String, Demands),
+        grants: &[KnownGrant],
+    ) -> Explanation {
         let now = self.at.unwrap_or_else(wall);
         let mut explanation = Explanation {
             decision: "deny",
@@ -169,7 +206,12 @@ impl Explain {
             view: &view,
             source: self.source,
             token: self.token,
-            token_required: false,
+            token_required: demands.token,
+            user: match &demands.user {
+                None => UserProof::NotDemanded,
+                Some(None) => UserProof::Missing,
+                Some(Some(user)) => UserProof::Proven(user),
+            },
         };
         match verdict(&self.principal, grants, &request, now) {
             Ok(Verdict::Permit(permit)) => {

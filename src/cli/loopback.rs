@@ -8,11 +8,13 @@
 //! for a request's head. When it is stopped, everything that it carries ends.
 
 mod admit;
+mod bearer;
 mod forward;
 mod gate;
 mod reply;
 mod secret;
 
+pub(super) use bearer::Bearer;
 pub(super) use gate::Gate;
 pub(super) use secret::Secret;
 
@@ -48,6 +50,10 @@ pub(super) struct Loopback {
 pub(super) struct Passage {
     /// The gate.
     pub(super) gate: Arc<Gate>,
+    /// The token of the grant, for services that demand one.
+    pub(super) bearer: Arc<Bearer>,
+    /// Whether it is sent before anybody has demanded one.
+    pub(super) always_bears: bool,
     /// The task that they are under.
     pub(super) task: TaskId,
     /// Until then a denial may only mean that the gate has not heard of a new grant: what can be repeated is.

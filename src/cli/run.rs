@@ -15,6 +15,7 @@ mod environment;
 mod signals;
 mod supervise;
 mod terminal;
+mod token;
 
 use super::Failure;
 use super::ask::Wanted;
@@ -37,6 +38,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 use supervise::{Ended, Supervised};
+use token::Tokens;
 use tokio_util::sync::CancellationToken;
 
 /// For how long a denial may only mean that the gate has not heard of the new grant.
@@ -72,6 +74,9 @@ pub(super) struct Run {
     /// From the signal that ends CMD to SIGKILL
     #[arg(long, value_name = "DURATION", default_value = "10s")]
     grace: Ttl,
+    /// Send the token of the grant with each request [default: to services that demand one]
+    #[arg(long)]
+    token: bool,
     #[command(flatten)]
     gate: GateFlags,
     /// What to run, with its arguments
@@ -100,8 +105,9 @@ impl Run {
         let request = self.ask(&control, &command, begins, &mut signals).await?;
         let mut access = Access::new(Client::new(control), request);
         match self.start(&command, gate, &mut access, &mut signals).await {
-            Ok((supervised, stop)) => {
-                let ended = supervised.until_end(&mut access, &mut signals, self.grace.get()).await;
+            Ok((supervised, mut tokens, stop)) => {
+                let watched = (&mut access, &mut tokens);
+                let ended = supervised.until_end(watched, &mut signals, self.grace.get()).await;
                 stop.cancel();
                 access.end(&ended).await;
                 Ok(ended)
@@ -120,7 +126,7 @@ impl Run {
         gate: Target,
         access: &mut Access,
         signals: &mut Signals,
-    ) -> Result<(Supervised, CancellationToken), Failure> {
+    ) -> Result<(Supervised, Tokens, CancellationToken), Failure> {
         let expires_at = tokio::select! {
             biased;
             signal = signals.next() => {
@@ -131,15 +137,20 @@ impl Run {
         let loopback = Loopback::bind(&self.services(access.request())?).await.map_err(Failure::failed)?;
         let environment = Environment::new(&loopback, access, &expires_at).map_err(Failure::usage)?;
         let stop = CancellationToken::new();
+        let gate = Arc::new(Gate::new(gate));
+        let mut tokens = Tokens::new(Arc::clone(&gate), access.grant());
+        access.bear(&mut tokens).await;
         let passage = Passage {
-            gate: Arc::new(Gate::new(gate)),
+            gate,
+            bearer: Arc::clone(tokens.bearer()),
+            always_bears: self.token,
             task: self.wanted.task.clone(),
             settles: Mono::now().plus(SETTLES),
             heard: AtomicBool::new(false),
         };
         loopback.start(passage, &stop);
         say(&format!("{} until {expires_at}", access.grant()));
-        Ok((Supervised::spawn(command, &environment)?, stop))
+        Ok((Supervised::spawn(command, &environment)?, tokens, stop))
     }
 
     /// The services that get an address.

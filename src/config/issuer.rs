@@ -1,4 +1,4 @@
-//! Whose tokens, beside its own, the control plane believes: `[[issuers]]`.
+//! Whose tokens, beside our own, are believed: `[[issuers]]`, for the control plane and for services that demand to know their user.
 
 use crate::config::WebhookUrl;
 use crate::model::JwsAlgorithm;

@@ -116,7 +116,7 @@ impl Config {
             || !raw.roles.is_empty()
             || !raw.webhooks.is_empty()
             || raw.tickets.is_some()
-            || !raw.issuers.is_empty();
+            || (!raw.issuers.is_empty() && raw.proxy.is_none());
         // A control plane on its own knows services as well: who owns them, how sensitive they are.
         let with_proxy =
             proxy_base.is_some() || raw.proxy.is_some() || (!with_control && !raw.service.is_empty());
@@ -131,6 +131,7 @@ impl Config {
         if !with_proxy {
             build::names(&mut source, &raw.service);
         }
+        let issuers = build::issuers(&mut source, raw.issuers, &raw.people);
         let known = build::Known {
             identities: raw.identities,
             people: raw.people,
@@ -138,11 +139,11 @@ impl Config {
             roles: raw.roles,
             webhooks: raw.webhooks,
             tickets: raw.tickets,
-            issuers: raw.issuers,
+            issuers: issuers.clone(),
             services,
         };
         let proxy = if with_proxy {
-            build::proxy(&mut source, raw.proxy.unwrap_or_default(), raw.service, proxy_base)
+            build::proxy(&mut source, raw.proxy.unwrap_or_default(), raw.service, &issuers, proxy_base)
         } else {
             None
         };

@@ -23,6 +23,7 @@ pub mod ticket;
 pub mod token;
 mod tree;
 pub mod url;
+pub mod user_token;
 pub mod webhook;
 
 pub use access::{PolicyConfig, PrincipalEntry, RequestRules, RoleTemplate};
@@ -37,6 +38,7 @@ pub use proxy::{
 pub use service::{HostHeader, Protocol, ServiceConfig, Transport, Upstream};
 pub use ticket::{TicketConfig, TicketUrl};
 pub use token::TokenRules;
+pub use user_token::{ClaimValue, UserTokenRule};
 pub use webhook::{WebhookConfig, WebhookEvent, WebhookFormat, WebhookUrl};
 
 // Another TOML file is read as strictly, with errors of the same kind.

@@ -1,7 +1,7 @@
 //! The proxy's half of a configuration.
 
 use crate::config::url::{self, UrlError};
-use crate::config::{Ceilings, IdentityFiles, Limits, ServiceConfig, TrustFiles};
+use crate::config::{Ceilings, IdentityFiles, IssuerConfig, Limits, ServiceConfig, TrustFiles};
 use crate::model::{ProxyName, SpiffeId};
 use serde::Serialize;
 use std::fmt;
@@ -44,6 +44,8 @@ pub struct ProxyConfig {
     pub ceilings: Ceilings,
     /// What it protects; never empty, names and hosts unique.
     pub services: Box<[ServiceConfig]>,
+    /// Whose tokens name the users of these services; those that a service demands.
+    pub issuers: Box<[IssuerConfig]>,
 }
 
 impl ProxyConfig {

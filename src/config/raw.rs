@@ -3,7 +3,7 @@
 //! Every key is optional here: what is missing is found later, together with everything else that is wrong.
 
 use crate::config::text::{
-    EventName, HostName, Method, Parsed, PersonName, Text, TokenParty, TrustDomain, Wait, ZoneName,
+    EventName, FieldName, HostName, Method, Parsed, PersonName, Text, TokenParty, TrustDomain, Wait, ZoneName,
 };
 use crate::config::{AccessUrl, Endpoint, Role, Store, TicketUrl, Upstream, WebhookUrl};
 use crate::model::{
@@ -150,6 +150,7 @@ pub(super) struct RawService {
     pub(super) idle_timeout: Option<Text<Ttl>>,
     pub(super) max_connections: Option<NonZeroUsize>,
     pub(super) token_required: Option<bool>,
+    pub(super) user_token: Option<Spanned<RawUserToken>>,
     pub(super) forward_authorization: Option<bool>,
     pub(super) upstream_ca: Option<Text<PathBuf>>,
     pub(super) owner: Option<Text<Owner>>,
@@ -160,6 +161,17 @@ pub(super) struct RawService {
     #[serde(default)]
     pub(super) tools: BTreeMap<String, Sensitivity>,
     pub(super) requestable: Option<bool>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawUserToken {
+    pub(super) issuer: Option<Text<TokenParty>>,
+    pub(super) audience: Option<Text<TokenParty>>,
+    #[serde(default)]
+    pub(super) claims: BTreeMap<String, Spanned<toml::Value>>,
+    pub(super) header: Option<Text<FieldName>>,
+    pub(super) forward: Option<bool>,
 }
 
 #[derive(Debug, Clone, Copy, Deserialize)]

@@ -1,5 +1,6 @@
 //! A protected service: its name, how it is selected, and where it is.
 
+use crate::config::UserTokenRule;
 use crate::config::url::{self, UrlError};
 use crate::model::ServiceName;
 use std::fmt;
@@ -33,6 +34,8 @@ pub struct ServiceConfig {
     pub max_connections: usize,
     /// Whether each request needs a token of the control plane beside the certificate.
     pub token_required: bool,
+    /// Whether each request needs a token of an outside issuer that names the human behind it.
+    pub user_token: Option<UserTokenRule>,
     /// Whether an `authorization` that is not our token is passed on: services have authentication of their own.
     pub forward_authorization: bool,
     /// CA certificates (PEM) to verify it with, instead of the system's.
@@ -56,6 +59,7 @@ impl ServiceConfig {
             idle_timeout: Duration::from_secs(300),
             max_connections: 1_024,
             token_required: false,
+            user_token: None,
             forward_authorization: true,
             upstream_ca: None,
         }

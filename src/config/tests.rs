@@ -28,7 +28,11 @@ const CONTROL: &str = include_str!("../../config/control.toml");
 fn the_examples_are_read_and_paths_start_from_the_file() {
     let proxy = parse(PROXY).unwrap().proxy.unwrap();
     assert_eq!(proxy.identity.key, Path::new("/etc/jitgate/proxy/key.pem"));
-    assert_eq!(proxy.services.len(), 2);
+    assert_eq!(proxy.services.len(), 3);
+    let demand = proxy.services[2].user_token.as_ref().unwrap();
+    assert_eq!((demand.header.as_str(), demand.audience.as_str()), (UserTokenRule::HEADER, "payroll"));
+    assert_eq!(demand.claims["tenant"], ClaimValue::Text("internal".into()));
+    assert_eq!(proxy.issuers[0].issuer, demand.issuer);
     assert_eq!(proxy.services[1].protocol, Protocol::Grpc);
     let control = parse(CONTROL).unwrap().control.unwrap();
     assert_eq!(control.store, Store::Sqlite("/etc/jitgate/control.db".into()));
@@ -43,11 +47,16 @@ fn the_examples_are_read_and_paths_start_from_the_file() {
     assert_eq!(hook.secret_file.as_deref(), Some(Path::new("/etc/jitgate/webhooks/siem.secret")));
     // In one file what is known about a service stands beside where it is.
     let before_services = CONTROL.split("[[service]]").next().unwrap();
-    let owned = PROXY.replace("[[service]]\n", "[[service]]\nowner = \"person:Ada\"\n");
+    let owned = PROXY
+        .split("\n[[issuers]]")
+        .next()
+        .unwrap()
+        .replace("[[service]]\n", "[[service]]\nowner = \"person:Ada\"\n");
     let both = parse(&format!("{owned}\n{before_services}")).unwrap();
     let known = both.control.as_ref().unwrap().services.keys().map(|name| name.as_str()).collect::<Vec<_>>();
-    assert_eq!(known, ["orders", "stock"]);
+    assert_eq!(known, ["orders", "payroll", "stock"]);
     let services = both.control.as_ref().unwrap().services.clone();
+    let proxy = ProxyConfig { issuers: control.issuers.clone(), ..proxy };
     assert_eq!((both.proxy, both.control), (Some(proxy), Some(ControlConfig { services, ..control })));
 }
 
@@ -396,4 +405,30 @@ fn base() -> Base {
             owner: "spiffe://d/operator".parse().unwrap(),
         },
     }
+}
+
+#[test]
+fn a_user_token_that_nobody_could_bring_is_refused() {
+    let before = PROXY.split("[service.user_token]").next().unwrap();
+    let issuers = PROXY.split_once("\n[[issuers]]").unwrap().1;
+    let found = |table: &str, more: &str| {
+        let text = format!("{before}{more}\n[service.user_token]\n{table}\n[[issuers]]{issuers}");
+        problems(&text)
+    };
+    let known = "issuer = \"https://idp.example.internal\"\n";
+    for (table, more, says) in [
+        ("audience = \"x\"", "", "issuer: missing"),
+        ("issuer = \"https://other\"", "", "is no issuer of `[[issuers]]`"),
+        (&format!("{known}claims = {{ x = 1.5 }}"), "", "expected a text, a whole number"),
+        (&format!("{known}claims = {{ x = [\"a\"] }}"), "", "expected a text, a whole number"),
+        (&format!("{known}header = \"X-User\""), "", "in lower case"),
+        (&format!("{known}header = \"cookie\""), "", "a meaning of its own"),
+        (&format!("{known}forward = true"), "", "never reaches a service"),
+        (&format!("{known}header = \"authorization\""), "token_required = true", "choose another header"),
+        (&format!("{known}headers = \"x\""), "", "unknown key"),
+    ] {
+        let found = found(table, more);
+        assert!(found.iter().any(|line| line.contains(says)), "{says}: {found:#?}");
+    }
+    assert!(parse(&format!("{before}[service.user_token]\n{known}[[issuers]]{issuers}")).is_ok());
 }

@@ -192,6 +192,22 @@ impl FromText for TokenParty {
     }
 }
 
+/// The name of a header field, lower case.
+#[derive(Debug, Clone)]
+pub(super) struct FieldName(pub(super) String);
+
+impl FromText for FieldName {
+    const EXPECTED: &'static str = "the name of a header field in lower case such as `x-user-token`";
+    fn from_text(text: &str) -> Result<Self, String> {
+        let plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
+        if (1..=64).contains(&text.len()) && text.bytes().all(plain) {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err(format!("expected {}", Self::EXPECTED))
+        }
+    }
+}
+
 impl FromText for Owner {
     const EXPECTED: &'static str = "an owner such as `person:Ada`, `group:payments` or a SPIFFE ID";
     fn from_text(text: &str) -> Result<Self, String> {

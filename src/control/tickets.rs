@@ -116,7 +116,7 @@ impl Tickets {
         let encrypted = roots.is_some();
         let tls = match roots {
             Some(roots) => (*upstream_config(&roots, &[b"http/1.1"])?).clone(),
-            None => crate::control::notify::plain().map_err(|_| SetupError::Client)?,
+            None => crate::identity::tls::trusting_nobody().map_err(|_| SetupError::Client)?,
         };
         let client = Client::builder()
             .no_proxy()

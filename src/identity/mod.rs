@@ -1,6 +1,6 @@
 //! Who is at the other end: X.509-SVIDs, checked on this connection by rules that refuse.
 //!
-//! Owns TLS configuration, trust bundles, revocation lists, our own certificate, their reload, tokens, and the development CA.
+//! Owns TLS configuration, trust bundles, revocation lists, our own certificate, their reload, tokens, outside issuers of such, and the development CA.
 //! Refuses to know what a caller may do: that is `access`. Invariants:
 //!
 //! - A [`Peer`] exists only for a handshake that [`Acceptor`] completed, with the certificate that its verifier accepted.
@@ -20,6 +20,7 @@ pub mod tls;
 pub mod reload;
 pub mod devca;
 pub mod token;
+pub mod issuer;
 
 pub use own::OwnIdentity;
 pub use peer::Peer;

@@ -215,3 +215,11 @@ pub fn system_roots() -> Option<Vec<u8>> {
     .iter()
     .find_map(|path| std::fs::read(path).ok())
 }
+
+/// For URLs without TLS, where no root is needed: it trusts nobody.
+pub(crate) fn trusting_nobody() -> Result<ClientConfig, rustls::Error> {
+    Ok(ClientConfig::builder_with_provider(provider().clone())
+        .with_protocol_versions(TLS13_AND_12)?
+        .with_root_certificates(RootCertStore::empty())
+        .with_no_client_auth())
+}

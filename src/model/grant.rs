@@ -3,7 +3,7 @@
 
 use crate::model::scope::Scope;
 use crate::model::strict::{Object, present};
-use crate::model::{AccessRequestId, GrantId, Recording, Revision, SpiffeId, TaskId, Time};
+use crate::model::{AccessRequestId, GrantId, Recording, Revision, SpiffeId, TaskId, Time, UserId};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
@@ -61,6 +61,9 @@ pub struct Lineage {
     /// Scopes that it was narrowed from: each of these must permit as well, so that nothing rests on a comparison of scopes.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub within: Vec<Scope>,
+    /// The human whom it was given for: where a service demands to know its user, only this one counts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub on_behalf_of: Option<UserId>,
 }
 
 impl Lineage {
@@ -130,6 +133,12 @@ impl Grant {
     #[must_use]
     pub fn within(&self) -> &[Scope] {
         self.lineage.as_ref().map_or(&[], |lineage| &lineage.within)
+    }
+
+    /// The human whom it was given for.
+    #[must_use]
+    pub fn on_behalf_of(&self) -> Option<&UserId> {
+        self.lineage.as_ref()?.on_behalf_of.as_ref()
     }
 
     /// Whether `now` lies in the half-open window `[not_before, expires_at)`.

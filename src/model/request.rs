@@ -136,6 +136,16 @@ impl From<Object<RawStep>> for Step {
     }
 }
 
+/// Which human: a subject (`sub`) means something together with its issuer (`iss`) only.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct UserId {
+    /// The issuer.
+    pub issuer: String,
+    /// The subject at that issuer.
+    pub subject: String,
+}
+
 /// A human, as a verified token of a configured issuer names them.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -159,6 +169,14 @@ pub struct User {
     /// When the user last authenticated (`auth_time`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub auth_time: Option<Time>,
+}
+
+impl User {
+    /// Which human it is.
+    #[must_use]
+    pub fn id(&self) -> UserId {
+        UserId { issuer: self.issuer.clone(), subject: self.subject.clone() }
+    }
 }
 
 impl AccessRequest {

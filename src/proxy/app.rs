@@ -4,12 +4,14 @@ use crate::access::stream::CutCause;
 use crate::audit::sink::{self, AuditError, AuditSink};
 use crate::config::{AuditTarget, ProxyConfig};
 use crate::identity::Refusal;
+use crate::identity::issuer;
 use crate::identity::reload::{Change, ReloadError, Reloader};
 use crate::identity::tls::{ALPN_HTTP, Acceptor, TlsOptions};
 use crate::model::{ProxyName, ServiceName};
 use crate::proxy::listener::{self, Bound};
-use crate::proxy::router::Router;
+use crate::proxy::router::{Router, UnknownIssuer};
 use crate::proxy::upstream::{Connector, TlsSetupError, Upstream};
+use crate::proxy::user::Issuers;
 use crate::proxy::worker::{Shared, Worker};
 use crate::runtime::clock::{Mono, wall};
 use crate::runtime::drain::Drain;
@@ -37,6 +39,12 @@ pub enum StartError {
     /// TLS towards a service cannot be set up.
     #[error(transparent)]
     Upstream(#[from] TlsSetupError),
+    /// The issuer of users' tokens cannot be believed.
+    #[error(transparent)]
+    Issuer(#[from] issuer::SetupError),
+    /// A service demands tokens that nobody could verify.
+    #[error("service `{0}` demands tokens of an issuer that is not configured: add it to `[[issuers]]`")]
+    UnknownIssuer(ServiceName),
     /// An address cannot be listened on.
     #[error("cannot listen on {address}: {source}; choose another address or stop what uses it")]
     Listen {
@@ -148,7 +156,9 @@ pub fn start(config: ProxyConfig, metrics: Arc<Metrics>) -> Result<ProxyHandle, 
         );
     }
     // Ports before anything that leaves a trace.
-    let router = Router::new(&config.services, &config.domains, &metrics);
+    let issuers = Issuers::new(&config.issuers)?;
+    let router = Router::new(&config.services, &config.domains, &issuers, &metrics)
+        .map_err(|UnknownIssuer(service)| StartError::UnknownIssuer(service))?;
     let bound = bind_all(&config, &router, workers)?;
     let audit = AuditSink::open(sink_config(&config, name.clone()), Arc::clone(&metrics))?;
     begin_counting(&metrics);
@@ -196,7 +206,7 @@ pub fn start(config: ProxyConfig, metrics: Arc<Metrics>) -> Result<ProxyHandle, 
         identity: reloader.own(),
         trust: reloader.trust(),
     };
-    let thread = spawn("sync", move || keep_up(link, gate, metrics, reloader, stop))?;
+    let thread = spawn("sync", move || keep_up(link, gate, metrics, (reloader, issuers), stop))?;
     handle.threads.push(thread);
     Ok(handle)
 }
@@ -211,12 +221,12 @@ fn begin_counting(metrics: &Metrics) {
     }
 }
 
-/// What runs beside the workers, on a thread of its own: the control channel, expiry, reload.
+/// What runs beside the workers, on a thread of its own: the control channel, expiry, reload, keys of issuers.
 async fn keep_up(
     link: sync::client::Link,
     gate: Arc<Gate>,
     metrics: Arc<Metrics>,
-    reloader: Reloader,
+    (reloader, issuers): (Reloader, Issuers),
     stop: CancellationToken,
 ) -> io::Result<()> {
     let expiring = async {
@@ -234,6 +244,7 @@ async fn keep_up(
         () = expiring => {}
         () = sync::client::run(link, Arc::clone(&gate), Arc::clone(&metrics), stop.clone()) => {}
         () = reloader.run(stop.clone()) => {}
+        () = issuers.keep() => {}
     }
     Ok(())
 }

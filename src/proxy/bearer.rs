@@ -36,7 +36,7 @@ impl Bearer {
 }
 
 /// SHA-256 of a token: what is remembered must not hold on to the caller's bytes.
-type Fingerprint = [u8; 32];
+pub(super) type Fingerprint = [u8; 32];
 
 #[derive(Clone, Copy)]
 enum Known {
@@ -111,7 +111,7 @@ impl Remembered {
     }
 }
 
-fn fingerprint(token: &str) -> Fingerprint {
+pub(super) fn fingerprint(token: &str) -> Fingerprint {
     let mut fingerprint = [0; 32];
     fingerprint.copy_from_slice(digest::digest(&digest::SHA256, token.as_bytes()).as_ref());
     fingerprint
@@ -119,7 +119,7 @@ fn fingerprint(token: &str) -> Fingerprint {
 
 /// The token of `Bearer TOKEN` (RFC 6750 section 2.1); none of another scheme. The scheme's case does not matter (RFC 9110 section
 /// 11.1).
-fn token_of(value: &HeaderValue) -> Option<&str> {
+pub(super) fn token_of(value: &HeaderValue) -> Option<&str> {
     let value = std::str::from_utf8(value.as_bytes()).ok()?;
     let (scheme, token) = value.split_once([' ', '\t']).unwrap_or((value, ""));
     scheme.eq_ignore_ascii_case("bearer").then(|| token.trim_start_matches([' ', '\t']))

@@ -9,6 +9,7 @@ use crate::proxy::bearer::Remembered;
 use crate::proxy::headers::Told;
 use crate::proxy::meter::Metered;
 use crate::proxy::router::Route;
+use crate::proxy::user;
 use crate::proxy::worker::{Shared, Worker};
 use crate::proxy::{body::Download, ids};
 use crate::proxy::{reply, request};
@@ -46,6 +47,8 @@ pub(crate) struct Connected {
     pub(crate) source: HeaderValue,
     /// The tokens that were seen on it.
     pub(crate) tokens: Remembered,
+    /// The users' tokens that held on it.
+    pub(crate) users: user::Remembered,
     pub(crate) told: Told,
     /// Its place among the connections that may exist.
     pub(crate) held: Arc<Held>,
@@ -151,6 +154,7 @@ pub(crate) async fn serve(
         principal,
         source: shown,
         tokens: Remembered::default(),
+        users: user::Remembered::default(),
         told: Told::default(),
         held,
     });

@@ -154,7 +154,8 @@ pub(crate) fn failed(
     };
     // Whatever is left of the request body has nowhere to go.
     exchange.live.cut(CutCause::Finished);
-    let (response, length) = refuse(&Refusal { reason, status, detail, request_id, asking: None, grpc });
+    let (response, length) =
+        refuse(&Refusal { reason, status, detail, request_id, asking: None, user: None, grpc });
     record.status(response.status().as_u16());
     record.add_bytes_out(length);
     record.finish(end);

@@ -10,6 +10,7 @@ mod headers;
 mod bearer;
 mod body;
 mod upstream;
+mod user;
 mod reply;
 mod worker;
 mod forward;

@@ -1,13 +1,15 @@
 //! What a refused caller gets to read: one exhaustive match over the reasons, in the form that the request's content type asks
 //! for (RFC 9457 problem document, or gRPC status).
 //!
-//! Nothing here looks at a grant or at what is configured for a service: for a caller without a grant, the answer depends on the bytes of the
+//! Nothing here looks at a grant; of what is configured for a service only what its users have to prove is told, and only to whom a
+//! matching grant is refused for that: for a caller without a grant, the answer depends on the bytes of the
 //! request alone (law 11).
 
 use crate::config::AccessUrl;
 use crate::model::scope::Permission;
 use crate::model::{DenyReason, RequestId};
 use crate::proxy::body::Download;
+use crate::proxy::user::Demand;
 use bytes::Bytes;
 use http::header::{
     ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, HeaderName, RETRY_AFTER, WWW_AUTHENTICATE,
@@ -27,7 +29,19 @@ pub(crate) struct Refusal<'a> {
     pub(crate) request_id: RequestId,
     /// Set where asking could help.
     pub(crate) asking: Option<Asking<'a>>,
+    /// Set where a user has to prove who they are.
+    pub(crate) user: Option<UserChallenge<'a>>,
     pub(crate) grpc: bool,
+}
+
+/// What a user has to prove.
+#[derive(Clone, Copy)]
+pub(crate) struct UserChallenge<'a> {
+    pub(crate) demand: &'a Demand,
+    /// Whether a token came that did not do.
+    pub(crate) sent: bool,
+    /// Whether nothing else is missing.
+    pub(crate) alone: bool,
 }
 
 /// What to ask for, and where.
@@ -75,11 +89,45 @@ fn words(reason: DenyReason) -> (&'static str, u16) {
     }
 }
 
+/// What a refused caller is told beside the reason.
+pub(crate) fn detail(reason: DenyReason) -> &'static str {
+    match reason {
+        DenyReason::NoGrant => "no live grant of yours names this service; ask for what is in `required`",
+        DenyReason::OutOfScope => {
+            "your live grants for this service do not cover this request; ask for what is in `required`"
+        }
+        DenyReason::Revoked => "the grant that covered this request has ended before its time",
+        DenyReason::Expired => {
+            "the grant that covered this request has expired; ask again if the task still needs it"
+        }
+        DenyReason::NotYetValid => "the grant that covers this request begins later",
+        DenyReason::Condition => "the grant that covers this request does not hold from here or at this time",
+        DenyReason::Limit => "a limit of the grant that covers this request is used up",
+        DenyReason::LockedDown => "access is locked down for now",
+        DenyReason::TokenRequired => {
+            "this service, or the grant that covers this request, demands a token beside the certificate"
+        }
+        DenyReason::TokenInvalid => "the token does not hold for this certificate",
+        DenyReason::Ambiguous => "the request has more than one reading",
+        DenyReason::Malformed => "the request is not well-formed",
+        DenyReason::TooLarge => "the request is too large",
+        DenyReason::Stale => "the grants in memory may be out of date; try again soon",
+        DenyReason::AuditUnavailable => "the audit trail cannot be written; try again later",
+        DenyReason::UpstreamUnavailable => "the service cannot be reached now",
+    }
+}
+
 /// The response, and the length of its body.
 pub(crate) fn refuse(refusal: &Refusal<'_>) -> (Response<Download>, u64) {
     let (mut response, length) = if refusal.grpc { grpc(refusal) } else { problem(refusal) };
-    if let Some(challenge) = challenge(refusal.reason) {
-        response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
+    let headers = response.headers_mut();
+    if !refusal.user.is_some_and(|user| user.alone)
+        && let Some(challenge) = challenge(refusal.reason)
+    {
+        headers.append(WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
+    }
+    if let Some(user) = refusal.user {
+        headers.append(WWW_AUTHENTICATE, user.demand.challenge(user.sent).clone());
     }
     (response, length)
 }

@@ -12,11 +12,13 @@ use crate::proxy::bearer::Bearer;
 use crate::proxy::body::Download;
 use crate::proxy::connection::Connected;
 use crate::proxy::forward::{Admitted, forward};
-use crate::proxy::reply::{Asking, Refusal, refuse};
+use crate::proxy::reply::{Asking, Refusal, UserChallenge, detail, refuse};
 use crate::proxy::router::{Route, Selected};
+use crate::proxy::user::{Carried, Demand, Presented};
 use crate::proxy::{ids, tunnel};
 use crate::runtime::clock::{Mono, wall};
 use crate::session::{Live, NotAdmitted};
+use http::header::AUTHORIZATION;
 use http::request::Parts;
 use http::{HeaderMap, Request, Response, Version};
 use hyper::body::Incoming as Body;
@@ -51,9 +53,7 @@ pub(crate) async fn serve(connected: &Connected, request: Request<Body>) -> Resp
         Ok(admitted) => admitted,
         Err((denial, required)) => return incoming.refuse_denied(denial, required.as_ref()),
     };
-    if incoming.keeps_authorization_back(&route) {
-        parts.headers.remove(http::header::AUTHORIZATION);
-    }
+    incoming.keep_back(&mut parts.headers, &route);
     let admitted = match incoming.keep(live, route) {
         Ok(admitted) => admitted,
         Err(response) => return *response,
@@ -76,6 +76,7 @@ struct Incoming<'a> {
     route: Option<Arc<Route>>,
     bearer: Bearer,
     token_fault: Option<TokenFault>,
+    user: Presented,
 }
 
 impl<'a> Incoming<'a> {
@@ -89,7 +90,8 @@ impl<'a> Incoming<'a> {
         let form = if is_grpc(parts) { Form::Grpc } else { Form::Http };
         draft.head(&parts.method, parts.uri.path(), protocol(parts.version, form));
         let bearer = Bearer::Foreign;
-        Self { connected, draft, id, trace, started, form, route: None, bearer, token_fault: None }
+        let user = Presented::NotDemanded;
+        Self { connected, draft, id, trace, started, form, route: None, bearer, token_fault: None, user }
     }
 
     /// Decides and admits; a use that has to be reserved first is the only thing waited for.
@@ -105,6 +107,7 @@ impl<'a> Incoming<'a> {
             self.route = Some(Arc::clone(route));
         }
         self.bearer = self.look_at_token(headers)?;
+        self.look_at_user(selected, headers).await;
         loop {
             let gate = &self.connected.worker.shared.gate;
             let cell = match self.try_admit(view, selected.service) {
@@ -121,7 +124,7 @@ impl<'a> Incoming<'a> {
 
     /// Whose the token is, if there is one. The answer depends on the token, the certificate and the published keys alone.
     fn look_at_token(&mut self, headers: &HeaderMap) -> Result<Bearer, Denial> {
-        if !headers.contains_key(http::header::AUTHORIZATION) {
+        if !headers.contains_key(AUTHORIZATION) {
             return Ok(Bearer::Foreign);
         }
         let gate = &self.connected.worker.shared.gate;
@@ -133,26 +136,64 @@ impl<'a> Incoming<'a> {
         })
     }
 
-    /// Our own token never reaches a service; what else is in `authorization` does unless the service says otherwise.
-    fn keeps_authorization_back(&self, route: &Route) -> bool {
-        self.bearer.grant().is_some() || !route.service.forward_authorization
+    /// Who is behind the request, where the service demands to know. A caller without a grant for it finds out nothing, not even
+    /// by how long an answer takes (law 11): its token is not looked at.
+    async fn look_at_user(&mut self, selected: &Selected<'_>, headers: &HeaderMap) {
+        let Some((route, demand)) = selected.route.and_then(|route| Some((route, route.user.as_ref()?)))
+        else {
+            return;
+        };
+        self.user = Presented::Missing;
+        let Connected { users, caller, worker, .. } = self.connected;
+        if !caller.slot().load().names(selected.service) {
+            return;
+        }
+        self.user = match demand.carried(headers, self.bearer) {
+            Carried::Nothing => Presented::Missing,
+            Carried::Unclear(fault) => Presented::Refused(fault),
+            Carried::Token(token) => match users.recall(route.index, demand, token) {
+                Some(proof) => Presented::Proven(proof),
+                None => {
+                    let now = || worker.shared.gate.lease().now(Mono::now()).ok();
+                    // Boxed: its state would be moved with that of every request.
+                    Box::pin(users.verify(route.index, demand, token, (caller.peer(), now))).await
+                }
+            },
+        };
+        if let Some(named) = self.user.named() {
+            self.draft.user(named);
+        }
+    }
+
+    /// Our own token never reaches a service, its user's does where it says so; what else is in `authorization` does unless the
+    /// service says otherwise.
+    fn keep_back(&self, headers: &mut HeaderMap, route: &Route) {
+        let user = route.user.as_ref();
+        if let Some(header) = user.and_then(Demand::kept_back) {
+            headers.remove(header);
+        }
+        let carries_user = user.is_some_and(|demand| demand.header() == AUTHORIZATION);
+        if self.bearer.grant().is_some() || !(route.service.forward_authorization || carries_user) {
+            headers.remove(AUTHORIZATION);
+        }
     }
 
     fn try_admit(&mut self, view: &View<'_>, service: &str) -> Result<Live, Hindrance> {
-        let Self { connected, draft, started, .. } = self;
+        let Self { connected, draft, started, user, bearer, route, .. } = self;
         let gate = &connected.worker.shared.gate;
-        let asked = Asked {
-            service,
-            view,
-            source: connected.caller.source().ip(),
-            token: self.bearer.grant(),
-            token_required: self.route.as_ref().is_some_and(|route| route.service.token_required),
-        };
         let mut limited: Option<Denial> = None;
         let mut refused: Option<Arc<crate::access::Cell>> = None;
         for _ in 0..TRIES {
             let before = Mono::now();
             let now = gate.lease().now(before).map_err(|_| Denial::of(DenyReason::Stale))?;
+            let asked = Asked {
+                service,
+                view,
+                source: connected.caller.source().ip(),
+                token: bearer.grant(),
+                token_required: route.as_ref().is_some_and(|route| route.service.token_required),
+                user: user.at(now),
+            };
             let set = connected.caller.slot().load();
             let verdict = match &refused {
                 None => decide(&set, &asked, now),
@@ -225,8 +266,15 @@ impl<'a> Incoming<'a> {
                 let reason = DenyReason::AuditUnavailable;
                 route.metrics.deny(reason).inc();
                 let detail = "the audit trail cannot be written; try again later";
-                let refusal =
-                    Refusal { reason, status: reason.status(), detail, request_id, asking: None, grpc };
+                let refusal = Refusal {
+                    reason,
+                    status: reason.status(),
+                    detail,
+                    request_id,
+                    asking: None,
+                    user: None,
+                    grpc,
+                };
                 Err(Box::new(refuse(&refusal).0))
             }
         }
@@ -239,11 +287,27 @@ impl<'a> Incoming<'a> {
     }
 
     fn refuse_denied(self, denial: Denial, required: Option<&Permission>) -> Response<Download> {
-        let detail = match self.token_fault {
-            Some(fault) => fault.to_string().into(),
-            None => Cow::Borrowed(detail(denial.reason)),
+        let user = self.user_challenge(denial.reason);
+        let own = detail(denial.reason);
+        let detail = match (self.token_fault, user, self.user.fault()) {
+            (Some(fault), _, _) => fault.to_string().into(),
+            (None, Some(_), Some(fault)) => fault.to_string().into(),
+            (None, Some(user), None) if user.alone => user.demand.explanation().into(),
+            (None, Some(user), None) => format!("{own}; {}", user.demand.explanation()).into(),
+            (None, None, _) => Cow::Borrowed(own),
         };
         self.refuse(denial.reason, denial.reason.status(), &detail, required)
+    }
+
+    /// What the user of the service has to prove, if that is what is missing.
+    fn user_challenge(&self, reason: DenyReason) -> Option<UserChallenge<'_>> {
+        let route = self.route.as_ref()?;
+        let demand = route.user.as_ref()?;
+        let missing = self.user.is_missing();
+        let wanted = if missing { DenyReason::TokenRequired } else { DenyReason::TokenInvalid };
+        let alone = self.bearer.grant().is_some() || !route.service.token_required || !missing;
+        let is_users = reason == wanted && self.token_fault.is_none();
+        is_users.then_some(UserChallenge { demand, sent: !missing, alone })
     }
 
     /// A live grant names a service that this proxy does not have.
@@ -265,7 +329,8 @@ impl<'a> Incoming<'a> {
         let grpc = self.form == Form::Grpc;
         let access_request = shared.access_request.as_ref();
         let asking = required.map(|required| Asking { required, access_request });
-        let refusal = Refusal { reason, status, detail, request_id: self.id, asking, grpc };
+        let user = self.user_challenge(reason);
+        let refusal = Refusal { reason, status, detail, request_id: self.id, asking, user, grpc };
         let (response, length) = refuse(&refusal);
         self.draft.deny(reason, response.status().as_u16(), length);
         response
@@ -296,32 +361,4 @@ fn protocol(version: Version, form: Form) -> Protocol {
 fn is_grpc(parts: &Parts) -> bool {
     let value = parts.headers.get(http::header::CONTENT_TYPE).map(http::HeaderValue::as_bytes);
     value.is_some_and(|value| value.starts_with(b"application/grpc"))
-}
-
-/// What a refused caller is told beside the reason.
-fn detail(reason: DenyReason) -> &'static str {
-    match reason {
-        DenyReason::NoGrant => "no live grant of yours names this service; ask for what is in `required`",
-        DenyReason::OutOfScope => {
-            "your live grants for this service do not cover this request; ask for what is in `required`"
-        }
-        DenyReason::Revoked => "the grant that covered this request has ended before its time",
-        DenyReason::Expired => {
-            "the grant that covered this request has expired; ask again if the task still needs it"
-        }
-        DenyReason::NotYetValid => "the grant that covers this request begins later",
-        DenyReason::Condition => "the grant that covers this request does not hold from here or at this time",
-        DenyReason::Limit => "a limit of the grant that covers this request is used up",
-        DenyReason::LockedDown => "access is locked down for now",
-        DenyReason::TokenRequired => {
-            "this service, or the grant that covers this request, demands a token beside the certificate"
-        }
-        DenyReason::TokenInvalid => "the token does not hold for this certificate",
-        DenyReason::Ambiguous => "the request has more than one reading",
-        DenyReason::Malformed => "the request is not well-formed",
-        DenyReason::TooLarge => "the request is too large",
-        DenyReason::Stale => "the grants in memory may be out of date; try again soon",
-        DenyReason::AuditUnavailable => "the audit trail cannot be written; try again later",
-        DenyReason::UpstreamUnavailable => "the service cannot be reached now",
-    }
 }

@@ -6,6 +6,7 @@
 use crate::access::view::{HostBuffer, host_label};
 use crate::config::ServiceConfig;
 use crate::model::ServiceName;
+use crate::proxy::user::{Demand, Issuers};
 use crate::runtime::metrics::{Metrics, ServiceMetrics};
 use http::HeaderValue;
 use std::collections::HashMap;
@@ -19,7 +20,13 @@ pub(crate) struct Route {
     /// The `Host` that its upstream gets to see, unless the caller's is preserved.
     pub(crate) host: HeaderValue,
     pub(crate) metrics: Arc<ServiceMetrics>,
+    /// What it demands to know of its users.
+    pub(crate) user: Option<Demand>,
 }
+
+/// A service demands tokens of an issuer that is not configured.
+#[derive(Debug)]
+pub(crate) struct UnknownIssuer(pub(crate) ServiceName);
 
 impl Route {
     pub(crate) fn name(&self) -> &ServiceName {
@@ -45,21 +52,33 @@ pub(crate) struct Router {
 }
 
 impl Router {
-    pub(crate) fn new(services: &[ServiceConfig], domains: &[String], metrics: &Metrics) -> Self {
+    pub(crate) fn new(
+        services: &[ServiceConfig],
+        domains: &[String],
+        issuers: &Issuers,
+        metrics: &Metrics,
+    ) -> Result<Self, UnknownIssuer> {
         let routes: Box<[_]> = services
             .iter()
             .enumerate()
             .map(|(index, service)| {
                 let authority =
                     service.upstreams.first().map(|upstream| upstream.authority()).unwrap_or_default();
-                Arc::new(Route {
+                let user = match &service.user_token {
+                    None => None,
+                    Some(rule) => {
+                        Some(issuers.demand(rule).ok_or_else(|| UnknownIssuer(service.name.clone()))?)
+                    }
+                };
+                Ok(Arc::new(Route {
                     index,
                     service: service.clone(),
                     host: HeaderValue::from_str(&authority).unwrap_or(HeaderValue::from_static("localhost")),
                     metrics: metrics.service(&service.name),
-                })
+                    user,
+                }))
             })
-            .collect();
+            .collect::<Result<_, _>>()?;
         let mut by_label = HashMap::new();
         for route in &routes {
             by_label.insert(Box::from(route.name().as_str()), Arc::clone(route));
@@ -68,7 +87,7 @@ impl Router {
                 by_label.insert(Box::from(host_label(host, domains, &mut buffer)), Arc::clone(route));
             }
         }
-        Self { by_label, routes, domains: domains.into() }
+        Ok(Self { by_label, routes, domains: domains.into() })
     }
 
     pub(crate) fn routes(&self) -> &[Arc<Route>] {

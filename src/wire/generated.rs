@@ -197,6 +197,17 @@ pub struct Grant {
     /// Bit n: field n is set and constrains. A reader that does not know one of them, or misses one, rejects the grant whole.
     #[prost(uint64, tag = "12")]
     pub constraints: u64,
+    /// The human whom it was given for: where a service demands to know its user, only this one counts.
+    #[prost(message, optional, tag = "13")]
+    pub on_behalf_of: ::core::option::Option<UserId>,
+}
+/// Which human: a subject (`sub`) and its issuer (`iss`).
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct UserId {
+    #[prost(string, tag = "1")]
+    pub issuer: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub subject: ::prost::alloc::string::String,
 }
 /// Answers one ping.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]

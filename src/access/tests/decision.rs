@@ -80,8 +80,14 @@ fn the_best_reason_is_reported() {
     assert_eq!(ask(&table, "GET /a", at(180)), Ok(id(2)));
     let parts = parts("GET", "/a", &[]);
     let view = View::of(&parts).unwrap();
-    let request =
-        Request { service: "orders", view: &view, source: HERE, token: None, token_required: false };
+    let request = Request {
+        service: "orders",
+        view: &view,
+        source: HERE,
+        token: None,
+        token_required: false,
+        user: UserProof::NotDemanded,
+    };
     let denial = outcome(decide(&table.slot(&agent("a")).load(), &request, at(150))).unwrap_err();
     assert_eq!(denial.nearest, Some(id(2)));
 }
@@ -171,7 +177,14 @@ fn a_token_narrows_to_its_grant_and_permits_nothing() {
         let parts = parts("GET", path, &[]);
         let view = View::of(&parts).unwrap();
         let token = token.map(id);
-        let request = Request { service: "orders", view: &view, source: HERE, token, token_required };
+        let request = Request {
+            service: "orders",
+            view: &view,
+            source: HERE,
+            token,
+            token_required,
+            user: UserProof::NotDemanded,
+        };
         outcome(decide(&table.slot(&agent("a")).load(), &request, at(150))).map_err(|denial| denial.reason)
     };
     let ask = |path: &str, token: Option<u64>| demanded(path, token, false);
@@ -204,6 +217,7 @@ fn conditions_are_checked_at_each_request() {
             source: source.parse().unwrap(),
             token: None,
             token_required: false,
+            user: UserProof::NotDemanded,
         };
         outcome(decide(&table.slot(&agent("a")).load(), &request, at(150))).map_err(|denial| denial.reason)
     };
@@ -256,8 +270,14 @@ fn no_grant_passes_a_ceiling() {
     assert_eq!(ask(&table, "GET /long", at(150)), Err(Condition));
     let parts = parts("GET", "/a", &[]);
     let view = View::of(&parts).unwrap();
-    let request =
-        Request { service: "orders", view: &view, source: HERE, token: None, token_required: false };
+    let request = Request {
+        service: "orders",
+        view: &view,
+        source: HERE,
+        token: None,
+        token_required: false,
+        user: UserProof::NotDemanded,
+    };
     let denial = outcome(decide(&table.slot(&foreign).load(), &request, at(150))).unwrap_err();
     assert_eq!(denial.reason, Condition);
     assert_eq!(table.counts().grants, 3, "they are held all the same");
@@ -278,8 +298,14 @@ fn of_several_grants_the_cheapest_then_the_longest_then_the_first_permits() {
     let slot = table.slot(&agent("a"));
     let parts = parts("GET", "/a", &[]);
     let view = View::of(&parts).unwrap();
-    let request =
-        Request { service: "orders", view: &view, source: HERE, token: None, token_required: false };
+    let request = Request {
+        service: "orders",
+        view: &view,
+        source: HERE,
+        token: None,
+        token_required: false,
+        user: UserProof::NotDemanded,
+    };
     let mut order = Vec::new();
     let mut verdict = decide(&slot.load(), &request, at(150));
     while let Verdict::Permit(permit) = verdict {

@@ -4,9 +4,10 @@ mod decision;
 mod entry;
 mod reference;
 mod table;
+mod user;
 
 use super::view::View;
-use super::{Denial, Request, Table, Verdict, decide};
+use super::{Denial, Request, Table, UserProof, Verdict, decide};
 use crate::config::Ceilings;
 use crate::model::{Change, Delta, DenyReason, EndCause, Grant, GrantId, Revision, SpiffeId, Time};
 use http::request::Parts;
@@ -93,7 +94,14 @@ pub(super) fn ask_with(
     let set = table.slot(&agent("a"));
     outcome(decide(
         &set.load(),
-        &Request { service: "orders", view: &view, source: HERE, token: None, token_required: false },
+        &Request {
+            service: "orders",
+            view: &view,
+            source: HERE,
+            token: None,
+            token_required: false,
+            user: UserProof::NotDemanded,
+        },
         now,
     ))
     .map_err(|denial| denial.reason)

@@ -1,6 +1,6 @@
 //! What each rule of a grant says about a request.
 
-use crate::access::{Form, Request};
+use crate::access::{Form, Request, UserProof};
 use crate::model::{EndCause, Grant, GrantId, Permission, Scope, ServiceName, TaskId, Time};
 use serde::Serialize;
 
@@ -59,7 +59,10 @@ impl Finding {
             rules.push(Rule::new("token", token == grant.id, format!("the token is of grant {token}")));
         } else if grant.conditions.token_required() {
             rules.push(Rule::new("token", false, "this grant demands one (see --token)"));
+        } else if request.token_required {
+            rules.push(Rule::new("token", false, "the service demands one (see --token)"));
         }
+        rules.extend(user(grant, request.user));
         if let Some(risk) = grant.conditions.max_risk() {
             let why = format!("at most {}: the control plane ends the grant above it", risk.as_str());
             rules.push(Rule::new("risk", true, why));
@@ -74,6 +77,21 @@ impl Finding {
         }
         Self { grant: grant.id, task: grant.task.clone(), rules }
     }
+}
+
+fn user(grant: &Grant, proof: UserProof<'_>) -> Option<Rule> {
+    let of = grant.on_behalf_of();
+    let (holds, why) = match (proof, of) {
+        (UserProof::NotDemanded, _) => return None,
+        (UserProof::Missing | UserProof::Refused, _) => {
+            (false, "the service demands a token of its user (see --user)".to_owned())
+        }
+        (UserProof::Proven(user), Some(of)) if user != of => {
+            (false, format!("the grant was given on behalf of {} ({})", of.subject, of.issuer))
+        }
+        (UserProof::Proven(user), _) => (true, format!("a token names {}", user.subject)),
+    };
+    Some(Rule::new("user", holds, why))
 }
 
 fn window(known: &KnownGrant, now: Time) -> Rule {
@@ -172,7 +190,14 @@ mod tests {
             let source = [127, 0, 0, 1].into();
             let finding = Finding::of(
                 &known,
-                &Request { service: "orders", view: &view, source, token: None, token_required: false },
+                &Request {
+                    service: "orders",
+                    view: &view,
+                    source,
+                    token: None,
+                    token_required: false,
+                    user: UserProof::NotDemanded,
+                },
                 now,
             );
             let rules = finding.rules.into_iter().skip(1);

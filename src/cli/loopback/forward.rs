@@ -4,9 +4,11 @@ mod denial;
 
 use super::Passage;
 use super::admit::{Carried, admit};
+use super::bearer::is_demanded;
 use super::gate::{GateError, Outgoing};
 use super::reply::{self, Incoming as Reply};
 use super::secret::Secret;
+use crate::config::UserTokenRule;
 use crate::model::ServiceName;
 use crate::runtime::clock::Mono;
 use bytes::Bytes;
@@ -19,7 +21,7 @@ use hyper::body::{Body as _, Incoming};
 use hyper_util::rt::TokioIo;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
@@ -28,6 +30,7 @@ const REPEATABLE: u64 = 64 * 1024;
 /// The first pause before a repetition; each further one is twice as long.
 const FIRST_PAUSE: Duration = Duration::from_millis(20);
 
+const USER: HeaderName = HeaderName::from_static(UserTokenRule::HEADER);
 const TASK: HeaderName = HeaderName::from_static("jitgate-task");
 
 /// The listener of one service.
@@ -36,6 +39,10 @@ pub(super) struct Port {
     names: Vec<String>,
     secret: Secret,
     passage: Arc<Passage>,
+    /// The gate has said that it wants the token of the grant for this service.
+    demands: AtomicBool,
+    /// The gate has permitted something here without one.
+    permits: AtomicBool,
     stop: CancellationToken,
 }
 
@@ -50,7 +57,9 @@ impl Port {
         let port = address.port();
         let names =
             vec![address.to_string(), format!("localhost:{port}"), format!("{service}.localhost:{port}")];
-        Self { service, names, secret, passage, stop }
+        let demands = AtomicBool::new(passage.always_bears);
+        let permits = AtomicBool::new(false);
+        Self { service, names, secret, passage, demands, permits, stop }
     }
 
     /// Answers one request.
@@ -73,24 +82,65 @@ impl Port {
         self.address(&mut parts);
         // What is left of its time says whether the gate could be behind, not whether the answer is.
         let may_be_behind = !self.passage.heard.load(Ordering::Relaxed) && Mono::now() < self.passage.settles;
-        if may_be_behind && is_repeatable(&body) {
-            return self.settle(parts, body).await;
+        let own = parts.headers.contains_key(header::AUTHORIZATION);
+        let may_be_demanded = !own
+            && !self.demands.load(Ordering::Relaxed)
+            && !self.permits.load(Ordering::Relaxed)
+            && !self.passage.bearer.is_wanting();
+        if (may_be_behind || may_be_demanded) && is_repeatable(&body) {
+            return self.settle(parts, body, own).await;
         }
+        let sent = self.bear(&mut parts.headers, own);
         let body = body.map_err(boxed).boxed_unsync();
-        self.passage.gate.send(Request::from_parts(parts, body)).await.map(back)
+        let response = self.passage.gate.send(Request::from_parts(parts, body)).await?;
+        self.learn(sent.as_ref(), &response);
+        Ok(back(response))
     }
 
-    /// Right after a grant the gate may not have heard of it: what it denies is asked again, for a moment.
-    async fn settle(&self, parts: Parts, body: Incoming) -> Result<Response<Reply>, GateError> {
+    /// Adds the token of the grant where the gate wants it and the command has not its own `authorization`; what was added.
+    fn bear(&self, headers: &mut HeaderMap, own: bool) -> Option<HeaderValue> {
+        let token = (!own && self.demands.load(Ordering::Relaxed)).then(|| self.passage.bearer.value())??;
+        headers.insert(header::AUTHORIZATION, token.clone());
+        Some(token)
+    }
+
+    /// Learns from an answer what the gate wants; whether it wants the token and did not get it.
+    fn learn<B>(&self, sent: Option<&HeaderValue>, answer: &Response<B>) -> bool {
+        match sent {
+            Some(sent) => self.passage.bearer.learn(sent, answer),
+            None if is_demanded(answer) => {
+                self.demands.store(true, Ordering::Relaxed);
+                return true;
+            }
+            None if answer.status().as_u16() < 400 => self.permits.store(true, Ordering::Relaxed),
+            None => {}
+        }
+        false
+    }
+
+    /// What may be sent twice. Right after a grant the gate may not have heard of it: what it denies is asked again, for a moment.
+    /// Where it wants the token of the grant, it gets it.
+    async fn settle(
+        &self,
+        mut parts: Parts,
+        body: Incoming,
+        own: bool,
+    ) -> Result<Response<Reply>, GateError> {
         let Ok(bytes) = body.collect().await.map(http_body_util::Collected::to_bytes) else {
             // The client went away in the middle; nobody reads this.
             return Ok(Response::new(reply::full(Bytes::new())));
         };
         let mut pause = FIRST_PAUSE;
         loop {
+            let sent = self.bear(&mut parts.headers, own);
             let body: Outgoing = Full::new(bytes.clone()).map_err(|never| match never {}).boxed_unsync();
             let request = Request::from_parts(parts.clone(), body);
-            let (response, denied) = denial(self.passage.gate.send(request).await?).await;
+            let response = self.passage.gate.send(request).await?;
+            let demanded = self.learn(sent.as_ref(), &response);
+            if demanded && !own && !self.passage.bearer.is_wanting() {
+                continue;
+            }
+            let (response, denied) = denial(response).await;
             let next = Mono::now().plus(pause);
             if !denied && response.status().as_u16() < 400 {
                 self.passage.heard.store(true, Ordering::Relaxed);
@@ -114,7 +164,15 @@ impl Port {
         parts.headers.insert(header::HOST, host_of(&self.service));
         parts.headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
         parts.headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
-        let mut response = self.passage.gate.upgrade(Request::from_parts(parts, Empty::new())).await?;
+        let own = parts.headers.contains_key(header::AUTHORIZATION);
+        let mut response = loop {
+            let sent = self.bear(&mut parts.headers, own);
+            let request = Request::from_parts(parts.clone(), Empty::new());
+            let response = self.passage.gate.upgrade(request).await?;
+            if !self.learn(sent.as_ref(), &response) || own || self.passage.bearer.is_wanting() {
+                break response;
+            }
+        };
         if response.status() != StatusCode::SWITCHING_PROTOCOLS {
             return Ok(back(response));
         }
@@ -138,8 +196,13 @@ impl Port {
     /// Towards the gate: its service, our task, and nothing of the hop before.
     fn address(&self, parts: &mut Parts) {
         clean(&mut parts.headers);
-        let ours: Vec<HeaderName> =
-            parts.headers.keys().filter(|name| name.as_str().starts_with("jitgate-")).cloned().collect();
+        // The user of a request is the command's to say; nothing else of ours is.
+        let ours: Vec<HeaderName> = parts
+            .headers
+            .keys()
+            .filter(|name| name.as_str().starts_with("jitgate-") && **name != USER)
+            .cloned()
+            .collect();
         for name in ours {
             parts.headers.remove(name);
         }

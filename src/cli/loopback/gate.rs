@@ -67,6 +67,11 @@ impl Gate {
         }
     }
 
+    /// What comes from now on goes over a new connection, with the certificate that is in the files then.
+    pub(in crate::cli) async fn renew(&self) {
+        self.shared.lock().await.take();
+    }
+
     /// The head of the answer to a request that wants to switch protocols.
     pub(super) async fn upgrade(
         &self,

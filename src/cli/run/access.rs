@@ -2,6 +2,7 @@
 
 use super::say;
 use super::supervise::Ended;
+use super::token::Tokens;
 use crate::cli::Failure;
 use crate::cli::client::{Client, ClientError, query, segment};
 use crate::cli::grants::text;
@@ -67,7 +68,7 @@ impl Access {
     }
 
     /// Returns when there is no grant under the task any more, and says why. Meanwhile the task is said to be alive.
-    pub(super) async fn until_over(&mut self) -> String {
+    pub(super) async fn until_over(&mut self, tokens: &mut Tokens) -> String {
         let mut last_alive: Option<Mono> = None;
         let mut expires_at = wall().plus(LOOK);
         let every = self.sign_every().await;
@@ -78,7 +79,12 @@ impl Access {
                 let _: Result<Value, _> = self.client.post(&alive, &json!({})).await;
                 last_alive = Some(Mono::now());
             }
-            match self.look().await {
+            let looked = self.look().await;
+            if let Ok(grants) = &looked {
+                tokens.follow(grants);
+                tokens.refresh(&mut self.client).await;
+            }
+            match looked.map(|grants| latest_end(&grants)) {
                 Ok(Some(end)) => expires_at = end,
                 Ok(None) => {
                     self.over = true;
@@ -92,7 +98,9 @@ impl Access {
                 Err(_) => {}
             }
             let left = expires_at.since(wall()).max(Duration::from_millis(50));
-            tokio::time::sleep(left.min(LOOK).min(every)).await;
+            let bearer = std::sync::Arc::clone(tokens.bearer());
+            // Cut short when the gate has refused the token.
+            let _ = tokio::time::timeout(left.min(LOOK).min(every), bearer.refused()).await;
         }
     }
 
@@ -104,15 +112,19 @@ impl Access {
         idle.map_or(ALIVE, |idle| (idle / SIGNS).clamp(Duration::from_millis(50), ALIVE))
     }
 
-    /// The latest end of the grants under the task; none when there are none. An extension is such a grant as well.
-    async fn look(&mut self) -> Result<Option<Time>, ClientError> {
+    /// The grants under the task. An extension is such a grant as well.
+    async fn look(&mut self) -> Result<Vec<Value>, ClientError> {
         let filter = [
             ("task", Some(self.task())),
             ("principal", Some(text(&self.request, "principal"))),
             ("state", Some("current".to_owned())),
         ];
-        let grants: Vec<Value> = self.client.get(&query("/v1/grants", filter)).await?;
-        Ok(grants.iter().filter_map(|grant| text(grant, "expires_at").parse().ok()).max())
+        self.client.get(&query("/v1/grants", filter)).await
+    }
+
+    /// The first token, before there is a command.
+    pub(super) async fn bear(&mut self, tokens: &mut Tokens) {
+        tokens.refresh(&mut self.client).await;
     }
 
     async fn why(&mut self) -> String {
@@ -138,4 +150,9 @@ impl Access {
             say(&format!("the task could not be ended as {outcome}: {error}; its access ends by itself"));
         }
     }
+}
+
+/// The latest end of these grants; none when there are none.
+fn latest_end(grants: &[Value]) -> Option<Time> {
+    grants.iter().filter_map(|grant| text(grant, "expires_at").parse().ok()).max()
 }

@@ -13,9 +13,16 @@ use crate::cli::connection::Target;
 use crate::cli::grants::text;
 use crate::cli::request::refused;
 use crate::runtime::clock::Mono;
-use serde_json::{Value, json};
+use http::{HeaderName, HeaderValue};
+use serde_json::{Map, Value, json};
 use std::time::Duration;
 
+/// The same key asks the same request once.
+const KEY: HeaderName = HeaderName::from_static("idempotency-key");
+/// How long a question is sent again whose answer did not come.
+const PERSIST: Duration = Duration::from_secs(20);
+/// Between two tries.
+const AGAIN: Duration = Duration::from_millis(500);
 /// How long an answer of the control plane may take before there is a command.
 const ANSWERS: Duration = Duration::from_secs(30);
 
@@ -44,7 +51,14 @@ impl Run {
             body.insert("task_idle_timeout".to_owned(), json!(self.task_idle_timeout));
         }
         let mut client = client(control);
-        let asked: Value = client.send(self.wanted.call(&body)?).await?;
+        let asked = tokio::select! {
+            biased;
+            signal = signals.next() => {
+                let name = signal.name();
+                return Err(Failure::failed(format!("interrupted ({name}) while asking; what was asked ends by itself")));
+            }
+            asked = self.first(&mut client, &body) => asked?,
+        };
         let id = text(&asked, "id");
         let until = self.wait.map(|limit| Mono::now().plus(limit.get()));
         let mut progress = Progress::new();
@@ -65,6 +79,28 @@ impl Run {
             Err(why) => why,
         };
         Err(Failure::failed(format!("{why}; {id} is {}", withdraw(control, &id).await)))
+    }
+}
+
+impl Run {
+    /// Asks once, also when the answer gets lost on the way and the question has to be sent again.
+    async fn first(&self, client: &mut Client, body: &Map<String, Value>) -> Result<Value, Failure> {
+        let mut random = [0_u8; 16];
+        getrandom::fill(&mut random).map_err(Failure::failed)?;
+        let key = format!("run-{:032x}", u128::from_be_bytes(random));
+        let key = HeaderValue::try_from(key).map_err(Failure::failed)?;
+        let call = self.wanted.call(body)?.header(KEY, key);
+        let until = Mono::now().plus(PERSIST);
+        loop {
+            match client.send(call.clone()).await {
+                Ok(asked) => return Ok(asked),
+                // Nothing was said: it may have arrived or not.
+                Err(error) if error.is_passing() && error.status().is_none() && Mono::now() < until => {
+                    tokio::time::sleep(AGAIN).await;
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
     }
 }
 

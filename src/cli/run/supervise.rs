@@ -8,6 +8,7 @@ use super::environment::Environment;
 use super::say;
 use super::signals::Signals;
 use super::terminal::Terminal;
+use super::token::Tokens;
 use crate::cli::Failure;
 use rustix::process::{
     Pid, Signal, WaitId, WaitIdOptions, kill_current_process_group, kill_process_group, waitid,
@@ -97,14 +98,14 @@ impl Supervised {
     /// Runs it to its end. After the signal that stops it, it has `grace`.
     pub(super) async fn until_end(
         mut self,
-        access: &mut Access,
+        (access, tokens): (&mut Access, &mut Tokens),
         signals: &mut Signals,
         grace: Duration,
     ) -> Ended {
         let mut over = None;
         let mut deadline: Option<tokio::time::Instant> = None;
         let status = {
-            let watching = access.until_over();
+            let watching = access.until_over(tokens);
             tokio::pin!(watching);
             loop {
                 let stopping = deadline.is_some();

@@ -58,11 +58,23 @@ pub(in crate::cli) struct Service {
     pub(in crate::cli) name: ServiceName,
     pub(in crate::cli) hosts: Vec<String>,
     pub(in crate::cli) listen: Option<SocketAddr>,
+    /// Whether it demands the token of a grant.
+    #[serde(default)]
+    pub(in crate::cli) token_required: bool,
+    /// The issuer whose users it demands to know.
+    #[serde(default)]
+    pub(in crate::cli) user_token: Option<String>,
 }
 
 impl From<&ServiceConfig> for Service {
     fn from(service: &ServiceConfig) -> Self {
-        Self { name: service.name.clone(), hosts: service.hosts.to_vec(), listen: service.listen }
+        Self {
+            name: service.name.clone(),
+            hosts: service.hosts.to_vec(),
+            listen: service.listen,
+            token_required: service.token_required,
+            user_token: service.user_token.as_ref().map(|demand| demand.issuer.clone()),
+        }
     }
 }
 

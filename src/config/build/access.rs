@@ -2,12 +2,14 @@
 
 use super::{duration, filled, path, value};
 use crate::config::raw::{
-    RawIdentity, RawIssuer, RawPerson, RawPolicy, RawPrincipal, RawRequests, RawRole, RawService, RawTickets,
+    RawIdentity, RawPerson, RawPolicy, RawPrincipal, RawRequests, RawRole, RawService, RawTickets,
     RawWebhook, split,
 };
 use crate::config::source::Source;
 use crate::config::text::{Parsed, Text, Wait, ZoneName};
-use crate::config::{ControlBase, PolicyConfig, PrincipalEntry, RequestRules, Role, RoleTemplate};
+use crate::config::{
+    ControlBase, IssuerConfig, PolicyConfig, PrincipalEntry, RequestRules, Role, RoleTemplate,
+};
 use crate::model::{
     Attributes, Owner, PrincipalKind, RoleName, Scope, ServiceName, ServiceProfile, SpiffeId,
 };
@@ -23,7 +25,7 @@ pub(in crate::config) struct Known {
     pub(in crate::config) roles: Vec<RawRole>,
     pub(in crate::config) webhooks: Vec<RawWebhook>,
     pub(in crate::config) tickets: Option<RawTickets>,
-    pub(in crate::config) issuers: Vec<RawIssuer>,
+    pub(in crate::config) issuers: Vec<IssuerConfig>,
     pub(in crate::config) services: BTreeMap<ServiceName, ServiceProfile>,
 }
 

@@ -1,7 +1,7 @@
 //! `[control]`, `[[identities]]` and `[[people]]`.
 
 use super::access::{self, Known};
-use super::{duration, filled, identity, issuers, required, tickets, token, trust, value, webhooks};
+use super::{duration, filled, identity, required, tickets, token, trust, value, webhooks};
 use crate::config::raw::{RawControl, RawIdentity, RawPerson, split};
 use crate::config::source::Source;
 use crate::config::text::PersonName;
@@ -27,7 +27,7 @@ pub(in crate::config) fn control(
     let webhooks = webhooks::webhooks(source, known.webhooks);
     let requests = access::requests(source, raw.requests);
     let tokens = token::tokens(source, raw.tokens);
-    let issuers = issuers::issuers(source, known.issuers, &people);
+    let issuers = known.issuers;
     let policy = access::policy(source, raw.policy);
     let (base_identity, base_trust, base_store, base_listen) = match base {
         Some(base) => (Some(base.identity), Some(base.trust), Some(base.store), base.listen),

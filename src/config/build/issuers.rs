@@ -1,18 +1,25 @@
 //! `[[issuers]]`.
 
 use super::{filled, path};
-use crate::config::raw::{RawIssuer, split};
+use crate::config::raw::{RawIssuer, RawPerson, split};
 use crate::config::source::Source;
 use crate::config::text::TokenParty;
-use crate::config::{IssuerConfig, KeySource, Person};
+use crate::config::{IssuerConfig, KeySource};
 use std::collections::BTreeSet;
 
-pub(super) fn issuers(source: &mut Source<'_>, raw: Vec<RawIssuer>, people: &[Person]) -> Vec<IssuerConfig> {
+/// Whom both halves believe: the control plane about anybody, the proxy about the users of its services.
+pub(in crate::config) fn issuers(
+    source: &mut Source<'_>,
+    raw: Vec<RawIssuer>,
+    people: &[RawPerson],
+) -> Vec<IssuerConfig> {
+    let people: BTreeSet<&str> =
+        people.iter().filter_map(|person| Some(person.name.as_ref()?.get_ref().0.0.as_str())).collect();
     let mut issuers: Vec<IssuerConfig> = Vec::with_capacity(raw.len());
     let mut seen = BTreeSet::new();
     for (index, raw) in raw.into_iter().enumerate() {
         let span = raw.issuer.as_ref().map(toml::Spanned::span);
-        let Some(issuer) = issuer(source, index, raw, people) else { continue };
+        let Some(issuer) = issuer(source, index, raw, &people) else { continue };
         if !seen.insert(issuer.issuer.clone()) {
             source.at(&span.unwrap_or_default(), "is there already: an issuer has one entry");
         }
@@ -21,13 +28,18 @@ pub(super) fn issuers(source: &mut Source<'_>, raw: Vec<RawIssuer>, people: &[Pe
     issuers
 }
 
-fn issuer(source: &mut Source<'_>, index: usize, raw: RawIssuer, people: &[Person]) -> Option<IssuerConfig> {
+fn issuer(
+    source: &mut Source<'_>,
+    index: usize,
+    raw: RawIssuer,
+    people: &BTreeSet<&str>,
+) -> Option<IssuerConfig> {
     let key = |name: &str| format!("issuers[{index}].{name}");
     if raw.issuer.is_none() {
         source.missing(&key("issuer"), "the `iss` of its tokens, for instance `https://idp.example`");
     }
     if raw.audience.is_none() {
-        source.missing(&key("audience"), "the `aud` of tokens that are for this control plane");
+        source.missing(&key("audience"), "the `aud` of tokens that are for us");
     }
     let keys = match (raw.jwks_url.map(split), path(source, raw.jwks_file)) {
         (Some((_, span)), Some(_)) => {
@@ -56,7 +68,7 @@ fn issuer(source: &mut Source<'_>, index: usize, raw: RawIssuer, people: &[Perso
     let mut known = std::collections::BTreeMap::new();
     for (user, person) in raw.people {
         let name = person.get_ref();
-        if !people.iter().any(|known| known.name == *name) {
+        if !people.contains(name.as_str()) {
             source
                 .at(&person.span(), format!("`{name}` is no person of `[[people]]`: add an entry for them"));
         }

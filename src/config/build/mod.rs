@@ -9,9 +9,11 @@ mod service;
 mod tickets;
 mod webhooks;
 mod token;
+mod user_token;
 
 pub(super) use access::{Known, names, owned_by, profiles};
 pub(super) use control::control;
+pub(super) use issuers::issuers;
 pub(super) use proxy::proxy;
 
 use crate::config::raw::{RawIdentityFiles, RawTrust, split};

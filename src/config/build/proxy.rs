@@ -5,8 +5,8 @@ use crate::config::raw::{RawAudit, RawCeilings, RawControlLink, RawLimits, RawPr
 use crate::config::source::Source;
 use crate::config::text::HostName;
 use crate::config::{
-    AuditConfig, AuditTarget, Ceilings, ControlLink, DenialBudget, Limits, ProxyBase, ProxyConfig,
-    ServiceConfig, TlsConfig, TrustFiles,
+    AuditConfig, AuditTarget, Ceilings, ControlLink, DenialBudget, IssuerConfig, Limits, ProxyBase,
+    ProxyConfig, ServiceConfig, TlsConfig, TrustFiles,
 };
 use crate::model::SpiffeId;
 use std::collections::BTreeSet;
@@ -21,6 +21,7 @@ pub(in crate::config) fn proxy(
     source: &mut Source<'_>,
     raw: RawProxy,
     raw_services: Vec<Spanned<RawService>>,
+    issuers: &[IssuerConfig],
     base: Option<ProxyBase>,
 ) -> Option<ProxyConfig> {
     let base = base.map_or_else(Base::default, Base::from);
@@ -40,7 +41,14 @@ pub(in crate::config) fn proxy(
     let named = !raw_services.is_empty() || !base.services.is_empty();
     let given = if named { base.services } else { base.sample.into_iter().collect() };
     let none = !named && given.is_empty();
-    let services = service::services(source, raw_services, given, &domains);
+    let services = service::services(source, raw_services, given, &domains, issuers);
+    let demanded = |issuer: &&IssuerConfig| {
+        let of = |service: &ServiceConfig| {
+            service.user_token.as_ref().is_some_and(|demand| demand.issuer == issuer.issuer)
+        };
+        services.iter().any(of)
+    };
+    let issuers = issuers.iter().filter(demanded).cloned().collect();
     if none {
         source.missing("service", "add at least one `[[service]]` with `name` and `upstream`");
     }
@@ -69,6 +77,7 @@ pub(in crate::config) fn proxy(
         limits,
         ceilings,
         services: services.into(),
+        issuers,
     };
     listeners_differ(source, &config);
     Some(config)

@@ -1,9 +1,9 @@
 //! `[[service]]`.
 
-use super::{duration, filled, path, value};
+use super::{duration, filled, path, user_token::user_token, value};
 use crate::config::raw::{RawProtocol, RawService, split};
 use crate::config::source::Source;
-use crate::config::{HostHeader, Protocol, ServiceConfig, Transport, Upstream};
+use crate::config::{HostHeader, IssuerConfig, Protocol, ServiceConfig, Transport, Upstream};
 use std::collections::BTreeSet;
 use std::ops::Range;
 use toml::Spanned;
@@ -14,12 +14,13 @@ pub(super) fn services(
     raw: Vec<Spanned<RawService>>,
     given: Vec<ServiceConfig>,
     domains: &[String],
+    issuers: &[IssuerConfig],
 ) -> Vec<ServiceConfig> {
     let mut taken = BTreeSet::new();
     let mut services = Vec::with_capacity(raw.len() + given.len());
     for (index, raw) in raw.into_iter().enumerate() {
         let span = raw.span();
-        if let Some(service) = service(source, index, raw.into_inner()) {
+        if let Some(service) = service(source, index, raw.into_inner(), issuers) {
             for host in selected_by(&service, domains) {
                 if !taken.insert(host.clone()) {
                     source.at(&span, format!("`{host}` already selects another service: choose another"));
@@ -47,7 +48,13 @@ fn selected_by(service: &ServiceConfig, domains: &[String]) -> Vec<String> {
         .collect()
 }
 
-fn service(source: &mut Source<'_>, index: usize, raw: RawService) -> Option<ServiceConfig> {
+fn service(
+    source: &mut Source<'_>,
+    index: usize,
+    mut raw: RawService,
+    issuers: &[IssuerConfig],
+) -> Option<ServiceConfig> {
+    let user_token = user_token(source, index, &mut raw, issuers);
     let name = raw.name.map(split);
     if name.is_none() {
         source.missing(&format!("service[{index}].name"), super::access::SERVICE_NAME);
@@ -85,6 +92,7 @@ fn service(source: &mut Source<'_>, index: usize, raw: RawService) -> Option<Ser
     service.idle_timeout = duration(raw.idle_timeout, service.idle_timeout);
     service.max_connections = raw.max_connections.map_or(service.max_connections, usize::from);
     service.token_required = raw.token_required.unwrap_or(service.token_required);
+    service.user_token = user_token;
     service.forward_authorization = raw.forward_authorization.unwrap_or(service.forward_authorization);
     if let (Some(file), Transport::Http | Transport::H2c) = (&raw.upstream_ca, transport) {
         source

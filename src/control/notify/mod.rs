@@ -14,7 +14,6 @@ pub mod store;
 mod worker;
 
 pub use send::SetupError;
-pub(in crate::control) use send::plain;
 pub use sign::{SecretError, Secrets};
 
 use crate::config::WebhookConfig;

@@ -7,7 +7,7 @@
 use crate::config::{WebhookConfig, WebhookFormat};
 use crate::control::notify::queue::{Attempt, Delivery};
 use crate::control::notify::sign::{SecretError, Secrets};
-use crate::identity::tls::{UpstreamError, system_roots, upstream_config};
+use crate::identity::tls::{UpstreamError, system_roots, trusting_nobody, upstream_config};
 use crate::model::Time;
 use reqwest::header::{CONTENT_TYPE, HeaderMap, RETRY_AFTER, USER_AGENT};
 use reqwest::redirect::Policy;
@@ -93,7 +93,7 @@ impl Sender {
                 .map_err(|source| SetupError::Roots { name: name(), source })?;
             builder = builder.https_only(true).tls_backend_preconfigured((*tls).clone());
         } else {
-            let tls = plain().map_err(|_| SetupError::Client { name: name() })?;
+            let tls = trusting_nobody().map_err(|_| SetupError::Client { name: name() })?;
             builder = builder.tls_backend_preconfigured(tls);
         }
         Ok(Self {
@@ -131,15 +131,6 @@ impl Sender {
             Err(error) => failed(explain(&error)),
         }
     }
-}
-
-/// For URLs without TLS, where no root is needed: it trusts nobody.
-pub(in crate::control) fn plain() -> Result<rustls::ClientConfig, rustls::Error> {
-    let provider = rustls::crypto::aws_lc_rs::default_provider();
-    Ok(rustls::ClientConfig::builder_with_provider(provider.into())
-        .with_safe_default_protocol_versions()?
-        .with_root_certificates(rustls::RootCertStore::empty())
-        .with_no_client_auth())
 }
 
 /// What an answer means.

@@ -5,6 +5,7 @@
 
 use super::asked::{self, Asked, Protocol};
 use super::facts::Facts;
+use super::heads::{Alike, Heads};
 use crate::model::{
     GroupName, Owner, PrincipalProfile, RequestKind, ServiceName, ServiceProfile, SpiffeId, Time, User,
 };
@@ -64,6 +65,8 @@ pub(super) struct World<'f> {
     names: &'f Names,
     facts: &'f Facts,
     principal: EntityUid,
+    /// The principal and everything that it is in.
+    whom: Vec<EntityUid>,
     action: EntityUid,
     /// Everybody and everything that is named.
     pub(super) entities: Entities,
@@ -82,14 +85,22 @@ impl<'f> World<'f> {
         for (name, profile) in &facts.services {
             entities.push(service_entity(names, name, profile)?);
         }
+        // Groups are in no other group, and services in nothing: see the schema.
+        let groups = facts.principal.attributes.groups.iter().map(|group| uid(&names.group, group.as_str()));
         Ok(Self {
             names,
             facts,
+            whom: [principal.clone()].into_iter().chain(groups).collect(),
             principal,
             action: names.action(facts.action.as_str()),
             entities: Entities::from_entities(entities, None)?,
             common: common(names, facts),
         })
+    }
+
+    /// The policies that can concern a service.
+    pub(super) fn matching<'p>(&self, policies: &'p Heads, service: &ServiceName) -> Vec<&'p Alike> {
+        policies.matching(&self.whom, &[uid(&self.names.service, service.as_str())])
     }
 
     /// The request for one action at one service. Without `all_paths`, `paths` is left out.

@@ -3,13 +3,13 @@
 //! Invariants: every policy is static, has an id of its own, says nothing in annotations that is not understood, and is valid for
 //! the schema in Cedar's strict mode; a warning of the validator (a policy that can never apply, look-alike characters) is an error.
 //!
-//! Policies are sorted by the actions that their head allows. A policy for another action cannot match and cannot err, because Cedar
-//! looks at the head first; so leaving it out changes no answer.
+//! Policies are sorted by what their heads allow ([`Heads`]).
 
 use super::annotation::{self, Rule};
 use super::asked::Spelt;
 use super::cedar::{Names, SCHEMA};
 use super::folder::PolicyFile;
+use super::heads::{Heads, Known};
 use super::question::PolicyAction;
 use crate::config::Problem;
 use cedar_policy::{
@@ -26,10 +26,10 @@ pub(super) struct Compiled {
     pub(super) names: Names,
     /// What each policy does, by id.
     pub(super) rules: BTreeMap<String, Rule>,
-    request: CedarSet,
-    extend: CedarSet,
-    delegate: CedarSet,
-    grant: CedarSet,
+    request: Heads,
+    extend: Heads,
+    delegate: Heads,
+    grant: Heads,
     /// Actions that policies spell out.
     pub(super) spelt: Spelt,
     /// Whether any policy looks at the paths asked for.
@@ -38,7 +38,7 @@ pub(super) struct Compiled {
 
 impl Compiled {
     /// The policies that can apply to an action. For a grant: those that forbid, because permitting is the operator's.
-    pub(super) fn policies(&self, action: PolicyAction) -> &CedarSet {
+    pub(super) fn policies(&self, action: PolicyAction) -> &Heads {
         match action {
             PolicyAction::Request => &self.request,
             PolicyAction::Extend => &self.extend,
@@ -188,18 +188,22 @@ fn plain(message: &str, id: &str) -> String {
 fn assemble(names: Names, rules: BTreeMap<String, Rule>, found: &[Found<'_>]) -> Result<Compiled, String> {
     let mut spelt = Spelt::default();
     let mut reads_paths = false;
-    for policy in found {
-        let json = policy.policy.to_json().map_err(|error| error.to_string())?;
+    let mut known = Vec::with_capacity(found.len());
+    for Found { policy, .. } in found {
+        let json = policy.to_json().map_err(|error| error.to_string())?;
+        let mut reads_method = false;
+        // An attribute cannot be read without being named.
         each_text(&json, &mut |text| {
             spelt.note(text);
             reads_paths |= text == "paths";
+            reads_method |= text == "method";
         });
+        known.push(Known { policy, reads_method });
     }
     let of = |action: PolicyAction, wanted: &dyn Fn(&Policy) -> bool| {
         let action = names.action(action.as_str());
-        let chosen = found.iter().map(|found| &found.policy);
-        CedarSet::from_policies(chosen.filter(|policy| applies(policy, &action) && wanted(policy)).cloned())
-            .map_err(|error| error.to_string())
+        let chosen = known.iter().copied();
+        Heads::new(chosen.filter(|known| applies(known.policy, &action) && wanted(known.policy)))
     };
     Ok(Compiled {
         request: of(PolicyAction::Request, &|_| true)?,
@@ -226,7 +230,11 @@ fn each_text(json: &serde_json::Value, note: &mut impl FnMut(&str)) {
     match json {
         serde_json::Value::String(text) => note(text),
         serde_json::Value::Array(items) => items.iter().for_each(|item| each_text(item, note)),
-        serde_json::Value::Object(members) => members.values().for_each(|member| each_text(member, note)),
+        // The attributes of a record that is written out are members.
+        serde_json::Value::Object(members) => members.iter().for_each(|(name, member)| {
+            note(name);
+            each_text(member, note);
+        }),
         serde_json::Value::Null | serde_json::Value::Bool(_) | serde_json::Value::Number(_) => {}
     }
 }

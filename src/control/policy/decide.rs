@@ -14,7 +14,7 @@ use super::facts::Facts;
 use super::question::PolicyAction;
 use super::strictest::{Conflict, strictest};
 use crate::model::{PolicyOutcome, Terms};
-use cedar_policy::{Authorizer, Decision};
+use cedar_policy::{Authorizer, Decision, PolicySet as CedarSet, Request, Response};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Most reasons in one denial.
@@ -79,32 +79,73 @@ struct Answers {
 
 fn ask(policies: &Compiled, facts: &Facts, questions: &Questions<'_>) -> Result<Answers, Fault> {
     let mut answers = Answers::default();
-    let set = policies.policies(facts.action);
-    if set.is_empty() && facts.action == PolicyAction::Grant {
+    let heads = policies.policies(facts.action);
+    if heads.is_empty() && facts.action == PolicyAction::Grant {
         return Ok(answers);
     }
     let world = World::new(&policies.names, facts)?;
     let authorizer = Authorizer::new();
-    for (asked, paths) in questions {
-        let request = world.request(asked, paths, policies.reads_paths)?;
-        let response = authorizer.is_authorized(&request, set, &world.entities);
-        let diagnostics = response.diagnostics();
-        for error in diagnostics.errors() {
-            let cedar_policy::AuthorizationError::PolicyEvaluationError(failed) = error;
-            let id: &str = failed.policy_id().as_ref();
-            answers.errors.entry(id.to_owned()).or_insert_with(|| short(&error.to_string()));
+    // Sorted by service and protocol: questions that differ in the method alone stand together, and what never reads the method
+    // answers them alike.
+    let questions: Vec<_> = questions.iter().collect();
+    for alike in questions.chunk_by(|(a, paths), (b, others)| {
+        a.service == b.service && a.protocol == b.protocol && paths == others
+    }) {
+        let Some((first, paths)) = alike.first() else { continue };
+        let sets = world.matching(heads, first.service);
+        let mut request = world.request(first, paths, policies.reads_paths)?;
+        let mut put = |request: &Request, set: &CedarSet| {
+            !set.is_empty() && answers.note(&authorizer.is_authorized(request, set, &world.entities))
+        };
+        let mut any_method = false;
+        for set in &sets {
+            any_method |= put(&request, &set.any_method);
         }
-        let mut reasons = diagnostics.reason().map(|id| AsRef::<str>::as_ref(id).to_owned()).peekable();
-        match response.decision() {
-            Decision::Allow => answers.permits.extend(reasons),
-            Decision::Deny if reasons.peek().is_some() => answers.forbids.extend(reasons),
-            Decision::Deny => answers.unanswered.push(shown(asked)),
+        let by_method = sets.iter().any(|set| !set.by_method.is_empty());
+        let mut unanswered = Vec::new();
+        for (asked, paths) in alike {
+            let mut answered = any_method;
+            if by_method {
+                if asked != first {
+                    request = world.request(asked, paths, policies.reads_paths)?;
+                }
+                for set in &sets {
+                    answered |= put(&request, &set.by_method);
+                }
+            }
+            if !answered {
+                unanswered.push(shown(asked));
+            }
         }
+        answers.unanswered.extend(unanswered);
     }
     Ok(answers)
 }
 
 impl Answers {
+    /// Notes what some policies answered to a question; whether any of them applied.
+    fn note(&mut self, response: &Response) -> bool {
+        let diagnostics = response.diagnostics();
+        for error in diagnostics.errors() {
+            let cedar_policy::AuthorizationError::PolicyEvaluationError(failed) = error;
+            let id: &str = failed.policy_id().as_ref();
+            self.errors.entry(id.to_owned()).or_insert_with(|| short(&error.to_string()));
+        }
+        let applied = match response.decision() {
+            Decision::Allow => &mut self.permits,
+            Decision::Deny => &mut self.forbids,
+        };
+        let mut any = false;
+        for id in diagnostics.reason() {
+            let id: &str = id.as_ref();
+            any = true;
+            if !applied.contains(id) {
+                applied.insert(id.to_owned());
+            }
+        }
+        any
+    }
+
     fn decided(self, policies: &Compiled, action: PolicyAction) -> Decided {
         let Self { errors, forbids, permits, unanswered } = self;
         if !errors.is_empty() || !forbids.is_empty() {
@@ -156,3 +197,6 @@ fn shown(asked: &Asked<'_>) -> String {
 fn short(message: &str) -> String {
     message.chars().take(MAX_MESSAGE).collect()
 }
+
+#[cfg(test)]
+mod tests;

@@ -14,6 +14,7 @@ mod compile;
 mod decide;
 mod facts;
 mod folder;
+mod heads;
 pub mod question;
 mod strictest;
 #[cfg(test)]

@@ -11,16 +11,16 @@ use std::collections::BTreeMap;
 use std::fs;
 
 /// What a question is made of; changed by each test as it needs.
-struct World {
-    action: PolicyAction,
-    request: AccessRequest,
-    principal: PrincipalProfile,
+pub(super) struct World {
+    pub(super) action: PolicyAction,
+    pub(super) request: AccessRequest,
+    pub(super) principal: PrincipalProfile,
     services: BTreeMap<ServiceName, ServiceProfile>,
     history: History,
     now: Time,
 }
 
-fn world(scope: &[&str]) -> World {
+pub(super) fn world(scope: &[&str]) -> World {
     let now: Time = "2026-11-25T10:00:00Z".parse().unwrap();
     let id: crate::model::SpiffeId = "spiffe://d/agent/support".parse().unwrap();
     let service = |environment: &str, sensitivity| ServiceProfile {
@@ -79,7 +79,19 @@ fn world(scope: &[&str]) -> World {
 
 impl World {
     fn ask(&self, policies: &PolicySet) -> Evaluation {
-        let evaluation = policies.evaluate(&Question {
+        let evaluation = self.ask_once(policies);
+        // Whatever is decided is decided again from what is logged, also after it was stored as text.
+        let stored: serde_json::Value = serde_json::from_str(&evaluation.facts.to_string()).unwrap();
+        assert_eq!(policies.replay(&stored), evaluation);
+        evaluation
+    }
+
+    fn ask_once(&self, policies: &PolicySet) -> Evaluation {
+        policies.evaluate(&self.question())
+    }
+
+    pub(super) fn question(&self) -> Question<'_> {
+        Question {
             action: self.action,
             request: &self.request,
             requester: &self.principal,
@@ -87,15 +99,11 @@ impl World {
             services: &self.services,
             history: &self.history,
             now: self.now,
-        });
-        // Whatever is decided is decided again from what is logged, also after it was stored as text.
-        let stored: serde_json::Value = serde_json::from_str(&evaluation.facts.to_string()).unwrap();
-        assert_eq!(policies.replay(&stored), evaluation);
-        evaluation
+        }
     }
 }
 
-fn file(name: &str, text: &str) -> PolicyFile {
+pub(super) fn file(name: &str, text: &str) -> PolicyFile {
     PolicyFile { path: name.into(), name: name.into(), text: text.into() }
 }
 
@@ -364,20 +372,6 @@ fn hours_are_those_of_the_zone_also_when_clocks_change() {
     }
     world.now = Time::MAX;
     assert!(because(&world.ask_once(&berlin)).contains("cannot be recorded"));
-}
-
-impl World {
-    fn ask_once(&self, policies: &PolicySet) -> Evaluation {
-        policies.evaluate(&Question {
-            action: self.action,
-            request: &self.request,
-            requester: &self.principal,
-            principal: &self.principal,
-            services: &self.services,
-            history: &self.history,
-            now: self.now,
-        })
-    }
 }
 
 #[test]

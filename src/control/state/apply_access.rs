@@ -7,7 +7,8 @@ use crate::control::state::{
 };
 use crate::model::event::{Actor, Event, EventBody};
 use crate::model::{
-    AccessRequest, AccessRequestId, EndCause, Grant, GrantId, RequestKind, ReviewId, Revision, SpiffeId, Time,
+    AccessRequest, AccessRequestId, Attributes, EndCause, Grant, GrantId, RequestKind, ReviewId, Revision,
+    SpiffeId, Time,
 };
 use std::sync::Arc;
 
@@ -71,7 +72,12 @@ impl State {
                 true
             }
             EventBody::AttributesSet { principal, attributes } => {
-                self.attributes.insert(principal.clone(), Arc::clone(attributes));
+                // To say nothing about somebody is the same as having said nothing.
+                if **attributes == Attributes::default() {
+                    self.attributes.remove(principal);
+                } else {
+                    self.attributes.insert(principal.clone(), Arc::clone(attributes));
+                }
                 true
             }
             EventBody::CooldownLifted { principal, .. } => {

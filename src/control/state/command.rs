@@ -64,16 +64,6 @@ impl Rules {
             ..Self::new(config.max_ttl.get(), Roles::from_config(config))
         }
     }
-
-    /// The day (counted from 1970) and the hour of a time, in the zone of the rules.
-    #[must_use]
-    pub fn local(&self, at: Time) -> (i64, u8) {
-        let Ok(timestamp) = jiff::Timestamp::from_microsecond(at.as_micros()) else { return (0, 0) };
-        let local = timestamp.to_zoned(self.zone.clone());
-        let offset = i64::from(local.offset().seconds());
-        let day = timestamp.as_second().saturating_add(offset).div_euclid(86_400);
-        (day, u8::try_from(local.hour()).unwrap_or(0))
-    }
 }
 
 /// A grant to be issued.

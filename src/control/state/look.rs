@@ -8,6 +8,7 @@ use crate::model::{
     AccessRequestId, Attributes, Grant, GrantId, Permission, ReviewId, Scope, ServiceName, SpiffeId, TaskId,
     Time, Ttl,
 };
+use jiff::tz::TimeZone;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
@@ -91,6 +92,11 @@ impl State {
         self.attributes.get(principal).map(|attributes| &**attributes)
     }
 
+    /// About how many principals something was set at run time.
+    pub(in crate::control) fn attributes_set(&self) -> usize {
+        self.attributes.len()
+    }
+
     /// The policy set that was loaded last.
     #[must_use]
     pub fn policy(&self) -> Option<&str> {
@@ -113,16 +119,10 @@ impl State {
         self.histories.access(who, service, since)
     }
 
-    /// What policies are told about somebody's past; `local` gives day and hour in their zone.
+    /// What policies are told about somebody's past, by the clock of their zone.
     #[must_use]
-    pub fn history(
-        &self,
-        who: &SpiffeId,
-        now: Time,
-        rules: &RequestRules,
-        local: impl Fn(Time) -> (i64, u8),
-    ) -> History {
-        self.histories.facts(who, now, rules.privileged_window, local)
+    pub fn history(&self, who: &SpiffeId, now: Time, rules: &RequestRules, zone: &TimeZone) -> History {
+        self.histories.facts(who, now, rules.privileged_window, zone)
     }
 
     /// These grants and those that end with them: delegated parts, and extensions that have not begun.

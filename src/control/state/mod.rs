@@ -20,6 +20,7 @@ mod reviews;
 mod revocation;
 mod tasks;
 mod uses;
+mod wall;
 
 pub use apply::ApplyError;
 pub use command::{Command, GrantSpec, Issued, MAX_BULK, MAX_REASON, Outcome, Refusal, Rules, UseToLog};

@@ -62,7 +62,7 @@ pub(super) fn evaluate(state: &State, request: &AccessRequest, context: &Context
     let rules = context.rules;
     let requester = rules.directory.profile(&request.requester, state.attributes(&request.requester));
     let principal = rules.directory.profile(&request.principal, state.attributes(&request.principal));
-    let history = state.history(&request.requester, context.now, &rules.requests, |at| rules.local(at));
+    let history = state.history(&request.requester, context.now, &rules.requests, &rules.zone);
     rules.policies.evaluate(&Question {
         action: action(&request.kind),
         request,

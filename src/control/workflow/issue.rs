@@ -8,7 +8,7 @@ use crate::control::workflow::{plan, refuse};
 use crate::model::event::{Actor, EventBody};
 use crate::model::grant::{Conditions, Limits, Lineage};
 use crate::model::{
-    AccessRequest, AccessRequestId, Grant, GrantId, RequestKind, ReviewId, Scope, Terms, Time, Ttl,
+    AccessRequest, AccessRequestId, Grant, GrantId, RequestKind, ReviewId, Scope, Terms, Time, Ttl, User,
 };
 use std::num::NonZeroU64;
 use std::sync::Arc;
@@ -184,7 +184,11 @@ fn narrowed(draft: &Draft<'_>, grounds: &Grounds<'_>, asked: &Scope) -> Result<(
         add(&scope);
         scope = narrower.clone();
     }
-    let mut lineage = Lineage { request: Some(request.id), ..Lineage::default() };
+    let mut lineage = Lineage {
+        request: Some(request.id),
+        on_behalf_of: request.on_behalf_of.as_ref().map(User::id),
+        ..Lineage::default()
+    };
     if let Some(live) = head(draft, request)? {
         let of = &live.grant;
         match &request.kind {

@@ -13,6 +13,8 @@ use std::sync::Arc;
 
 const MAX_LABELS: usize = 64;
 const MAX_LABEL_BYTES: usize = 256;
+/// About so many principals something may be set at run time; the configuration has room for more.
+const MAX_PRINCIPALS: usize = 100_000;
 
 /// Replaces what is known about a principal; grants that tolerate less risk end.
 pub(super) fn set_attributes(
@@ -32,6 +34,12 @@ pub(super) fn set_attributes(
         || attributes.labels.iter().any(long)
     {
         return refuse(AccessRefusal::Invalid("at most 64 groups and 64 labels of 256 bytes each"));
+    }
+    let is_new = draft.state.attributes(principal).is_none() && *attributes != Attributes::default();
+    if is_new && draft.state.attributes_set() >= MAX_PRINCIPALS {
+        return refuse(AccessRefusal::Invalid(
+            "something is set about 100000 principals already: take back (`{}`) what no longer counts",
+        ));
     }
     draft.push(EventBody::AttributesSet {
         principal: principal.clone(),

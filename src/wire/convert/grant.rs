@@ -6,7 +6,7 @@
 
 use super::{WireError, grant_id, id_bytes};
 use crate::model::grant::{Conditions, Lineage};
-use crate::model::{Grant, Limits, Recording, Revision, Scope, SpiffeId, TaskId, Time};
+use crate::model::{Grant, Limits, Recording, Revision, Scope, SpiffeId, TaskId, Time, UserId};
 use crate::wire::generated as raw;
 use crate::wire::message::Received;
 use bytes::Bytes;
@@ -19,6 +19,10 @@ const CONDITIONS: u64 = 1 << 7;
 const LIMITS: u64 = 1 << 8;
 const WITHIN: u64 = 1 << 10;
 const RECORDING: u64 = 1 << 11;
+const ON_BEHALF_OF: u64 = 1 << 13;
+
+/// Longest name of a user or of an issuer.
+const MAX_USER: usize = 512;
 
 impl TryFrom<raw::Grant> for Received {
     type Error = WireError;
@@ -34,8 +38,9 @@ impl TryFrom<raw::Grant> for Received {
         }
         let revision = Revision(grant.revision);
         let Some(terms) = terms(&grant) else { return Ok(Self::Unreadable { id, revision }) };
-        let Terms { scope, conditions, limits, recording, within } = terms;
-        let lineage = (!within.is_empty()).then(|| Arc::new(Lineage { within, ..Lineage::default() }));
+        let Terms { scope, conditions, limits, recording, within, on_behalf_of } = terms;
+        let plain = within.is_empty() && on_behalf_of.is_none();
+        let lineage = (!plain).then(|| Arc::new(Lineage { within, on_behalf_of, ..Lineage::default() }));
         Ok(Self::Readable(Arc::new(Grant {
             id,
             principal,
@@ -59,6 +64,7 @@ struct Terms {
     limits: Limits,
     recording: Recording,
     within: Vec<Scope>,
+    on_behalf_of: Option<UserId>,
 }
 
 /// None if any of it cannot be read.
@@ -80,8 +86,18 @@ fn terms(grant: &raw::Grant) -> Option<Terms> {
             raw::Recording::Full => Recording::Full,
         },
         within,
+        on_behalf_of: grant.on_behalf_of.as_ref().map(user).transpose().ok()?,
     })
 }
+
+/// An error if it is nobody.
+fn user(user: &raw::UserId) -> Result<UserId, Unreadable> {
+    let is_name = |text: &str| (1..=MAX_USER).contains(&text.len());
+    let raw::UserId { issuer, subject } = user.clone();
+    if is_name(&issuer) && is_name(&subject) { Ok(UserId { issuer, subject }) } else { Err(Unreadable) }
+}
+
+struct Unreadable;
 
 /// The constraining fields that are set and that this version knows.
 fn constraints(grant: &raw::Grant) -> u64 {
@@ -90,6 +106,7 @@ fn constraints(grant: &raw::Grant) -> u64 {
         | bit(!grant.limits.is_empty(), LIMITS)
         | bit(!grant.within.is_empty(), WITHIN)
         | bit(grant.recording != 0, RECORDING)
+        | bit(grant.on_behalf_of.is_some(), ON_BEHALF_OF)
 }
 
 fn scope(json: &[u8]) -> Option<Scope> {
@@ -125,6 +142,9 @@ impl From<&Grant> for raw::Grant {
             }
             .into(),
             constraints: 0,
+            on_behalf_of: grant
+                .on_behalf_of()
+                .map(|user| raw::UserId { issuer: user.issuer.clone(), subject: user.subject.clone() }),
         };
         message.constraints = constraints(&message);
         let bytes = message.scope.len() + message.within.iter().map(Bytes::len).sum::<usize>();

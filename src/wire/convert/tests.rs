@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::model::grant::{Conditions, Lineage};
-use crate::model::{Delta, Grant, Recording, Scope};
+use crate::model::{Delta, Grant, Recording, Scope, UserId};
 use crate::wire::chunk::{self, CHUNK_BYTES};
 use crate::wire::message::LeaseLength;
 use prost::Message;
@@ -65,15 +65,18 @@ fn a_grant_survives_the_wire() {
         assert_eq!(read, Ok(Received::Readable(Arc::new(narrowed))));
     }
     let conditions = Conditions::default().with_token_required().with_max_risk(crate::model::Risk::Low);
-    let demanding = Grant { conditions, ..plain };
-    let read = Received::try_from(raw::Grant::from(&demanding));
-    assert_eq!(read, Ok(Received::Readable(Arc::new(demanding))));
+    let on_behalf_of = Some(UserId { issuer: "https://idp".into(), subject: "ada".into() });
+    let lineage = Some(Arc::new(Lineage { on_behalf_of, ..Lineage::default() }));
+    for demanding in [Grant { conditions, ..plain.clone() }, Grant { lineage, ..plain }] {
+        let read = Received::try_from(raw::Grant::from(&demanding));
+        assert_eq!(read, Ok(Received::Readable(Arc::new(demanding))));
+    }
 }
 
 #[test]
 fn a_constraint_that_is_not_known_rejects_the_grant_whole_and_nothing_else() {
     let unreadable = Ok(Received::Unreadable { id: GrantId::from_bits(1), revision: Revision(3) });
-    let unknown: [fn(&mut raw::Grant); 14] = [
+    let unknown: [fn(&mut raw::Grant); 17] = [
         |grant| grant.scope = r#"[{"type":"telepathy","locations":["orders"]}]"#.into(),
         |grant| grant.scope = Bytes::new(),
         |grant| grant.scope = "[]".into(),
@@ -87,7 +90,14 @@ fn a_constraint_that_is_not_known_rejects_the_grant_whole_and_nothing_else() {
         |grant| grant.recording = 3,
         |grant| grant.recording = -1,
         // A field that this version does not know.
+        |grant| grant.constraints |= 1 << 14,
+        // A user that got lost, that was not announced, and that is nobody.
         |grant| grant.constraints |= 1 << 13,
+        |grant| grant.on_behalf_of = Some(raw::UserId { issuer: "i".into(), subject: "s".into() }),
+        |grant| {
+            grant.constraints |= 1 << 13;
+            grant.on_behalf_of = Some(raw::UserId { issuer: "i".into(), subject: String::new() });
+        },
         // A field got lost on the way.
         |grant| grant.conditions = Bytes::new(),
     ];

@@ -3,7 +3,9 @@
 
 mod address;
 pub(crate) mod asking;
+pub(crate) mod browser;
 pub(crate) mod client;
+pub(crate) mod idp;
 pub(crate) mod pki;
 pub(crate) mod raw;
 pub(crate) mod recorder;

@@ -113,6 +113,13 @@ impl Leaf {
         files
     }
 
+    /// The `x5t#S256` by which a token is bound to it (RFC 8705).
+    pub(crate) fn thumbprint(&self) -> String {
+        let chain = self.chain();
+        let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, chain.first().unwrap());
+        super::idp::b64(digest.as_ref())
+    }
+
     pub(crate) fn chain(&self) -> Vec<CertificateDer<'static>> {
         CertificateDer::pem_slice_iter(self.cert_pem.as_bytes()).map(Result::unwrap).collect()
     }

@@ -5,7 +5,7 @@
 
 use crate::config::{IssuerConfig, KeySource};
 use crate::identity::keyfile::{self, FileError, Secrecy};
-use crate::identity::tls::{UpstreamError, system_roots, upstream_config};
+use crate::identity::tls::{UpstreamError, system_roots, trusting_nobody, upstream_config};
 use crate::identity::token::{KeySet, KeySetError};
 use crate::model::JwsAlgorithm;
 use crate::runtime::clock::Mono;
@@ -92,6 +92,8 @@ enum FetchError {
 
 struct Loaded {
     keys: Arc<KeySet>,
+    /// What they were read from: the same text makes the same keys, for whoever remembers what they verified.
+    text: Box<[u8]>,
     at: Mono,
 }
 
@@ -124,7 +126,7 @@ impl Keys {
             KeySource::Url { url, ca } => {
                 let unusable = || SetupError::Client { issuer: issuer.clone() };
                 let tls = match (ca, url.is_encrypted()) {
-                    (_, false) => crate::control::notify::plain().map_err(|_| unusable())?,
+                    (_, false) => trusting_nobody().map_err(|_| unusable())?,
                     (Some(path), true) => {
                         (*upstream_config(&keyfile::read(path, Secrecy::Public)?, &[b"http/1.1"])?).clone()
                     }
@@ -159,15 +161,20 @@ impl Keys {
             let issuer = || keys.issuer.clone();
             let text = keyfile::read(path, Secrecy::Public)
                 .map_err(|source| SetupError::File { issuer: issuer(), source })?;
-            let set = KeySet::parse(&text, &keys.algorithms)
-                .map_err(|source| SetupError::Keys { issuer: issuer(), source })?;
-            keys.store(set);
+            keys.read(&text).map_err(|source| SetupError::Keys { issuer: issuer(), source })?;
         }
         Ok(keys)
     }
 
-    fn store(&self, keys: KeySet) {
-        self.loaded.store(Some(Arc::new(Loaded { keys: Arc::new(keys), at: Mono::now() })));
+    /// Takes over what a source says; nothing of it if it is no set of keys.
+    fn read(&self, text: &[u8]) -> Result<(), KeySetError> {
+        let known = self.loaded.load_full().filter(|loaded| *loaded.text == *text);
+        let keys = match known {
+            Some(loaded) => Arc::clone(&loaded.keys),
+            None => Arc::new(KeySet::parse(text, &self.algorithms)?),
+        };
+        self.loaded.store(Some(Arc::new(Loaded { keys, text: text.into(), at: Mono::now() })));
+        Ok(())
     }
 
     /// The keys, unless they are older than is believed.
@@ -194,10 +201,7 @@ impl Keys {
         let mut failures = 0_u32;
         loop {
             match self.fetch().await {
-                Ok(keys) => {
-                    self.store(keys);
-                    failures = 0;
-                }
+                Ok(()) => failures = 0,
                 Err(error) => {
                     failures = failures.saturating_add(1);
                     tracing::warn!(
@@ -220,7 +224,7 @@ impl Keys {
         }
     }
 
-    async fn fetch(&self) -> Result<KeySet, FetchError> {
+    async fn fetch(&self) -> Result<(), FetchError> {
         let text = match &self.source {
             Source::File(path) => keyfile::read(path, Secrecy::Public)?,
             Source::Web { client, url } => {
@@ -242,6 +246,6 @@ impl Keys {
                 text
             }
         };
-        Ok(KeySet::parse(&text, &self.algorithms)?)
+        Ok(self.read(&text)?)
     }
 }

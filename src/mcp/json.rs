@@ -1,0 +1,209 @@
+//! A reader of JSON text (RFC 8259) that knows one reading only: what another parser could take in another way is refused.
+//!
+//! It goes over the text once, by place, and copies nothing that it is not asked for: a member can be read as a value, or stepped
+//! over with its place remembered. It refuses to know JSON-RPC.
+//!
+//! Invariants: the text is UTF-8 without a byte order mark; nesting and the number of values are bounded, so that neither stack
+//! nor memory is the sender's to choose.
+
+use super::fault::Fault;
+use super::number;
+use serde_json::{Map, Value};
+use std::borrow::Cow;
+use std::ops::Range;
+
+mod token;
+
+/// Values in one text: an empty list takes two bytes to send and thirty-two to keep.
+const MAX_VALUES: u32 = 100_000;
+/// The deepest nesting that can be configured; each level takes a stack frame.
+pub(super) const MAX_DEPTH: u16 = 128;
+
+/// What begins at a place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    Object,
+    Array,
+    Text,
+    Number,
+    /// `true`, `false` or `null`.
+    Word,
+}
+
+/// A place in a JSON text.
+#[derive(Debug)]
+pub(super) struct Reader<'a> {
+    text: &'a str,
+    at: usize,
+    depth: u16,
+    values: u32,
+}
+
+impl<'a> Reader<'a> {
+    /// `depth`: how many objects and lists may be inside of each other.
+    pub(super) fn new(bytes: &'a [u8], depth: u16) -> Result<Self, Fault> {
+        let text = std::str::from_utf8(bytes).map_err(|_| Fault::malformed("the body is not UTF-8"))?;
+        if text.starts_with('\u{feff}') {
+            return Err(Fault::ambiguous("the body begins with a byte order mark"));
+        }
+        Ok(Self { text, at: 0, depth: depth.min(MAX_DEPTH), values: MAX_VALUES })
+    }
+
+    /// What comes next, after white space.
+    pub(super) fn kind(&mut self) -> Result<Kind, Fault> {
+        self.space();
+        match self.peek() {
+            Some(b'{') => Ok(Kind::Object),
+            Some(b'[') => Ok(Kind::Array),
+            Some(b'"') => Ok(Kind::Text),
+            Some(b'-' | b'0'..=b'9') => Ok(Kind::Number),
+            Some(b't' | b'f' | b'n') => Ok(Kind::Word),
+            Some(_) => Err(Fault::malformed("the body is not JSON")),
+            None => Err(Fault::malformed("the JSON text is cut short")),
+        }
+    }
+
+    /// The text ends here.
+    pub(super) fn end(&mut self) -> Result<(), Fault> {
+        self.space();
+        match self.at == self.text.len() {
+            true => Ok(()),
+            false => Err(Fault::ambiguous("something follows the JSON text")),
+        }
+    }
+
+    /// The place of whatever `read` reads, without the white space before it.
+    pub(super) fn place(
+        &mut self,
+        read: impl FnOnce(&mut Self) -> Result<(), Fault>,
+    ) -> Result<Range<usize>, Fault> {
+        self.space();
+        let start = self.at;
+        read(self)?;
+        Ok(start..self.at)
+    }
+
+    /// An object, member by member; `member` reads the value.
+    pub(super) fn object(
+        &mut self,
+        mut member: impl FnMut(&mut Self, Cow<'a, str>) -> Result<(), Fault>,
+    ) -> Result<(), Fault> {
+        self.open(b'{', "an object is expected")?;
+        if !self.closes(b'}') {
+            loop {
+                let name = self.string()?;
+                self.expect(b':')?;
+                member(self, name)?;
+                if !self.goes_on(b'}')? {
+                    break;
+                }
+            }
+        }
+        self.depth += 1;
+        Ok(())
+    }
+
+    /// A list, item by item; `item` reads it.
+    pub(super) fn array(
+        &mut self,
+        mut item: impl FnMut(&mut Self) -> Result<(), Fault>,
+    ) -> Result<(), Fault> {
+        self.open(b'[', "a list is expected")?;
+        if !self.closes(b']') {
+            loop {
+                item(self)?;
+                if !self.goes_on(b']')? {
+                    break;
+                }
+            }
+        }
+        self.depth += 1;
+        Ok(())
+    }
+
+    /// A number that every reader takes for the same one.
+    pub(super) fn number(&mut self) -> Result<serde_json::Number, Fault> {
+        number::read(self.digits()?)
+    }
+
+    /// Steps over a value: well-formed, and nothing more is known about it.
+    pub(super) fn skip(&mut self) -> Result<(), Fault> {
+        match self.kind()? {
+            Kind::Object => self.object(|reader, _| reader.skip()),
+            Kind::Array => self.array(Self::skip),
+            Kind::Text => self.string().map(drop),
+            Kind::Number => self.digits().map(drop),
+            Kind::Word => self.word().map(drop),
+        }
+    }
+
+    /// A value with one reading: see [`super::body`] for what that means.
+    pub(super) fn value(&mut self) -> Result<Value, Fault> {
+        match self.kind()? {
+            Kind::Object => self.members().map(Value::Object),
+            Kind::Array => {
+                let mut items = Vec::new();
+                self.array(|reader| {
+                    items.push(reader.value()?);
+                    Ok(())
+                })?;
+                Ok(Value::Array(items))
+            }
+            Kind::Text => Ok(Value::String(self.string()?.into_owned())),
+            Kind::Number => self.number().map(Value::Number),
+            Kind::Word => self.word(),
+        }
+    }
+
+    /// An object with one reading.
+    pub(super) fn members(&mut self) -> Result<Map<String, Value>, Fault> {
+        let mut members = Map::new();
+        self.object(|reader, name| {
+            let value = reader.value()?;
+            match members.insert(name.into_owned(), value) {
+                None => Ok(()),
+                Some(_) => Err(TWICE),
+            }
+        })?;
+        super::fold::no_twins(members.keys())?;
+        Ok(members)
+    }
+
+    fn open(&mut self, bracket: u8, expected: &'static str) -> Result<(), Fault> {
+        self.count()?;
+        self.space();
+        if self.next() != Some(bracket) {
+            return Err(Fault::malformed(expected));
+        }
+        self.depth = self.depth.checked_sub(1).ok_or(Fault::too_large("the body is nested too deep"))?;
+        Ok(())
+    }
+
+    /// Whether the bracket closes at once.
+    fn closes(&mut self, bracket: u8) -> bool {
+        self.space();
+        self.takes(&[bracket])
+    }
+
+    /// After an element: whether another follows.
+    fn goes_on(&mut self, bracket: u8) -> Result<bool, Fault> {
+        self.space();
+        match self.next() {
+            Some(b',') => Ok(true),
+            Some(byte) if byte == bracket => Ok(false),
+            Some(_) => Err(Fault::malformed("the body is not JSON")),
+            None => Err(Fault::malformed("the JSON text is cut short")),
+        }
+    }
+
+    fn expect(&mut self, byte: u8) -> Result<(), Fault> {
+        self.space();
+        match self.next() {
+            Some(found) if found == byte => Ok(()),
+            Some(_) | None => Err(Fault::malformed("the body is not JSON")),
+        }
+    }
+}
+
+/// One name, two values: first-wins and last-wins readers differ.
+pub(super) const TWICE: Fault = Fault::ambiguous("an object has two members with one name");

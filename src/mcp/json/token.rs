@@ -1,0 +1,162 @@
+//! The tokens of JSON: strings, numbers, words, and the steps from one to the next.
+
+use super::Reader;
+use crate::mcp::fault::Fault;
+use serde_json::Value;
+use std::borrow::Cow;
+
+impl<'a> Reader<'a> {
+    /// A string. No lone surrogates, no NUL: readers in C end there.
+    pub(in crate::mcp) fn string(&mut self) -> Result<Cow<'a, str>, Fault> {
+        self.count()?;
+        self.space();
+        if self.next() != Some(b'"') {
+            return Err(Fault::malformed("a string is expected"));
+        }
+        let plain = self.run()?;
+        if self.next() == Some(b'"') {
+            return Ok(Cow::Borrowed(plain));
+        }
+        let mut text = String::with_capacity(plain.len() + 16);
+        text.push_str(plain);
+        loop {
+            text.push(self.escape()?);
+            text.push_str(self.run()?);
+            if self.next() == Some(b'"') {
+                return Ok(Cow::Owned(text));
+            }
+        }
+    }
+
+    /// `true`, `false` or `null`.
+    pub(super) fn word(&mut self) -> Result<Value, Fault> {
+        self.count()?;
+        self.space();
+        let rest = self.rest();
+        for (word, value) in
+            [("true", Value::Bool(true)), ("false", Value::Bool(false)), ("null", Value::Null)]
+        {
+            if rest.starts_with(word) {
+                self.at += word.len();
+                return Ok(value);
+            }
+        }
+        Err(Fault::malformed("the body is not JSON"))
+    }
+
+    /// A number as it is written: the grammar of RFC 8259 section 6.
+    pub(super) fn digits(&mut self) -> Result<&'a str, Fault> {
+        self.count()?;
+        self.space();
+        let start = self.at;
+        self.takes(b"-");
+        let whole = self.at;
+        if self.many_digits()? > 1 && self.text.as_bytes().get(whole) == Some(&b'0') {
+            return Err(Fault::ambiguous("a number begins with a zero"));
+        }
+        if self.takes(b".") {
+            self.many_digits()?;
+        }
+        if self.takes(b"eE") {
+            self.takes(b"+-");
+            self.many_digits()?;
+        }
+        Ok(self.text.get(start..self.at).unwrap_or_default())
+    }
+
+    fn many_digits(&mut self) -> Result<usize, Fault> {
+        let count = self.rest().bytes().take_while(u8::is_ascii_digit).count();
+        self.at += count;
+        match count {
+            0 => Err(Fault::malformed("the body is not JSON")),
+            count => Ok(count),
+        }
+    }
+
+    /// The characters up to a quotation mark or an escape.
+    fn run(&mut self) -> Result<&'a str, Fault> {
+        let rest = self.rest();
+        let length = rest.bytes().position(|byte| byte < 0x20 || byte == b'"' || byte == b'\\');
+        let length = length.ok_or(Fault::malformed("the JSON text is cut short"))?;
+        if rest.as_bytes().get(length).is_some_and(|byte| *byte < 0x20) {
+            return Err(Fault::malformed("a control character stands in a string"));
+        }
+        self.at += length;
+        Ok(rest.get(..length).unwrap_or_default())
+    }
+
+    /// What stands after a backslash.
+    fn escape(&mut self) -> Result<char, Fault> {
+        Ok(match self.next() {
+            Some(byte @ (b'"' | b'\\' | b'/')) => char::from(byte),
+            Some(b'b') => '\u{8}',
+            Some(b'f') => '\u{c}',
+            Some(b'n') => '\n',
+            Some(b'r') => '\r',
+            Some(b't') => '\t',
+            Some(b'u') => self.code_point()?,
+            Some(_) | None => return Err(Fault::malformed("an escape is none of JSON's")),
+        })
+    }
+
+    /// `XXXX` of `\uXXXX`, with the second half where there are two.
+    fn code_point(&mut self) -> Result<char, Fault> {
+        const LONE: Fault = Fault::ambiguous("a string holds half of a surrogate pair");
+        let first = self.hex()?;
+        let code = match first {
+            0 => return Err(Fault::ambiguous("a string holds a NUL")),
+            0xd800..=0xdbff => {
+                if self.next() != Some(b'\\') || self.next() != Some(b'u') {
+                    return Err(LONE);
+                }
+                let second = self.hex()?;
+                if !(0xdc00..=0xdfff).contains(&second) {
+                    return Err(LONE);
+                }
+                0x1_0000 + ((first - 0xd800) << 10) + (second - 0xdc00)
+            }
+            code => code,
+        };
+        char::from_u32(code).ok_or(LONE)
+    }
+
+    fn hex(&mut self) -> Result<u32, Fault> {
+        let digits = self.text.get(self.at..self.at + 4);
+        let digits = digits.filter(|digits| digits.bytes().all(|byte| byte.is_ascii_hexdigit()));
+        self.at += 4;
+        digits
+            .and_then(|digits| u32::from_str_radix(digits, 16).ok())
+            .ok_or(Fault::malformed("an escape is none of JSON's"))
+    }
+
+    pub(super) fn count(&mut self) -> Result<(), Fault> {
+        self.values = self.values.checked_sub(1).ok_or(Fault::too_large("the body holds too many values"))?;
+        Ok(())
+    }
+
+    pub(super) fn space(&mut self) {
+        while let Some(b' ' | b'\t' | b'\n' | b'\r') = self.peek() {
+            self.at += 1;
+        }
+    }
+
+    pub(super) fn takes(&mut self, any: &[u8]) -> bool {
+        let taken = self.peek().is_some_and(|byte| any.contains(&byte));
+        self.at += usize::from(taken);
+        taken
+    }
+
+    pub(super) fn peek(&self) -> Option<u8> {
+        self.text.as_bytes().get(self.at).copied()
+    }
+
+    pub(super) fn next(&mut self) -> Option<u8> {
+        let byte = self.peek()?;
+        self.at += 1;
+        Some(byte)
+    }
+
+    fn rest(&self) -> &'a str {
+        self.text.get(self.at..).unwrap_or_default()
+    }
+}

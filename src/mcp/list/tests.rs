@@ -1,0 +1,112 @@
+//! What a filtered list shows, against a filter that parses and writes anew.
+
+use super::*;
+use crate::mcp::answer;
+use crate::mcp::version::Version;
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+fn filtered(text: &str, permits: impl Fn(ListKind, &str) -> bool) -> Result<String, Fault> {
+    let limits = Limits::default();
+    let answers = answer::read(text.as_bytes(), Version::V20250326, limits)?;
+    let list = |id: &Id| (*id == Id::Number(1)).then_some(ListKind::Tools);
+    let text = filter(text.as_bytes(), &answers, limits, list, permits)?;
+    Ok(String::from_utf8(text.into_owned()).unwrap())
+}
+
+#[test]
+fn items_that_are_not_permitted_go_and_everything_else_stays() {
+    let list = |items: &str| {
+        format!(
+            "{{ \"jsonrpc\":\"2.0\",\"id\":1,\n\"result\":{{\"tools\":[{items}] ,\"nextCursor\":\"c\",\"x\":1e999}} }}"
+        )
+    };
+    let (a, b, c) = (
+        r#"{"name":"a","inputSchema":{"a":1,"A":9007199254740993}}"#,
+        r#" {"title":"B","name":"b"} "#,
+        r#"{"n":1,"name":"c"}"#,
+    );
+    let three = list(&format!("{a} , {b},{c}"));
+    let only = |names: &'static [&'static str]| {
+        filtered(&three, move |kind, name| kind == ListKind::Tools && names.contains(&name)).unwrap()
+    };
+    assert_eq!(only(&["a", "b", "c"]), three);
+    assert_eq!(only(&["a"]), list(a));
+    assert_eq!(only(&["b"]), list(b.trim()));
+    assert_eq!(only(&["c"]), list(c));
+    assert_eq!(only(&["a", "c"]), list(&format!("{a} ,  {c}")));
+    assert_eq!(only(&[]), list(""));
+    assert_eq!(filtered(&list(""), |_, _| false).unwrap(), list(""));
+    // Another call's answer, an error, a question.
+    for other in [
+        three.replace("\"id\":1", "\"id\":\"1\""),
+        r#"{"jsonrpc":"2.0","id":1,"error":{"code":1}}"#.into(),
+        r#"{"jsonrpc":"2.0","id":1,"method":"ping"}"#.into(),
+    ] {
+        assert_eq!(filtered(&other, |_, _| false).unwrap(), other);
+    }
+}
+
+#[test]
+fn each_kind_by_its_own_key_also_in_the_wrong_answer_and_in_batches() {
+    let text = r#"[{"jsonrpc":"2.0","id":1,"result":{"resources":[{"uri":"u","name":"n"},{"uri":"v","name":"u"}],
+        "resourceTemplates":[{"uriTemplate":"t/{x}","name":"n"}],"prompts":[{"name":"p"},{"name":"q"}]}},
+        {"jsonrpc":"2.0","id":2,"result":{"tools":[{"name":"z"}]}}]"#;
+    let kept = filtered(text, |kind, name| {
+        matches!((kind, name), (ListKind::Resources, "u") | (ListKind::Prompts, "q"))
+    })
+    .unwrap();
+    let kept: Value = serde_json::from_str(&kept).unwrap();
+    assert_eq!(
+        kept[0]["result"],
+        json!({"resources":[{"uri":"u","name":"n"}],"resourceTemplates":[],"prompts":[{"name":"q"}]})
+    );
+    assert_eq!(kept[1]["result"]["tools"][0]["name"], "z");
+}
+
+#[test]
+fn lists_without_one_reading_are_not_passed_on() {
+    for result in [
+        r#"{"tools":[{"name":"a","name":"b"}]}"#,
+        r#"{"tools":[{"name":"a","Name":"b"}]}"#,
+        r#"{"tools":[{"title":"a"}]}"#,
+        r#"{"tools":[{"name":1}]}"#,
+        r#"{"tools":["a"]}"#,
+        r#"{"tools":{"a":1}}"#,
+        r#"{"tools":[],"tools":[{"name":"a"}]}"#,
+        r#"{"tools":[],"Tools":[{"name":"a"}]}"#,
+        r#"[{"name":"a"}]"#,
+        r#"{"tools":[{"name":"\ud800"}]}"#,
+        r#"{"tools":null}"#,
+    ] {
+        let text = format!(r#"{{"jsonrpc":"2.0","id":1,"result":{result}}}"#);
+        assert!(filtered(&text, |_, _| true).is_err(), "{text}");
+    }
+    for text in [
+        r#"{"jsonrpc":"2.0","id":1,"id":2,"result":{}}"#,
+        r#"{"jsonrpc":"2.0","ID":1,"id":2,"result":{}}"#,
+        r#"{"jsonrpc":"2.0","id":2,"result":{},"Result":{}}"#,
+        r#"{"jsonrpc":"2.0","result":{}}"#,
+        r#"{"jsonrpc":"2.0","id":null,"result":{}}"#,
+        r#"{"jsonrpc":"2.0","id":1,"result":{},"method":"x"}"#,
+        "x",
+        "{}",
+    ] {
+        assert!(filtered(text, |_, _| true).is_err(), "{text}");
+    }
+}
+
+proptest! {
+    #[test]
+    fn as_if_it_were_parsed_and_written_anew(
+        names in proptest::collection::vec("[a-d\"\\\\é]{1,3}", 0..12), allowed in proptest::collection::vec("[a-d\"\\\\é]{1,3}", 0..12), pretty: bool,
+    ) {
+        let allowed = [allowed, names.iter().step_by(2).cloned().collect()].concat();
+        let all = json!({"jsonrpc":"2.0","id":1,"result":{"tools": names.iter().map(|name| json!({"x":[1,{"name":"a"}],"name":name})).collect::<Vec<_>>(),"_meta":{}}});
+        let text = if pretty { serde_json::to_string_pretty(&all) } else { serde_json::to_string(&all) }.unwrap();
+        let kept = filtered(&text, |_, name| allowed.iter().any(|allowed| allowed == name)).unwrap();
+        let mut expected = all;
+        expected["result"]["tools"].as_array_mut().unwrap().retain(|item| allowed.iter().any(|name| item["name"] == name.as_str()));
+        prop_assert_eq!(serde_json::from_str::<Value>(&kept).unwrap(), expected);
+    }
+}

@@ -1,0 +1,242 @@
+//! What a client sends: a JSON-RPC request, notification or response.
+//!
+//! A [`Request`] shows the facts that are decided on. They were read from the bytes that are forwarded; nothing is written anew.
+
+use super::Id;
+use super::fault::Fault;
+use super::fold;
+use crate::model::McpCall;
+use serde_json::{Map, Value};
+
+/// One message of a client.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Message {
+    /// It wants an answer.
+    Request(Request),
+    /// It wants none; its method begins with `notifications/`.
+    Notification(Notification),
+    /// It answers what the upstream asked.
+    Response(Response),
+}
+
+/// A JSON-RPC request.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Request {
+    id: Id,
+    method: Box<str>,
+    params: Map<String, Value>,
+}
+
+/// A JSON-RPC notification.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Notification {
+    method: Box<str>,
+    params: Map<String, Value>,
+}
+
+/// A JSON-RPC response. What it says is the upstream's business; which question it answers is ours.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Response {
+    id: Id,
+}
+
+/// Bytes of a method's name.
+const LONGEST_METHOD: usize = 128;
+/// Bytes of a tool's name, a prompt's name or a URI.
+const LONGEST_NAME: usize = 8_192;
+
+const NAME: &str = "name";
+const URI: &str = "uri";
+const META: &str = "_meta";
+const VERSION: &str = "io.modelcontextprotocol/protocolVersion";
+
+/// Members of `params` that mean something to MCP itself.
+const PARAMS: [&str; 16] = [
+    NAME,
+    URI,
+    "arguments",
+    META,
+    "cursor",
+    "ref",
+    "argument",
+    "context",
+    "task",
+    "taskId",
+    "requestId",
+    "inputResponses",
+    "requestState",
+    "notifications",
+    "protocolVersion",
+    "level",
+];
+/// Members of `params._meta` that do.
+const METAS: [&str; 5] = [
+    VERSION,
+    "io.modelcontextprotocol/clientInfo",
+    "io.modelcontextprotocol/clientCapabilities",
+    "io.modelcontextprotocol/logLevel",
+    "progressToken",
+];
+
+impl Request {
+    pub(super) fn new(id: Id, method: &str, params: Option<Map<String, Value>>) -> Result<Self, Fault> {
+        if method.starts_with("notifications/") {
+            return Err(Fault::ambiguous("a notification has no id"));
+        }
+        let (method, params) = checked(method, params)?;
+        named(&method, &params)?;
+        Ok(Self { id, method, params })
+    }
+
+    /// Its id; an answer carries the same.
+    #[must_use]
+    pub fn id(&self) -> &Id {
+        &self.id
+    }
+
+    /// What a permission is matched against.
+    #[must_use]
+    pub fn call(&self) -> McpCall<'_> {
+        McpCall {
+            method: &self.method,
+            name: named(&self.method, &self.params).ok().flatten(),
+            arguments: self.params.get("arguments").and_then(Value::as_object),
+        }
+    }
+
+    /// `params`; empty if there are none.
+    #[must_use]
+    pub fn params(&self) -> &Map<String, Value> {
+        &self.params
+    }
+
+    /// The resources whose changes a `subscriptions/listen` asks for: each is as good as its `resources/subscribe`.
+    pub fn listened(&self) -> impl Iterator<Item = &str> {
+        let wanted = self.params.get("notifications").and_then(|wanted| wanted.get("resourceSubscriptions"));
+        wanted.and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str)
+    }
+
+    pub(super) fn meta_version(&self) -> Option<&Value> {
+        self.params.get(META)?.get(VERSION)
+    }
+}
+
+impl Notification {
+    pub(super) fn new(method: &str, params: Option<Map<String, Value>>) -> Result<Self, Fault> {
+        if !method.starts_with("notifications/") {
+            return Err(Fault::malformed("a request has an id"));
+        }
+        let (method, params) = checked(method, params)?;
+        Ok(Self { method, params })
+    }
+
+    /// `notifications/…`.
+    #[must_use]
+    pub fn method(&self) -> &str {
+        &self.method
+    }
+
+    /// Which call a `notifications/cancelled` is about.
+    #[must_use]
+    pub fn cancels(&self) -> Option<Id> {
+        if &*self.method != "notifications/cancelled" {
+            return None;
+        }
+        match self.params.get("requestId")? {
+            Value::Number(number) => number.as_i64().map(Id::Number),
+            Value::String(text) => Some(Id::Text(text.as_str().into())),
+            Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_) => None,
+        }
+    }
+
+    pub(super) fn meta_version(&self) -> Option<&Value> {
+        self.params.get(META)?.get(VERSION)
+    }
+}
+
+impl Response {
+    pub(super) fn new(id: Id) -> Self {
+        Self { id }
+    }
+
+    /// The id of the question.
+    #[must_use]
+    pub fn id(&self) -> &Id {
+        &self.id
+    }
+}
+
+/// What holds for `params` whatever the method is.
+fn checked(
+    method: &str,
+    params: Option<Map<String, Value>>,
+) -> Result<(Box<str>, Map<String, Value>), Fault> {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/_-.$".contains(&byte);
+    if method.is_empty() || method.len() > LONGEST_METHOD || !method.bytes().all(plain) {
+        return Err(Fault::malformed("a method is letters, digits and any of `/_-.$`"));
+    }
+    let params = params.unwrap_or_default();
+    params.keys().try_for_each(|name| fold::is_itself(name, &PARAMS))?;
+    match params.get(META) {
+        None => {}
+        Some(Value::Object(meta)) => meta.keys().try_for_each(|name| fold::is_itself(name, &METAS))?,
+        Some(_) => return Err(Fault::malformed("`_meta` is an object")),
+    }
+    if params.get("arguments").is_some_and(|arguments| !arguments.is_object()) {
+        return Err(Fault::malformed("`arguments` is an object"));
+    }
+    Ok((method.into(), params))
+}
+
+/// What a request is about: `params.name`, `params.uri`, or for a completion what `params.ref` names.
+fn named<'a>(method: &str, params: &'a Map<String, Value>) -> Result<Option<&'a str>, Fault> {
+    let (found, needed) = match method {
+        "completion/complete" => {
+            let Some(Value::Object(reference)) = params.get("ref") else {
+                return Err(Fault::malformed("a completion has a `ref`"));
+            };
+            reference.keys().try_for_each(|name| fold::is_itself(name, &["type", NAME, URI]))?;
+            (either(reference)?, true)
+        }
+        "tools/call" | "prompts/get" => (either(params)?.filter(|_| params.contains_key(NAME)), true),
+        "resources/read" | "resources/subscribe" | "resources/unsubscribe" => {
+            (either(params)?.filter(|_| params.contains_key(URI)), true)
+        }
+        _ => (either(params)?, false),
+    };
+    match found {
+        None if needed => Err(Fault::malformed("the request does not say what it is about")),
+        found => Ok(found),
+    }
+}
+
+/// `name` or `uri`, never both.
+fn either(members: &Map<String, Value>) -> Result<Option<&str>, Fault> {
+    let (text, is_uri) = match (members.get(NAME), members.get(URI)) {
+        (None, None) => return Ok(None),
+        (Some(_), Some(_)) => return Err(Fault::ambiguous("a request names both a `name` and a `uri`")),
+        (Some(Value::String(name)), None) => (name, false),
+        (None, Some(Value::String(uri))) => (uri, true),
+        (Some(_), None) | (None, Some(_)) => return Err(Fault::malformed("`name` and `uri` are strings")),
+    };
+    if text.is_empty() || text.chars().any(char::is_control) {
+        return Err(Fault::malformed("a name is empty or holds control characters"));
+    }
+    if text.len() > LONGEST_NAME {
+        return Err(Fault::too_large("a name is too long"));
+    }
+    if is_uri && !is_plain_uri(text) {
+        return Err(Fault::ambiguous("a URI has dot segments, a backslash or white space"));
+    }
+    Ok(Some(text))
+}
+
+/// Servers take URIs apart with URL parsers: these resolve dot segments, also encoded ones, read `\` as `/` and drop white space.
+fn is_plain_uri(uri: &str) -> bool {
+    let path = uri.split(['?', '#']).next().unwrap_or_default();
+    let dots = |segment: &str| {
+        let bare = segment.replace("%2e", ".").replace("%2E", ".");
+        bare == "." || bare == ".."
+    };
+    !uri.contains(|c: char| c == '\\' || c.is_whitespace()) && !path.split('/').any(dots)
+}

@@ -1,0 +1,140 @@
+//! Which methods carry no privilege: a principal with any live grant for the service may use them, and they count neither as
+//! activity nor as uses. Whatever is not in this table carries privilege and needs a grant that names it.
+//!
+//! | method | versions | | why |
+//! |---|---|---|---|
+//! | `initialize`, `ping`, `notifications/initialized` | with sessions | free | the handshake; says nothing but what the server is |
+//! | `notifications/cancelled`, `notifications/progress` | with sessions | free | about calls of the own session |
+//! | `notifications/roots/list_changed` | with sessions | free | tells the own session to ask again |
+//! | `server/discover` | all | free | the handshake of 2026-07-28, and how newer clients find out about older servers |
+//! | `tools/list`, `resources/list`, `resources/templates/list`, `prompts/list` | all | filtered | shows what is permitted |
+//! | `subscriptions/listen` | 2026-07-28 | listen | each resource named in it needs `resources/subscribe` |
+//! | `logging/setLevel` | with sessions | needs a grant | log lines may tell what no list would |
+//! | `completion/complete` | all | needs a grant | values that complete an argument are data |
+//! | `resources/subscribe`, `resources/unsubscribe`, `tasks/*` | those that have them | needs a grant | about one resource, one call |
+//! | methods that a version removed, such as `ping` in 2026-07-28 | | needs a grant | unknown to it |
+
+use super::version::Version;
+
+/// What a list shows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum ListKind {
+    /// `tools/list`: tools by name.
+    Tools,
+    /// `resources/list`: resources by URI.
+    Resources,
+    /// `resources/templates/list`: templates by URI template.
+    Templates,
+    /// `prompts/list`: prompts by name.
+    Prompts,
+}
+
+impl ListKind {
+    /// Every kind.
+    pub const ALL: [Self; 4] = [Self::Tools, Self::Resources, Self::Templates, Self::Prompts];
+
+    /// The method that a listed item is used with.
+    #[must_use]
+    pub fn used_with(self) -> &'static str {
+        match self {
+            Self::Tools => "tools/call",
+            Self::Resources | Self::Templates => "resources/read",
+            Self::Prompts => "prompts/get",
+        }
+    }
+
+    /// The member of a result that holds the list.
+    pub(super) fn member(self) -> &'static str {
+        match self {
+            Self::Tools => "tools",
+            Self::Resources => "resources",
+            Self::Templates => "resourceTemplates",
+            Self::Prompts => "prompts",
+        }
+    }
+
+    /// The member of an item that a permission is about.
+    pub(super) fn key(self) -> &'static str {
+        match self {
+            Self::Tools | Self::Prompts => "name",
+            Self::Resources => "uri",
+            Self::Templates => "uriTemplate",
+        }
+    }
+}
+
+/// What a method needs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Privilege {
+    /// Any live grant for the service.
+    Free,
+    /// Any live grant for the service; the answer is filtered.
+    List(ListKind),
+    /// Any live grant for the service, and for each of [`super::Request::listened`] a permission of `resources/subscribe`.
+    Listen,
+    /// A grant that permits this very call.
+    Granted,
+}
+
+/// What a request or notification needs in this version.
+#[must_use]
+pub fn needed(method: &str, version: Version) -> Privilege {
+    let sessions = !version.is_stateless();
+    match method {
+        "server/discover" => Privilege::Free,
+        "tools/list" => Privilege::List(ListKind::Tools),
+        "resources/list" => Privilege::List(ListKind::Resources),
+        "resources/templates/list" => Privilege::List(ListKind::Templates),
+        "prompts/list" => Privilege::List(ListKind::Prompts),
+        "subscriptions/listen" if !sessions => Privilege::Listen,
+        "initialize"
+        | "ping"
+        | "notifications/initialized"
+        | "notifications/cancelled"
+        | "notifications/progress"
+        | "notifications/roots/list_changed"
+            if sessions =>
+        {
+            Privilege::Free
+        }
+        _ => Privilege::Granted,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_not_in_the_table_needs_a_grant() {
+        for version in Version::ALL {
+            for method in [
+                "tools/call",
+                "resources/read",
+                "prompts/get",
+                "completion/complete",
+                "logging/setLevel",
+                "resources/subscribe",
+                "tasks/get",
+                "tasks/cancel",
+                "Tools/list",
+                "tools/list ",
+                "notifications/x",
+                "notifications/",
+                "",
+            ] {
+                assert_eq!(needed(method, version), Privilege::Granted, "{method} {version}");
+            }
+            assert_eq!(needed("server/discover", version), Privilege::Free);
+            assert_eq!(needed("prompts/list", version), Privilege::List(ListKind::Prompts));
+            for handshake in ["initialize", "ping", "notifications/initialized", "notifications/cancelled"] {
+                assert_eq!(
+                    needed(handshake, version) == Privilege::Free,
+                    !version.is_stateless(),
+                    "{handshake} {version}"
+                );
+            }
+            assert_eq!(needed("subscriptions/listen", version) == Privilege::Listen, version.is_stateless());
+        }
+    }
+}

@@ -1,0 +1,256 @@
+//! Whose session it is, and what was said in it.
+//!
+//! A session id is a bearer secret that the upstream chose. Here it is bound to the principal, the service and the route that opened
+//! it: for anybody else, and on any other route, there is no such session. What an answer, a resumption or a cancellation refers
+//! to must have been said in that very session.
+//!
+//! It refuses to know what a call may do: `C` is whatever the gate wants to find again with a call, such as the grant it runs under.
+//!
+//! Invariants: everything is bounded ([`Bounds`]); what is full refuses what is new. Nothing is ever forgotten into openness: a
+//! session, call, question or event that is not known is refused, so that forgetting closes. Time is an argument.
+
+mod bounds;
+mod owner;
+mod refusal;
+mod state;
+
+use super::answer::AnswerKind;
+use super::{Answer, EventId, Id, SessionId, Version};
+use crate::model::{ServiceName, SpiffeId, Time};
+pub use bounds::Bounds;
+pub use owner::{Owner, Route};
+pub use refusal::SessionError;
+use state::State;
+pub use state::{Belongs, Call};
+use std::collections::HashMap;
+
+/// The sessions of a proxy.
+#[derive(Debug)]
+pub struct Sessions<C> {
+    by_id: HashMap<(ServiceName, SessionId), State<C>>,
+    of_principal: HashMap<SpiffeId, usize>,
+    bounds: Bounds,
+}
+
+impl<C> Sessions<C> {
+    /// None yet.
+    #[must_use]
+    pub fn new(bounds: Bounds) -> Self {
+        Self { by_id: HashMap::new(), of_principal: HashMap::new(), bounds }
+    }
+
+    /// Binds the id that the upstream gave in answer to `initialize`, before the answer is passed on.
+    ///
+    /// # Errors
+    /// [`SessionError::Taken`] and [`SessionError::TooManySessions`]: the answer must not be passed on then.
+    pub fn open(
+        &mut self,
+        id: &SessionId,
+        owner: Owner,
+        version: Version,
+        now: Time,
+    ) -> Result<(), SessionError> {
+        let key = (owner.service.clone(), id.clone());
+        if let Some(state) = self.by_id.get(&key) {
+            if state.owner != owner {
+                return Err(SessionError::Taken);
+            }
+            self.remove(&key);
+        }
+        if self.by_id.len() >= self.bounds.sessions {
+            self.sweep(now);
+        }
+        let held = self.of_principal.get(&owner.principal).copied().unwrap_or_default();
+        if self.by_id.len() >= self.bounds.sessions || held >= self.bounds.sessions_per_principal {
+            return Err(SessionError::TooManySessions);
+        }
+        *self.of_principal.entry(owner.principal.clone()).or_default() += 1;
+        self.by_id.insert(key, State::new(owner, version, now));
+        Ok(())
+    }
+
+    /// Where a session lives and what is spoken in it: before a request is read.
+    ///
+    /// # Errors
+    /// [`SessionError::Unknown`] unless it is this principal's at this service.
+    pub fn find(
+        &self,
+        id: &SessionId,
+        principal: &SpiffeId,
+        service: &ServiceName,
+        now: Time,
+    ) -> Result<(Route, Version), SessionError> {
+        let state = self.by_id.get(&(service.clone(), id.clone())).ok_or(SessionError::Unknown)?;
+        match state.owner.principal == *principal && !state.is_idle(now, self.bounds.idle) {
+            true => Ok((state.owner.route, state.version)),
+            false => Err(SessionError::Unknown),
+        }
+    }
+
+    /// Notes a call that is about to be forwarded.
+    ///
+    /// # Errors
+    /// [`SessionError`] if it must not be.
+    pub fn call(
+        &mut self,
+        id: &SessionId,
+        owner: &Owner,
+        call: (Id, Call<C>),
+        now: Time,
+    ) -> Result<(), SessionError> {
+        let calls = self.bounds.calls;
+        self.own(id, owner, now)?.call(call.0, call.1, calls)
+    }
+
+    /// A response of the client: passes for what the upstream asked in this session, once.
+    ///
+    /// # Errors
+    /// [`SessionError::NotAsked`], [`SessionError::Unknown`].
+    pub fn answer(
+        &mut self,
+        id: &SessionId,
+        owner: &Owner,
+        question: &Id,
+        now: Time,
+    ) -> Result<(), SessionError> {
+        self.own(id, owner, now)?.answer(question)
+    }
+
+    /// A message of the upstream in this session, before it is passed on: notes a question, finds the call of a result.
+    ///
+    /// # Errors
+    /// [`SessionError::NotCalled`], [`SessionError::TooManyQuestions`], [`SessionError::Unknown`]: it is not passed on.
+    pub fn hear(
+        &mut self,
+        id: &SessionId,
+        owner: &Owner,
+        answer: &Answer,
+        now: Time,
+    ) -> Result<Belongs<'_, C>, SessionError> {
+        let questions = self.bounds.questions;
+        let state = self.own(id, owner, now)?;
+        match &answer.kind {
+            AnswerKind::Result(call) | AnswerKind::Error(Some(call)) => {
+                state.called(call).map(Belongs::ToCall).ok_or(SessionError::NotCalled)
+            }
+            AnswerKind::Question(question) => state.ask(question, questions).map(|()| Belongs::ToSession),
+            AnswerKind::Error(None) | AnswerKind::Notification => Ok(Belongs::ToSession),
+        }
+    }
+
+    /// A call is over: its result was passed on, or it was refused or cut. Gives back what was kept with it.
+    pub fn finish(&mut self, id: &SessionId, owner: &Owner, call: &Id) -> Option<C> {
+        self.by_id
+            .get_mut(&(owner.service.clone(), id.clone()))
+            .filter(|state| state.owner == *owner)?
+            .finish(call)
+    }
+
+    /// Remembers an event of a stream; `call` is the one whose answer the stream is, none for a stream of the session.
+    ///
+    /// # Errors
+    /// [`SessionError::Unknown`].
+    pub fn event(
+        &mut self,
+        id: &SessionId,
+        owner: &Owner,
+        event: EventId,
+        call: Option<Id>,
+        now: Time,
+    ) -> Result<(), SessionError> {
+        let events = self.bounds.events;
+        self.own(id, owner, now)?.remember(event, call, events);
+        Ok(())
+    }
+
+    /// A stream is resumed from an event: it must be one of this session, and the call that it belonged to must still be there (it is
+    /// gone when its grant ended: resumption does not revive it).
+    ///
+    /// # Errors
+    /// [`SessionError::UnknownEvent`], [`SessionError::Unknown`].
+    pub fn resume(
+        &mut self,
+        id: &SessionId,
+        owner: &Owner,
+        event: &EventId,
+        now: Time,
+    ) -> Result<Belongs<'_, C>, SessionError> {
+        self.own(id, owner, now)?.resumed(event)
+    }
+
+    /// Ends one session: `DELETE`, or the upstream says that it is over.
+    pub fn close(&mut self, id: &SessionId, owner: &Owner) -> bool {
+        let key = (owner.service.clone(), id.clone());
+        self.by_id.get(&key).is_some_and(|state| state.owner == *owner) && self.remove(&key)
+    }
+
+    /// Access to a service has died: every session of this principal there is over. What it gives back is ended at the upstream.
+    pub fn end(&mut self, principal: &SpiffeId, service: &ServiceName) -> Vec<(SessionId, Owner)> {
+        self.remove_where(|state| state.owner.principal == *principal && state.owner.service == *service)
+    }
+
+    /// Calls whose grant has ended are gone: their results do not pass any more, and nothing of theirs is resumed.
+    pub fn end_calls(&mut self, mut is_over: impl FnMut(&C) -> bool) {
+        for state in self.by_id.values_mut() {
+            state.end_calls(&mut is_over);
+        }
+    }
+
+    /// Drops what has not been used for longer than [`Bounds::idle`].
+    pub fn sweep(&mut self, now: Time) -> Vec<(SessionId, Owner)> {
+        let idle = self.bounds.idle;
+        self.remove_where(|state| state.is_idle(now, idle))
+    }
+
+    /// How many there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.by_id.len()
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.by_id.is_empty()
+    }
+
+    fn own(&mut self, id: &SessionId, owner: &Owner, now: Time) -> Result<&mut State<C>, SessionError> {
+        let idle = self.bounds.idle;
+        let state = self.by_id.get_mut(&(owner.service.clone(), id.clone())).ok_or(SessionError::Unknown)?;
+        if state.owner != *owner || state.is_idle(now, idle) {
+            return Err(SessionError::Unknown);
+        }
+        state.used = state.used.max(now);
+        Ok(state)
+    }
+
+    fn remove_where(&mut self, mut is_over: impl FnMut(&State<C>) -> bool) -> Vec<(SessionId, Owner)> {
+        let over: Vec<_> = self
+            .by_id
+            .iter()
+            .filter(|(_, state)| is_over(state))
+            .map(|(key, state)| (key.clone(), state.owner.clone()))
+            .collect();
+        over.into_iter()
+            .map(|(key, owner)| {
+                self.remove(&key);
+                (key.1, owner)
+            })
+            .collect()
+    }
+
+    fn remove(&mut self, key: &(ServiceName, SessionId)) -> bool {
+        let Some(state) = self.by_id.remove(key) else { return false };
+        let principal = state.owner.principal;
+        if let Some(held) = self.of_principal.get_mut(&principal) {
+            *held = held.saturating_sub(1);
+            if *held == 0 {
+                self.of_principal.remove(&principal);
+            }
+        }
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests;
