@@ -1,7 +1,7 @@
 //! `jitgate request`: ask for access, and where wanted wait for the decision.
 
 use super::ask::{Outcome, Progress, Wanted, decided};
-use super::client::{Client, with_agent_client};
+use super::client::{Call, Client, with_agent_client};
 use super::connection::Connection;
 use super::grants::text;
 use super::output::{self, Output};
@@ -65,10 +65,7 @@ pub(super) struct Request {
 
 impl Request {
     pub(super) fn run(self, connection: &Connection, output: Output) -> Result<(), Failure> {
-        let mut call = self.wanted.call(&self.body()?)?;
-        if let Some(key) = &self.idempotency_key {
-            call = call.header(HeaderName::from_static("idempotency-key"), key.clone());
-        }
+        let call = keyed(self.wanted.call(&self.body()?)?, self.idempotency_key.as_ref());
         with_agent_client(connection, async |client| {
             let asked = client.send(call).await?;
             finish(client, asked, self.wait, output).await
@@ -88,6 +85,14 @@ impl Request {
         ];
         body.extend(optional.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?))));
         Ok(body)
+    }
+}
+
+/// The same call under a key, if there is one.
+pub(super) fn keyed(call: Call, key: Option<&HeaderValue>) -> Call {
+    match key {
+        Some(key) => call.header(HeaderName::from_static("idempotency-key"), key.clone()),
+        None => call,
     }
 }
 

@@ -6,12 +6,13 @@ mod words;
 pub(super) use words::whom;
 
 use super::ask::Outcome;
-use super::client::{Client, query, with_agent_client, with_client};
+use super::client::{Call, Client, query, with_agent_client, with_client};
 use super::connection::Connection;
 use super::grants::{actor, text};
 use super::output::{self, Output};
 use super::{Failure, request, scopes};
 use crate::model::{AccessRequestId, SpiffeId, TaskId, Ttl};
+use http::HeaderValue;
 use serde_json::{Value, json};
 use std::time::Duration;
 
@@ -49,6 +50,9 @@ enum RequestsVerb {
     Advance {
         /// Which request has the plan
         id: AccessRequestId,
+        /// The same key opens one step, however often it is sent
+        #[arg(long, value_name = "KEY")]
+        idempotency_key: Option<HeaderValue>,
         /// Wait for the decision on a step that is decided anew, at most this long
         #[arg(long, value_name = "DURATION", num_args = 0..=1, require_equals = true, default_missing_value = "1h")]
         wait: Option<Ttl>,
@@ -112,10 +116,14 @@ impl Requests {
             Some(RequestsVerb::Show { id }) => {
                 with_client(connection, async |client| show(client, id, output).await)
             }
-            Some(RequestsVerb::Advance { id, wait }) => with_agent_client(connection, async |client| {
-                let asked = client.post(&format!("/v1/requests/{id}/advance"), &json!({})).await?;
-                request::finish(client, asked, wait, output).await
-            }),
+            Some(RequestsVerb::Advance { id, idempotency_key, wait }) => {
+                let call = Call::post(format!("/v1/requests/{id}/advance"), &json!({}))?;
+                let call = request::keyed(call, idempotency_key.as_ref());
+                with_agent_client(connection, async |client| {
+                    let asked = client.send(call).await?;
+                    request::finish(client, asked, wait, output).await
+                })
+            }
             None if self.follow => {
                 with_client(connection, async |client| follow::follow(client, &self.filter, output).await)
             }

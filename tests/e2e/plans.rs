@@ -3,7 +3,7 @@
 use crate::access::{agent, json, stderr};
 use crate::harness::pki::Leaf;
 use crate::harness::world::AGENT;
-use crate::harness::{Answer, Protocol, Setup, World, because, eventually, id};
+use crate::harness::{Answer, Protocol, Setup, World, because, eventually, id, with};
 use serde_json::{Value, json as value};
 use std::process::Output;
 
@@ -66,9 +66,12 @@ async fn set_risk(world: &World, risk: &str) {
 
 /// Where the steps of a plan stand.
 async fn steps(world: &World, plan: &str) -> Vec<String> {
-    let shown = world.cli(&["requests", "show", plan]).await;
+    steps_of(&world.cli(&["requests", "show", plan]).await)
+}
+
+fn steps_of(plan: &Value) -> Vec<String> {
     let of = |step: &Value| step["state"].as_str().unwrap().to_owned();
-    shown["steps"].as_array().unwrap().iter().map(of).collect()
+    plan["steps"].as_array().unwrap().iter().map(of).collect()
 }
 
 fn text(output: &Output) -> String {
@@ -193,4 +196,25 @@ async fn whose_step_a_person_refuses_has_to_wait_and_nobody_else_advances() {
     assert_eq!((again.status.as_u16(), again.reason()), (429, "cooldown".into()), "{again:?}");
     assert_eq!(steps(&world, id(&plan)).await, ["left", "left", "denied"]);
     assert_eq!(world.cli(&["grants"]).await, value!([]), "nothing of the plan goes on");
+}
+
+#[tokio::test]
+async fn a_call_that_is_sent_again_under_its_key_passes_over_no_step() {
+    let world = world().await;
+    let steps: Vec<Value> = (0..3)
+        .map(|at| value!({"scope": crate::harness::asked("T", "GET", &format!("/v1/{at}"))["scope"]}))
+        .collect();
+    let body = value!({"task": "T", "reason": "three steps", "ttl": "5m", "plan": steps});
+    let plan = world.ask(&world.agent, &body).await;
+    let again = ["--idempotency-key", "second", "--output", "json"];
+    for _ in 0..3 {
+        let advanced = advance(&world, id(&plan), &again).await;
+        assert!(advanced.status.success(), "{advanced:?}");
+        assert_eq!(steps_of(&json(&advanced)), ["left", "open", "waiting"]);
+    }
+    let other = world.ask(&world.agent, &with(body, "task", value!("U"))).await;
+    let reused = advance(&world, id(&other), &again).await;
+    assert!(stderr(&reused).contains("was used for another request"), "{reused:?}");
+    // Without one, and under another, each call is a step.
+    assert_eq!(steps_of(&json(&advance(&world, id(&plan), &again[2..]).await)), ["left", "left", "open"]);
 }

@@ -3,9 +3,9 @@
 use crate::control::api::Api;
 use crate::control::api::problem::Problem;
 use crate::control::api::proofs;
-use crate::control::api::read::{Caller, json_body};
+use crate::control::api::read::{Caller, json_body, keyed_body};
 use crate::control::api::request_view::RequestView;
-use crate::control::api::requests::{submit, view};
+use crate::control::api::requests::{once, submit, view};
 use crate::control::workflow::{AccessCommand, NewApproval};
 use crate::model::strict::present;
 use crate::model::{AccessRequestId, Scope, Ttl};
@@ -24,9 +24,14 @@ async fn about<T: DeserializeOwned>(
     id: &str,
     (headers, body): (&HeaderMap, Body),
 ) -> Result<(AccessRequestId, T), Problem> {
+    let id = known(api, caller, id)?;
+    Ok((id, json_body(headers, body).await?))
+}
+
+fn known(api: &Api, caller: &Caller, id: &str) -> Result<AccessRequestId, Problem> {
     let id = id.parse().map_err(|_| Problem::not_found())?;
     view(api, caller, id)?;
-    Ok((id, json_body(headers, body).await?))
+    Ok(id)
 }
 
 /// An approval.
@@ -114,7 +119,8 @@ pub(super) struct Nothing {}
 
 /// Leaves the open step of a plan and opens the next; a step that is decided anew is answered as a request of its own.
 #[utoipa::path(post, path = "/v1/requests/{id}/advance", tag = "requests", request_body = Nothing,
-    params(("id" = String, Path, description = "`rq_…`")),
+    params(("id" = String, Path, description = "`rq_…`"),
+        ("idempotency-key" = Option<String>, Header, description = "opens one step under this key, for a day: a call that is sent again passes over none")),
     responses((status = 200, body = RequestView),
         (status = "default", description = "refused", body = Problem, content_type = "application/problem+json")))]
 pub(super) async fn advance(
@@ -124,6 +130,7 @@ pub(super) async fn advance(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Problem> {
-    let (request, Nothing {}) = about(&api, &caller, &id, (&headers, body)).await?;
-    submit(&api, &caller, AccessCommand::Advance { request }, false).await
+    let request = known(&api, &caller, &id)?;
+    let (Nothing {}, key) = keyed_body(&headers, &format!("/v1/requests/{request}/advance"), body).await?;
+    submit(&api, &caller, once(key, AccessCommand::Advance { request }), false).await
 }

@@ -159,7 +159,8 @@ pub(super) async fn submit_once(
     submit(api, caller, once(key, command), true).await
 }
 
-fn once(key: Option<IdempotencyKey>, command: AccessCommand) -> AccessCommand {
+/// The command as it is, or once under its key.
+pub(super) fn once(key: Option<IdempotencyKey>, command: AccessCommand) -> AccessCommand {
     match key {
         Some(key) => AccessCommand::Once(key, Box::new(command)),
         None => command,
