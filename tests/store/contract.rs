@@ -42,11 +42,13 @@ async fn reads_what_was_appended_in_order_and_without_gaps(log: Arc<dyn EventLog
 async fn refuses_an_append_on_another_head_and_writes_nothing(log: Arc<dyn EventLog>) {
     log.append(Revision(0), events(1..=2)).await.unwrap();
     for expected in [0, 1, 3, 99] {
-        let refused = log.append(Revision(expected), events(90..=95)).await;
-        assert!(
-            matches!(refused, Err(AppendError::Conflict { head: Revision(2) })),
-            "{expected}: {refused:?}"
-        );
+        for last in [90, 95, 2_000] {
+            let refused = log.append(Revision(expected), events(90..=last)).await;
+            assert!(
+                matches!(refused, Err(AppendError::Conflict { head: Revision(2) })),
+                "{expected}: {refused:?}"
+            );
+        }
     }
     assert_eq!(log.read(Revision(0), 99).await.unwrap().len(), 2);
 }

@@ -176,7 +176,29 @@ impl SqliteLog {
         // However this ends other than well, also by being dropped: the file has to be asked.
         let mut known = Known { head: &self.head, reached: None };
         let rows = encode(expected, events).await.map_err(AppendError::Log)?;
-        let database = |error| AppendError::Log(LogError::Database(error));
+        match rows.len() {
+            1..=ROWS => self.append_few(expected, &rows).await?,
+            _ => self.append_many(expected, &rows).await?,
+        }
+        let reached = Revision(expected.0.saturating_add(rows.len() as u64));
+        known.reached = Some(reached);
+        Ok(reached)
+    }
+
+    /// A statement is a transaction: all or nothing, and durable when it is over. Alone it needs one way to the database's thread and
+    /// back, where a transaction of several needs one for each.
+    async fn append_few(&self, expected: Revision, rows: &[(i64, String)]) -> Result<(), AppendError> {
+        let mut insert = QueryBuilder::<Sqlite>::new("INSERT INTO events (revision, event) SELECT * FROM (");
+        values(&mut insert, rows);
+        insert.push(") WHERE (SELECT coalesce(max(revision), 0) FROM events) = ");
+        insert.push_bind(i64::try_from(expected.0).unwrap_or(i64::MAX));
+        match insert.build().execute(&self.pool).await.map_err(database)?.rows_affected() {
+            0 => Err(AppendError::Conflict { head: head(&self.pool).await.map_err(AppendError::Log)? }),
+            _ => Ok(()),
+        }
+    }
+
+    async fn append_many(&self, expected: Revision, rows: &[(i64, String)]) -> Result<(), AppendError> {
         let mut transaction = self.pool.begin_with("BEGIN IMMEDIATE").await.map_err(database)?;
         let head = head(&mut *transaction).await.map_err(AppendError::Log)?;
         if head != expected {
@@ -184,15 +206,10 @@ impl SqliteLog {
         }
         for some in rows.chunks(ROWS) {
             let mut insert = QueryBuilder::<Sqlite>::new("INSERT INTO events (revision, event) ");
-            insert.push_values(some, |mut row, (revision, event)| {
-                row.push_bind(*revision).push_bind(event.as_str());
-            });
+            values(&mut insert, some);
             insert.build().execute(&mut *transaction).await.map_err(database)?;
         }
-        transaction.commit().await.map_err(database)?;
-        let reached = Revision(expected.0.saturating_add(rows.len() as u64));
-        known.reached = Some(reached);
-        Ok(reached)
+        transaction.commit().await.map_err(database)
     }
 
     async fn try_head(&self) -> Result<Revision, LogError> {
@@ -217,6 +234,16 @@ impl SqliteLog {
         let decode = move || rows.iter().map(decode).collect();
         tokio::task::spawn_blocking(decode).await.map_err(|_| LogError::Closed)?
     }
+}
+
+fn database(error: sqlx::Error) -> AppendError {
+    AppendError::Log(LogError::Database(error))
+}
+
+fn values(insert: &mut QueryBuilder<Sqlite>, rows: &[(i64, String)]) {
+    insert.push_values(rows, |mut row, (revision, event)| {
+        row.push_bind(*revision).push_bind(event.as_str());
+    });
 }
 
 /// Writes down what an append came to when it is over.

@@ -118,17 +118,24 @@ impl Tasks {
         let since = now.minus(KEPT_FOR);
         while self.quiet.front().is_some_and(|(at, _)| *at < since) {
             let Some((_, task)) = self.quiet.pop_front() else { return };
-            // What was touched later is further back in the queue, or comes there when its last grant ends.
-            let is_old = self.all.get(&task).is_some_and(|known| known.touched < since);
-            if is_old
-                && !is_live(&task)
-                && let Some(known) = self.all.remove(&task)
-            {
-                self.with_idle_timeout.remove(&task);
-                if let Some(deadline) = known.deadline {
-                    self.deadlines.remove(&(deadline, task));
-                }
+            // With a grant it comes back when its last one ends.
+            if is_live(&task) {
+                continue;
             }
+            match self.all.get(&task).map(|known| known.touched) {
+                // Touched later, and perhaps nowhere else in the queue.
+                Some(touched) if touched >= since => self.quiet.push_back((touched, task)),
+                Some(_) => self.remove(&task),
+                None => {}
+            }
+        }
+    }
+
+    fn remove(&mut self, task: &TaskId) {
+        let Some(known) = self.all.remove(task) else { return };
+        self.with_idle_timeout.remove(task);
+        if let Some(deadline) = known.deadline {
+            self.deadlines.remove(&(deadline, task.clone()));
         }
     }
 
@@ -144,5 +151,25 @@ impl Tasks {
     /// The open tasks that have an idle timeout of their own.
     pub(super) fn with_idle_timeout(&self) -> impl Iterator<Item = &TaskId> {
         self.with_idle_timeout.iter()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_task_that_was_touched_again_but_never_granted_anything_is_forgotten_too() {
+        let (task, who): (TaskId, SpiffeId) = ("T-1".parse().unwrap(), "spiffe://d/agent/a".parse().unwrap());
+        let start: Time = "2026-09-25T10:00:00Z".parse().unwrap();
+        let day = |n: u64| start.plus(Duration::from_secs(n * 86_400));
+        let mut tasks = Tasks::default();
+        tasks.enter(&task, &who, start, (Some(day(90)), None));
+        tasks.enter(&task, &who, day(20), (None, None));
+        tasks.forget(day(31), |_| false);
+        assert!(tasks.get(&task).is_some());
+        tasks.forget(day(51), |_| false);
+        assert!(tasks.get(&task).is_none());
+        assert_eq!((tasks.quiet.len(), tasks.deadlines.len()), (0, 0));
     }
 }
