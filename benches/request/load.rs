@@ -102,6 +102,13 @@ impl Load {
         assert!(figures.requests >= requests, "only {} of {requests} requests", figures.requests);
     }
 
+    /// So many connections, one after the other, each with one request.
+    pub(crate) fn run_connections(&self, connections: u64) {
+        for _ in 0..connections {
+            self.run_requests(1);
+        }
+    }
+
     fn drive(&self, requests: Option<u64>, time: Duration) -> Figures {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let local = tokio::task::LocalSet::new();

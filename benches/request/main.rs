@@ -2,6 +2,7 @@
 //!
 //! `cargo bench --bench request`: throughput and latency, ours and the floor in turn, in one run; quote the ratios.
 //! `cargo bench --bench request -- instructions`: user-space instructions a request (needs valgrind), repeatable.
+//! `cargo bench --bench request -- connections`: the same for a new connection with one request on it.
 //!
 //! The real binary runs as a user would run it (`jitgate up`, one grant, audit on) on one core; the floor is `floor.rs`. Upstream and
 //! load share the other core. Environment: `ROUNDS` (5), `SECONDS` (2), `CONNECTIONS` (32).
@@ -31,6 +32,7 @@ fn main() {
         Some("floor") => floor::main(&args[2], &args[3], &args[4]),
         Some("upstream") => load::upstream(&args[2]),
         Some("instructions") => instructions(),
+        Some("connections") => connections(),
         _ => throughput(),
     }
 }
@@ -71,22 +73,31 @@ fn throughput() {
     }
 }
 
-/// The difference between two runs of different length, divided by the requests in between: start and end cancel out.
 fn instructions() {
-    const SHORT: u64 = 2_000;
-    const LONG: u64 = 6_000;
     println!("| protocol | floor instr/request | jitgate instr/request | ratio |\n|---|---|---|---|");
     for protocol in [Protocol::Http1, Protocol::Http2] {
-        let count = |requests: u64| {
-            let lab = Lab::start(Some("callgrind"));
-            for port in [lab.floor.port, lab.ours.port] {
-                Load::new(port, protocol, 8, &lab.data).run_requests(requests);
-            }
-            lab.stop_and_count()
-        };
-        let (short, long) = (count(SHORT), count(LONG));
-        let per = |short: u64, long: u64| (long as f64 - short as f64) / (LONG - SHORT) as f64;
-        let (floor, ours) = (per(short.0, long.0), per(short.1, long.1));
-        println!("| {protocol:?} | {floor:.0} | {ours:.0} | {:.3}x |", ours / floor);
+        count(protocol, 8, [2_000, 6_000], Load::run_requests);
     }
+}
+
+fn connections() {
+    println!("| protocol | floor instr/connection | jitgate instr/connection | ratio |\n|---|---|---|---|");
+    for protocol in [Protocol::Http1, Protocol::Http2] {
+        count(protocol, 1, [100, 400], Load::run_connections);
+    }
+}
+
+/// The difference between two runs of different length, divided by what was done in between: start and end cancel out.
+fn count(protocol: Protocol, connections: u64, [few, many]: [u64; 2], run: impl Fn(&Load, u64)) {
+    let count = |times: u64| {
+        let lab = Lab::start(Some("callgrind"));
+        for port in [lab.floor.port, lab.ours.port] {
+            run(&Load::new(port, protocol, connections, &lab.data), times);
+        }
+        lab.stop_and_count()
+    };
+    let (short, long) = (count(few), count(many));
+    let per = |short: u64, long: u64| (long as f64 - short as f64) / (many - few) as f64;
+    let (floor, ours) = (per(short.0, long.0), per(short.1, long.1));
+    println!("| {protocol:?} | {floor:.0} | {ours:.0} | {:.3}x |", ours / floor);
 }

@@ -210,7 +210,8 @@ enum Fate {
     Settled,
 }
 
-/// The facts and the duty to write them. Only this type has a `Drop`, so that states can be taken apart.
+/// The facts and the duty to write them. Only this type has a `Drop`, so that states can be taken apart. Boxed in both: a record goes
+/// through many hands.
 struct Unfinished {
     sink: Arc<AuditSink>,
     facts: Facts,
@@ -218,10 +219,10 @@ struct Unfinished {
 }
 
 impl Unfinished {
-    fn settle(&mut self, end: End) {
+    fn settle(&mut self, end: End, at: Mono) {
         let fate = std::mem::replace(&mut self.fate, Fate::Settled);
         let now = wall();
-        let ending = Ending { end, took: Mono::now().since(self.facts.started) };
+        let ending = Ending { end, took: at.since(self.facts.started) };
         let (sink, facts) = (&self.sink, &self.facts);
         let write = |out: &mut Vec<u8>| line::request(out, sink.proxy(), facts, Some(&ending), now);
         match fate {
@@ -239,13 +240,13 @@ impl Unfinished {
 impl Drop for Unfinished {
     fn drop(&mut self) {
         // hyper drops a request's future and body when its client is gone; a panic says nothing about the client.
-        self.settle(if std::thread::panicking() { End::Unknown } else { End::ClientGone });
+        self.settle(if std::thread::panicking() { End::Unknown } else { End::ClientGone }, Mono::now());
     }
 }
 
 /// A request that was not admitted yet. Dropping it writes its line with what is known.
 #[must_use = "dropping a draft writes that its client is gone"]
-pub struct Draft(Unfinished);
+pub struct Draft(Box<Unfinished>);
 
 impl Draft {
     /// As early as there is a request; `started` is when its head had arrived.
@@ -270,7 +271,7 @@ impl Draft {
             bytes_in_shared: None,
             bytes_out: 0,
         };
-        Self(Unfinished { sink: Arc::clone(sink), facts, fate: Fate::Drafted })
+        Self(Box::new(Unfinished { sink: Arc::clone(sink), facts, fate: Fate::Drafted }))
     }
 
     /// The trace that the request belongs to.
@@ -316,7 +317,7 @@ impl Draft {
         facts.decision = Some(Decision::Deny(reason));
         facts.status = Some(status);
         facts.bytes_out = bytes_out;
-        self.0.settle(End::Complete);
+        self.0.settle(End::Complete, Mono::now());
     }
 
     /// The request is permitted and gets its place in the trail.
@@ -341,7 +342,7 @@ impl Draft {
 
 /// An admitted request: proof that its line has a place. Dropping it writes the line with what is known.
 #[must_use = "dropping a record writes that its client is gone"]
-pub struct Record(Unfinished);
+pub struct Record(Box<Unfinished>);
 
 impl Record {
     /// Writes the `admit` line, in a place of its own.
@@ -349,7 +350,7 @@ impl Record {
     /// # Errors
     /// [`Unavailable`] when there is none for it; the `end` line keeps its place.
     pub fn write_admit(&self) -> Result<(), Unavailable> {
-        let Unfinished { sink, facts, .. } = &self.0;
+        let Unfinished { sink, facts, .. } = &*self.0;
         let claim = sink.claim(line::bound(sink.proxy(), facts))?;
         sink.write(claim, Kind::Admit, |out| line::request(out, sink.proxy(), facts, None, wall()));
         Ok(())
@@ -386,11 +387,16 @@ impl Record {
         facts.decision = Some(Decision::Deny(reason));
         facts.status = Some(status);
         facts.bytes_out = bytes_out;
-        self.0.settle(End::Complete);
+        self.0.settle(End::Complete, Mono::now());
     }
 
     /// The request is over.
-    pub fn finish(mut self, end: End) {
-        self.0.settle(end);
+    pub fn finish(self, end: End) {
+        self.finish_at(end, Mono::now());
+    }
+
+    /// The request was over `at` that point in time, which was just read.
+    pub fn finish_at(mut self, end: End, at: Mono) {
+        self.0.settle(end, at);
     }
 }

@@ -40,7 +40,7 @@ impl Default for Limits {
             handshake_timeout: Duration::from_secs(10),
             header_timeout: Duration::from_secs(10),
             header_bytes: 32 * 1024,
-            headers: 128,
+            headers: 100,
             idle_timeout: Duration::from_secs(300),
             body_stall_timeout: Duration::from_secs(60),
             write_stall_timeout: Duration::from_secs(60),

@@ -79,7 +79,7 @@ impl OwnPair {
         let key = PrivateKeyDer::from_pem_slice(key).map_err(|_| OwnError::NoKey(key_file.clone()))?;
         let refused = |refusal| OwnError::Certificate { file: certificate_file.clone(), refusal };
         let leaf = chain.first().ok_or_else(|| OwnError::NoCertificate(certificate_file.clone()))?;
-        let not_after = svid::check_chain(&chain, now).map_err(refused)?;
+        let (_, not_after) = svid::check_chain(&chain, now).map_err(refused)?;
         let leaf = svid::parse(leaf).map_err(refused)?;
         // A proxy may show a certificate of the web PKI: then it has no principal.
         let principal =

@@ -26,7 +26,6 @@ use super::svid::Svid;
 use crate::model::{SpiffeId, Time};
 use aws_lc_rs::digest;
 use rustls::pki_types::CertificateDer;
-use std::fmt::Write as _;
 use std::sync::Arc;
 
 /// A workload that proved on this connection that it holds the key of its X.509-SVID. Not `Clone`: one connection, one peer.
@@ -43,15 +42,10 @@ impl Peer {
     /// From what was verified; see the module's invariant.
     pub(super) fn new(svid: &Svid, chain: Arc<[CertificateDer<'static>]>) -> Self {
         let certificate_sha256 = fingerprint(chain.first().map_or(&[][..], |leaf| leaf.as_ref()));
-        let mut hex = String::with_capacity(64);
-        for byte in certificate_sha256 {
-            // Writing to a String cannot fail.
-            let _ = write!(hex, "{byte:02x}");
-        }
         Self {
             principal: svid.principal().clone(),
             certificate_sha256,
-            certificate_sha256_hex: hex.into(),
+            certificate_sha256_hex: hex(&certificate_sha256),
             not_after: svid.not_after(),
             chain,
         }
@@ -93,6 +87,11 @@ impl Peer {
         let svid = Svid::for_tests(principal.parse().unwrap(), not_after);
         Self::new(&svid, Arc::new([CertificateDer::from(principal.as_bytes().to_vec())]))
     }
+}
+
+fn hex(digest: &[u8; 32]) -> Box<str> {
+    let digits = digest.iter().flat_map(|byte| [byte >> 4, byte & 15]);
+    digits.filter_map(|digit| char::from_digit(u32::from(digit), 16)).collect()
 }
 
 /// SHA-256 of a certificate's DER.

@@ -61,35 +61,41 @@ impl Svid {
 
     /// Reads `chain` (leaf first) by all rules that need no trust bundle.
     pub(super) fn read(chain: &[CertificateDer<'_>], usage: Usage, now: Time) -> Result<Self, Refusal> {
-        let not_after = check_chain(chain, now)?;
-        let leaf = chain.first().ok_or(Refusal::NoCertificate)?;
-        let principal = workload(&parse(leaf)?, usage)?;
+        let (leaf, not_after) = check_chain(chain, now)?;
+        let principal = workload(&leaf, usage)?;
         Ok(Self { principal, not_after })
     }
 }
 
 /// The rules for every certificate of a presented chain, used or not: well formed, in its time, with strong keys and signatures,
-/// and CAs behind the leaf. Returns the earliest end.
-pub(super) fn check_chain(chain: &[CertificateDer<'_>], now: Time) -> Result<Time, Refusal> {
-    if chain.is_empty() {
-        return Err(Refusal::NoCertificate);
-    }
+/// and CAs behind the leaf. Returns the leaf and the earliest end.
+pub(super) fn check_chain<'a>(
+    chain: &'a [CertificateDer<'_>],
+    now: Time,
+) -> Result<(X509Certificate<'a>, Time), Refusal> {
+    let (leaf, behind) = chain.split_first().ok_or(Refusal::NoCertificate)?;
     if chain.len() > MAX_CHAIN {
         return Err(Refusal::Chain);
     }
-    let mut earliest = Time::MAX;
-    for (position, der) in chain.iter().enumerate() {
-        let certificate = parse(der)?;
-        let (not_before, not_after) = validity(&certificate);
-        check_period(not_before, not_after, now)?;
-        check_signature(&certificate)?;
-        check_key(certificate.public_key())?;
-        if position > 0 {
-            check_intermediate(&certificate)?;
-        }
+    let (leaf, mut earliest) = check_certificate(leaf, now)?;
+    for der in behind {
+        let (certificate, not_after) = check_certificate(der, now)?;
+        check_intermediate(&certificate)?;
         earliest = earliest.min(not_after);
     }
-    Ok(earliest)
+    Ok((leaf, earliest))
+}
+
+fn check_certificate<'a>(
+    der: &'a CertificateDer<'_>,
+    now: Time,
+) -> Result<(X509Certificate<'a>, Time), Refusal> {
+    let certificate = parse(der)?;
+    let (not_before, not_after) = validity(&certificate);
+    check_period(not_before, not_after, now)?;
+    check_signature(&certificate)?;
+    check_key(certificate.public_key())?;
+    Ok((certificate, not_after))
 }
 
 /// Inclusive on both sides (RFC 5280 section 4.1.2.5).

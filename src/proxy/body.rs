@@ -42,16 +42,14 @@ pub(crate) struct Patience {
 pub(crate) struct Exchange {
     pub(crate) live: Live,
     pub(crate) patience: Patience,
-    pub(crate) bytes_in: Arc<AtomicU64>,
     sent_whole: AtomicBool,
     caller_broke_off: AtomicBool,
 }
 
 impl Exchange {
     pub(crate) fn new(live: Live, patience: Patience) -> Arc<Self> {
-        let bytes_in = Arc::default();
         let (sent_whole, caller_broke_off) = (AtomicBool::new(false), AtomicBool::new(false));
-        Arc::new(Self { live, patience, bytes_in, sent_whole, caller_broke_off })
+        Arc::new(Self { live, patience, sent_whole, caller_broke_off })
     }
 
     /// The request has been handed on to its end: from now on the service is to answer.
@@ -83,17 +81,21 @@ pub(crate) enum Upload {
 pub(crate) struct Uploading {
     inner: Incoming,
     exchange: Arc<Exchange>,
+    /// What was handed on, for the audit line.
+    bytes: Arc<AtomicU64>,
     over: bool,
 }
 
 impl Upload {
-    /// The body of a request that runs as `exchange`.
-    pub(crate) fn of(inner: Incoming, exchange: &Arc<Exchange>, now: Mono) -> Self {
+    /// The body of a request that runs as `exchange` and is counted in `record`.
+    pub(crate) fn of(inner: Incoming, exchange: &Arc<Exchange>, record: &mut Record, now: Mono) -> Self {
         if inner.is_end_stream() {
             exchange.request_sent(now);
             return Self::Empty;
         }
-        Self::Streaming(Box::new(Uploading { inner, exchange: Arc::clone(exchange), over: false }))
+        let bytes = Arc::<AtomicU64>::default();
+        record.count_bytes_in(Arc::clone(&bytes));
+        Self::Streaming(Box::new(Uploading { inner, exchange: Arc::clone(exchange), bytes, over: false }))
     }
 }
 
@@ -123,7 +125,7 @@ impl Uploading {
                 if let Some(trailers) = frame.trailers_mut() {
                     headers::clean_trailers(trailers);
                 }
-                exchange.bytes_in.fetch_add(bytes as u64, Ordering::Relaxed);
+                self.bytes.fetch_add(bytes as u64, Ordering::Relaxed);
                 // Now the service is to take it.
                 stream.set_deadline(Turn::ServiceSends, Some(now.plus(exchange.patience.service_idle)));
                 if self.inner.is_end_stream() {
@@ -192,6 +194,8 @@ pub(crate) struct Downloading {
     record: Option<Record>,
     channel: Option<Reusable>,
     route: Arc<Route>,
+    /// When the head or the last frame was handed on.
+    moved: Mono,
     admit_written: bool,
 }
 
@@ -206,12 +210,27 @@ impl Download {
         inner: Incoming,
         exchange: Arc<Exchange>,
         record: Record,
-        channel: Option<Reusable>,
+        mut channel: Option<Reusable>,
         route: Arc<Route>,
+        now: Mono,
     ) -> Self {
+        if !exchange.is_request_sent()
+            && let Some(channel) = &mut channel
+        {
+            // The caller may send all of its request before it takes any of the response.
+            channel.run_by_itself();
+        }
         exchange.live.stream().set_deadline(Turn::ServiceSends, None);
         let (record, admit_written) = (Some(record), false);
-        Self::Streaming(Box::new(Downloading { inner, exchange, record, channel, route, admit_written }))
+        Self::Streaming(Box::new(Downloading {
+            inner,
+            exchange,
+            record,
+            channel,
+            route,
+            moved: now,
+            admit_written,
+        }))
     }
 }
 
@@ -220,7 +239,11 @@ impl Downloading {
         if self.record.is_none() {
             return Poll::Ready(None);
         }
-        let polled = Pin::new(&mut self.inner).poll_frame(cx);
+        let inner = Pin::new(&mut self.inner);
+        let polled = match &mut self.channel {
+            Some(channel) => channel.poll_with(cx, |cx| inner.poll_frame(cx)),
+            None => inner.poll_frame(cx),
+        };
         let now = Mono::now();
         let exchange = &self.exchange;
         let (live, stream) = (&exchange.live, exchange.live.stream());
@@ -228,15 +251,16 @@ impl Downloading {
             Poll::Pending => {
                 stream.set_deadline(Turn::CallerTakes, None);
                 match live.wait(Turn::ServiceSends, cx.waker(), exchange.patience.service_idle, now) {
-                    Ok(()) => self.note_long_life(),
-                    Err(cause) => self.cut(cause),
+                    Ok(()) => self.note_long_life(now),
+                    Err(cause) => self.cut(cause, now),
                 }
             }
             Poll::Ready(Some(Ok(frame))) => {
                 let bytes = frame.data_ref().map_or(0, Bytes::len);
                 if let Err(cause) = live.check_frame(bytes, now) {
-                    return self.cut(cause);
+                    return self.cut(cause, now);
                 }
+                self.moved = now;
                 stream.set_deadline(Turn::ServiceSends, None);
                 stream.set_deadline(Turn::CallerTakes, Some(now.plus(exchange.patience.caller_takes)));
                 if let Some(record) = &mut self.record {
@@ -246,56 +270,56 @@ impl Downloading {
             }
             Poll::Ready(Some(Err(error))) => {
                 match live.stream().cut_cause() {
-                    Some(cause) => self.finish_cut(cause),
-                    None if exchange.caller_broke_off() => self.finish(End::ClientGone),
-                    None => self.finish(End::UpstreamError("broken")),
+                    Some(cause) => self.finish_cut(cause, now),
+                    None if exchange.caller_broke_off() => self.finish(End::ClientGone, now),
+                    None => self.finish(End::UpstreamError("broken"), now),
                 }
                 Poll::Ready(Some(Err(Broken::Peer(error))))
             }
             Poll::Ready(None) => match live.check(now) {
                 Ok(()) => {
-                    self.complete();
+                    self.complete(now);
                     Poll::Ready(None)
                 }
-                Err(cause) => self.cut(cause),
+                Err(cause) => self.cut(cause, now),
             },
         }
     }
 
     /// A stream that lives for long gets its `admit` line; without one it does not go on (law 7).
-    fn note_long_life(&mut self) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
+    fn note_long_life(&mut self, now: Mono) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
         if !self.admit_written && self.exchange.live.stream().is_long_lived() {
             self.admit_written = true;
             if self.record.as_ref().is_some_and(|record| record.write_admit().is_err()) {
-                return self.cut(CutCause::Audit);
+                return self.cut(CutCause::Audit, now);
             }
         }
         Poll::Pending
     }
 
-    fn cut(&mut self, cause: CutCause) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
-        self.finish_cut(cause);
+    fn cut(&mut self, cause: CutCause, now: Mono) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
+        self.finish_cut(cause, now);
         Poll::Ready(Some(Err(Broken::Cut(cause))))
     }
 
-    fn finish_cut(&mut self, cause: CutCause) {
+    fn finish_cut(&mut self, cause: CutCause, now: Mono) {
         self.exchange.live.count_cut(cause);
-        self.finish(End::Cut(cause.as_str()));
+        self.finish(End::Cut(cause.as_str()), now);
     }
 
-    fn complete(&mut self) {
+    fn complete(&mut self, now: Mono) {
         if let Some(channel) = self.channel.take()
             && self.exchange.is_request_sent()
         {
-            channel.give_back();
+            channel.give_back(now);
         }
-        self.finish(End::Complete);
+        self.finish(End::Complete, now);
     }
 
-    fn finish(&mut self, end: End) {
+    fn finish(&mut self, end: End, now: Mono) {
         if let Some(record) = self.record.take() {
-            record.finish(end);
-            let took = Mono::now().since(self.exchange.live.stream().admitted());
+            record.finish_at(end, now);
+            let took = now.since(self.exchange.live.stream().admitted());
             self.route.metrics.request_seconds.observe(took.as_secs_f64());
         }
         // What is left of the request has nowhere to go.
@@ -313,9 +337,9 @@ impl Drop for Downloading {
         }
         // hyper does not ask for the end of a body whose length it knows.
         match self.exchange.live.stream().cut_cause() {
-            Some(cause) => self.finish_cut(cause),
-            None if self.inner.is_end_stream() => self.complete(),
-            None => self.finish(End::ClientGone),
+            Some(cause) => self.finish_cut(cause, Mono::now()),
+            None if self.inner.is_end_stream() => self.complete(self.moved),
+            None => self.finish(End::ClientGone, Mono::now()),
         }
     }
 }

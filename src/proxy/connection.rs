@@ -35,6 +35,9 @@ use tokio_rustls::server::TlsStream;
 /// The largest part of a body that waits in memory for a caller to take it, for each stream.
 const SEND_BUFFER: usize = 64 * 1024;
 
+/// How many header fields hyper takes unless it is told otherwise.
+const HYPER_HEADERS: usize = 100;
+
 /// What all requests of one connection share.
 pub(crate) struct Connected {
     pub(crate) worker: Arc<Worker>,
@@ -208,9 +211,12 @@ fn http1_builder(limits: &Limits) -> http1::Builder {
         .timer(TokioTimer::new())
         // The sweep watches heads and idle connections; hyper's own timer cannot tell the two apart.
         .header_read_timeout(None)
-        .max_headers(limits.headers)
         .max_header_size(limits.header_bytes)
         .max_buf_size(limits.header_bytes.max(SEND_BUFFER));
+    // hyper reads heads of this many fields, its own limit, without allocating for each.
+    if limits.headers != HYPER_HEADERS {
+        builder.max_headers(limits.headers);
+    }
     builder
 }
 

@@ -19,7 +19,7 @@ use http::uri::{PathAndQuery, Scheme};
 use http::{HeaderValue, Request, Response, Uri, Version};
 use hyper::body::Incoming;
 use std::future::{Future, poll_fn};
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::Poll;
 
@@ -30,6 +30,8 @@ pub(crate) struct Admitted {
     pub(crate) route: Arc<Route>,
     pub(crate) request_id: RequestId,
     pub(crate) trace: TraceId,
+    /// When it was decided.
+    pub(crate) at: Mono,
     pub(crate) grpc: bool,
 }
 
@@ -40,21 +42,22 @@ pub(crate) async fn forward(
     mut parts: Parts,
     body: Incoming,
 ) -> Response<Download> {
-    let Admitted { live, mut record, route, request_id, trace, grpc } = admitted;
-    set_headers(&mut parts, connected, &live, &route, request_id, trace);
+    let Admitted { live, mut record, route, request_id, trace, at: started, grpc } = admitted;
+    let te = set_headers(&mut parts, connected, &live, &route, request_id, trace);
     let exchange = Exchange::new(live, patience(connected, &route));
-    record.count_bytes_in(Arc::clone(&exchange.bytes_in));
-    let started = Mono::now();
-    let upload = Upload::of(body, &exchange, started);
+    let upload = Upload::of(body, &exchange, &mut record, started);
     let mut request = Request::from_parts(parts, upload);
-    if !address(&mut request, &route) {
+    if !address(&mut request, &route, te) {
         return failed(&exchange, record, grpc, request_id, &Failure::Unaddressable);
     }
     let Some(upstream) = connected.worker.upstreams.get(route.index) else {
         return failed(&exchange, record, grpc, request_id, &Failure::Unaddressable);
     };
-    let answered = wait(&exchange, &record, upstream.send(request, exchange.live.stream(), started)).await;
-    route.metrics.upstream_seconds.observe(Mono::now().since(started).as_secs_f64());
+    let (answered, now) = {
+        let answer = pin!(upstream.send(request, exchange.live.stream(), started));
+        wait(&exchange, &record, answer).await
+    };
+    route.metrics.upstream_seconds.observe(now.since(started).as_secs_f64());
     match answered {
         Ok(Answered { response, channel }) if response.status() != http::StatusCode::SWITCHING_PROTOCOLS => {
             let (mut parts, body) = response.into_parts();
@@ -62,7 +65,7 @@ pub(crate) async fn forward(
             record.status(parts.status.as_u16());
             parts.version = Version::HTTP_11;
             parts.extensions.clear();
-            Response::from_parts(parts, Download::of(body, exchange, record, channel, route))
+            Response::from_parts(parts, Download::of(body, exchange, record, channel, route, now))
         }
         Ok(_) => failed(&exchange, record, grpc, request_id, &Failure::Upstream(UpstreamError::Protocol)),
         Err(failure) => failed(&exchange, record, grpc, request_id, &failure),
@@ -79,32 +82,31 @@ pub(crate) enum Failure {
     Unaddressable,
 }
 
-/// Waits for the head of a response; ends at once when the exchange is cut.
+/// Waits for the head of a response, and says when it came; ends at once when the exchange is cut.
 pub(crate) async fn wait<T>(
     exchange: &Exchange,
     record: &Record,
-    answer: impl Future<Output = Result<T, UpstreamError>>,
-) -> Result<T, Failure> {
-    let mut answer = pin!(answer);
+    mut answer: Pin<&mut impl Future<Output = Result<T, UpstreamError>>>,
+) -> (Result<T, Failure>, Mono) {
     let mut admit_written = false;
     poll_fn(|cx| {
         let polled = answer.as_mut().poll(cx);
         let now = Mono::now();
         // The cut comes first, so that its cause is told and not the broken connection that it led to.
         if let Err(cause) = exchange.live.check(now) {
-            return Poll::Ready(Err(Failure::Cut(cause)));
+            return Poll::Ready((Err(Failure::Cut(cause)), now));
         }
         match polled {
-            Poll::Ready(answer) => Poll::Ready(answer.map_err(Failure::Upstream)),
+            Poll::Ready(answer) => Poll::Ready((answer.map_err(Failure::Upstream), now)),
             Poll::Pending => {
                 exchange.live.stream().register(crate::access::stream::Direction::Down, cx.waker());
                 if let Err(cause) = exchange.live.check(now) {
-                    return Poll::Ready(Err(Failure::Cut(cause)));
+                    return Poll::Ready((Err(Failure::Cut(cause)), now));
                 }
                 if exchange.live.stream().is_long_lived() && !admit_written {
                     admit_written = true;
                     if record.write_admit().is_err() {
-                        return Poll::Ready(Err(Failure::Cut(exchange.live.cut(CutCause::Audit))));
+                        return Poll::Ready((Err(Failure::Cut(exchange.live.cut(CutCause::Audit))), now));
                     }
                 }
                 Poll::Pending
@@ -199,7 +201,7 @@ pub(crate) fn patience(connected: &Connected, route: &Route) -> Patience {
 /// At most so many fields are put in.
 const OURS: usize = 11;
 
-/// Takes out what must not reach the service and puts in what it is told.
+/// Takes out what must not reach the service and puts in what it is told. Says whether `te` is among it.
 pub(crate) fn set_headers(
     parts: &mut Parts,
     connected: &Connected,
@@ -207,12 +209,11 @@ pub(crate) fn set_headers(
     route: &Route,
     request_id: RequestId,
     trace: TraceId,
-) {
-    let trailers = headers::wants_trailers(&parts.headers);
+) -> bool {
     // HTTP/2 names the host in `:authority`.
     let host = parts.uri.authority().and_then(|authority| HeaderValue::from_str(authority.as_str()).ok());
     let host = parts.headers.remove(HOST).or(host);
-    headers::clean_request(&mut parts.headers);
+    let trailers = headers::clean_request(&mut parts.headers);
     let fields = &mut parts.headers;
     // Once, not in steps.
     let _ = fields.try_reserve(OURS);
@@ -239,10 +240,12 @@ pub(crate) fn set_headers(
     if trailers {
         fields.insert(TE, HeaderValue::from_static("trailers"));
     }
+    trailers
 }
 
-/// Puts the request target into the form of the service's protocol; path and query stay as they are, byte for byte.
-pub(crate) fn address(request: &mut Request<Upload>, route: &Route) -> bool {
+/// Puts the request target into the form of the service's protocol; path and query stay as they are, byte for byte. `te` says
+/// whether the request has that field.
+pub(crate) fn address(request: &mut Request<Upload>, route: &Route, te: bool) -> bool {
     let target = request.uri().path_and_query().cloned().unwrap_or(PathAndQuery::from_static("/"));
     let http2 = route.service.upstreams.first().is_some_and(|upstream| match upstream.transport {
         Transport::H2c => true,
@@ -260,7 +263,7 @@ pub(crate) fn address(request: &mut Request<Upload>, route: &Route) -> bool {
         });
     } else {
         // `te` belongs to the connection over HTTP/1.1, and has to be named there.
-        if request.headers().contains_key(TE) {
+        if te {
             request.headers_mut().insert(http::header::CONNECTION, HeaderValue::from_static("te"));
         }
     }

@@ -99,7 +99,7 @@ fn remove_where(headers: &mut HeaderMap, unwanted: impl Fn(&str) -> bool) {
 }
 
 /// What `te: trailers` becomes towards an HTTP/2 service; every other `te` ends here.
-pub(crate) fn wants_trailers(headers: &HeaderMap) -> bool {
+fn wants_trailers(headers: &HeaderMap) -> bool {
     headers.get_all(header::TE).iter().any(|value| {
         value
             .to_str()
@@ -107,8 +107,13 @@ pub(crate) fn wants_trailers(headers: &HeaderMap) -> bool {
     })
 }
 
-/// Removes from a request what must not reach a service.
-pub(crate) fn clean_request(headers: &mut HeaderMap) {
+/// Removes from a request what must not reach a service. Says whether its sender takes trailers.
+pub(crate) fn clean_request(headers: &mut HeaderMap) -> bool {
+    // `connection`, `te` and `trailer` are among these names.
+    if !headers.keys().any(|name| is_hop_by_hop(name.as_str()) || is_claim(name.as_str())) {
+        return false;
+    }
+    let takes_trailers = wants_trailers(headers);
     if headers.contains_key(header::CONNECTION) {
         for name in connection_names(headers) {
             headers.remove(name);
@@ -119,6 +124,7 @@ pub(crate) fn clean_request(headers: &mut HeaderMap) {
     if let Some(trailers) = trailers {
         headers.insert(header::TRAILER, trailers);
     }
+    takes_trailers
 }
 
 /// The names in `Trailer` that may be forwarded: over HTTP/1.1 hyper sends no trailer that is not announced.
@@ -139,6 +145,9 @@ pub(crate) fn clean_trailers(trailers: &mut HeaderMap) {
 
 /// Removes from a response what belongs to the connection to the service.
 pub(crate) fn clean_response(headers: &mut HeaderMap) {
+    if !headers.keys().any(|name| is_hop_by_hop(name.as_str())) {
+        return;
+    }
     if headers.contains_key(header::CONNECTION) {
         for name in connection_names(headers) {
             headers.remove(name);
@@ -147,9 +156,13 @@ pub(crate) fn clean_response(headers: &mut HeaderMap) {
     remove_where(headers, |name| is_hop_by_hop(name) && name != "trailer");
 }
 
-/// What `write` writes, as the value of a field.
+/// The length of an id as text: two letters, `_`, 26 digits.
+const ID: usize = 29;
+
+/// What `write` writes, an id as a rule, as the value of a field.
 pub(crate) fn value(write: impl FnOnce(&mut Vec<u8>)) -> Option<HeaderValue> {
-    let mut text = Vec::with_capacity(32);
+    // Exactly: a buffer with room left costs `Bytes` a second allocation.
+    let mut text = Vec::with_capacity(ID);
     write(&mut text);
     HeaderValue::from_maybe_shared(bytes::Bytes::from(text)).ok()
 }
@@ -223,7 +236,7 @@ mod tests {
             ("accept", "*/*"),
             ("authorization", "Bearer x"),
         ]);
-        clean_request(&mut headers);
+        assert!(clean_request(&mut headers), "`te: trailers`");
         let mut left: Vec<_> = headers.keys().map(HeaderName::as_str).collect();
         left.sort_unstable();
         assert_eq!(left, ["accept", "authorization", "content-length", "host", "trailer"]);

@@ -30,9 +30,8 @@ impl<S> Metered<S> {
         }
         let Some(frames) = &mut self.frames else {
             // HTTP/1: bytes that come while nothing runs belong to a head.
-            let now = Mono::now();
-            if self.caller.idle_for(now).is_some() {
-                self.caller.reading_head(true, || now);
+            if self.caller.is_idle() {
+                self.caller.reading_head(true, Mono::now);
             }
             return Ok(());
         };

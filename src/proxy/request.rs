@@ -23,6 +23,7 @@ use http::request::Parts;
 use http::{HeaderMap, Request, Response, Version};
 use hyper::body::Incoming as Body;
 use std::borrow::Cow;
+use std::pin::pin;
 use std::sync::Arc;
 
 /// How many grants may be tried when their limits are used up, and how often a decision is made anew when a grant ends under it.
@@ -59,7 +60,8 @@ pub(crate) async fn serve(connected: &Connected, request: Request<Body>) -> Resp
         Err(response) => return *response,
     };
     match form {
-        Form::Http | Form::Grpc => forward(connected, admitted, parts, body).await,
+        // Pinned where it is made: an awaited call is moved first, and this one is large.
+        Form::Http | Form::Grpc => pin!(forward(connected, admitted, parts, body)).await,
         // Boxed: its state would be moved with that of every request.
         Form::Upgrade => Box::pin(tunnel::open(connected, admitted, parts, body)).await,
     }
@@ -72,6 +74,7 @@ struct Incoming<'a> {
     id: RequestId,
     trace: TraceId,
     started: Mono,
+    decided: Mono,
     form: Form,
     route: Option<Arc<Route>>,
     bearer: Bearer,
@@ -91,7 +94,19 @@ impl<'a> Incoming<'a> {
         draft.head(&parts.method, parts.uri.path(), protocol(parts.version, form));
         let bearer = Bearer::Foreign;
         let user = Presented::NotDemanded;
-        Self { connected, draft, id, trace, started, form, route: None, bearer, token_fault: None, user }
+        Self {
+            connected,
+            draft,
+            id,
+            trace,
+            started,
+            decided: started,
+            form,
+            route: None,
+            bearer,
+            token_fault: None,
+            user,
+        }
     }
 
     /// Decides and admits; a use that has to be reserved first is the only thing waited for.
@@ -179,7 +194,7 @@ impl<'a> Incoming<'a> {
     }
 
     fn try_admit(&mut self, view: &View<'_>, service: &str) -> Result<Live, Hindrance> {
-        let Self { connected, draft, started, user, bearer, route, .. } = self;
+        let Self { connected, draft, started, decided, user, bearer, route, .. } = self;
         let gate = &connected.worker.shared.gate;
         let mut limited: Option<Denial> = None;
         let mut refused: Option<Arc<crate::access::Cell>> = None;
@@ -199,7 +214,8 @@ impl<'a> Incoming<'a> {
                 None => decide(&set, &asked, now),
                 Some(cell) => decide_after(&set, &asked, now, cell),
             };
-            let took = Mono::now().since(before);
+            *decided = Mono::now();
+            let took = decided.since(before);
             draft.decided(gate.table().revision(), took);
             connected.worker.shared.metrics.decision_seconds.observe(took.as_secs_f64());
             let permit = match verdict {
@@ -256,11 +272,11 @@ impl<'a> Incoming<'a> {
 
     /// Sets the audit line's place aside; from here on the request is forwarded.
     fn keep(self, live: Live, route: Arc<Route>) -> Result<Admitted, Box<Response<Download>>> {
-        let (request_id, trace, grpc) = (self.id, self.trace, self.form == Form::Grpc);
+        let (request_id, trace, at, grpc) = (self.id, self.trace, self.decided, self.form == Form::Grpc);
         match self.draft.admit() {
             Ok(record) => {
                 route.metrics.permit.inc();
-                Ok(Admitted { live, record, route, request_id, trace, grpc })
+                Ok(Admitted { live, record, route, request_id, trace, at, grpc })
             }
             Err(_) => {
                 let reason = DenyReason::AuditUnavailable;

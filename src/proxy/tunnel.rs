@@ -20,8 +20,9 @@ use hyper::body::Incoming;
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
 use std::future::{Future, poll_fn};
+use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::Poll;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf, split};
@@ -37,24 +38,24 @@ pub(crate) async fn open(
     mut parts: Parts,
     body: Incoming,
 ) -> Response<Download> {
-    let Admitted { live, mut record, route, request_id, trace, grpc } = admitted;
+    let Admitted { live, mut record, route, request_id, trace, grpc, .. } = admitted;
     let ours = parts.extensions.remove::<OnUpgrade>();
-    set_headers(&mut parts, connected, &live, &route, request_id, trace);
+    let te = set_headers(&mut parts, connected, &live, &route, request_id, trace);
     parts.headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
     parts.headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
     let exchange = Exchange::new(live, patience(connected, &route));
-    record.count_bytes_in(Arc::clone(&exchange.bytes_in));
     // A WebSocket handshake has no body (RFC 6455 section 4.1); the view refused one.
     drop(body);
     let mut request = Request::from_parts(parts, Upload::Empty);
     let (Some(ours), true, Some(upstream)) =
-        (ours, address(&mut request, &route), connected.worker.upstreams.get(route.index))
+        (ours, address(&mut request, &route, te), connected.worker.upstreams.get(route.index))
     else {
         return failed(&exchange, record, grpc, request_id, &Failure::Unaddressable);
     };
     exchange.request_sent(Mono::now());
     await_first_byte(&exchange);
-    match wait(&exchange, &record, upstream.send_upgrade(request)).await {
+    let (answered, now) = wait(&exchange, &record, pin!(upstream.send_upgrade(request))).await;
+    match answered {
         Ok(answered) if is_websocket(&answered.response) => {
             record.status(101);
             record.protocol(Protocol::WebSocket);
@@ -69,7 +70,7 @@ pub(crate) async fn open(
             headers::clean_response(&mut parts.headers);
             record.status(parts.status.as_u16());
             parts.extensions.clear();
-            Response::from_parts(parts, Download::of(body, exchange, record, channel, route))
+            Response::from_parts(parts, Download::of(body, exchange, record, channel, route, now))
         }
         Err(failure) => failed(&exchange, record, grpc, request_id, &failure),
     }
@@ -123,10 +124,12 @@ async fn run(
     exchange.live.stream().set_deadline(Turn::ServiceSends, None);
     let (caller_read, caller_write) = split(TokioIo::new(caller));
     let (service_read, service_write) = split(TokioIo::new(service));
+    let bytes_in = Arc::<AtomicU64>::default();
+    record.count_bytes_in(Arc::clone(&bytes_in));
     let mut out = 0;
     let end = {
         let up = copy(&exchange, Direction::Up, caller_read, service_write, |bytes| {
-            exchange.bytes_in.fetch_add(bytes, Ordering::Relaxed);
+            bytes_in.fetch_add(bytes, Ordering::Relaxed);
         });
         let down = copy(&exchange, Direction::Down, service_read, caller_write, |bytes| out += bytes);
         tokio::select! {

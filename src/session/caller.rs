@@ -19,7 +19,8 @@ pub struct Caller {
     source: SocketAddr,
     killer: Arc<Killer>,
     streams: Mutex<Slab<Arc<Stream>>>,
-    /// When the last exchange ended, or the connection began; nanoseconds of [`Mono`].
+    /// When nothing was first seen to run after the last exchange, or the connection began; nanoseconds of [`Mono`], 0: not
+    /// seen yet.
     idle_since: AtomicU64,
     /// When the first byte of an unfinished request head came; 0: none is being read.
     head_since: AtomicU64,
@@ -76,7 +77,7 @@ impl Caller {
         let mut streams = self.streams.lock();
         streams.try_remove(seat);
         if streams.is_empty() {
-            self.idle_since.store(Mono::now().as_nanos(), Ordering::Relaxed);
+            self.idle_since.store(0, Ordering::Relaxed);
         }
     }
 
@@ -95,11 +96,28 @@ impl Caller {
         self.killer.kill();
     }
 
-    /// How long nothing has run on it; none while something does.
+    /// Whether nothing runs on it.
     #[must_use]
+    pub fn is_idle(&self) -> bool {
+        self.streams.lock().is_empty()
+    }
+
+    /// How long nothing has run on it; none while something does. The first look after the last exchange begins the time, so that
+    /// no exchange reads a clock for it.
     pub fn idle_for(&self, now: Mono) -> Option<std::time::Duration> {
-        let idle = self.streams.lock().is_empty();
-        idle.then(|| now.since(Mono::from_nanos(self.idle_since.load(Ordering::Relaxed))))
+        // Under the lock: an exchange that ends now begins the time anew.
+        let streams = self.streams.lock();
+        if !streams.is_empty() {
+            return None;
+        }
+        let since = match self.idle_since.load(Ordering::Relaxed) {
+            0 => {
+                self.idle_since.store(now.as_nanos(), Ordering::Relaxed);
+                now
+            }
+            since => Mono::from_nanos(since),
+        };
+        Some(now.since(since))
     }
 
     /// Bytes of a request head arrived, or (`false`) the head is complete.

@@ -116,6 +116,22 @@ async fn an_answer_that_comes_before_the_body_was_read_arrives() {
 }
 
 #[tokio::test]
+async fn a_request_goes_on_to_its_end_while_nobody_takes_the_answer() {
+    let world = World::start().await;
+    world.grant("orders:*:/**").await;
+    let mut raw = world.raw(Protocol::H1).await;
+    // More than all sockets on the way hold.
+    let body = vec![b'x'; 24 << 20];
+    raw.send(format!(
+        "POST /both HTTP/1.1\r\nHost: orders.localhost\r\nContent-Length: {}\r\n\r\n",
+        body.len()
+    ))
+    .await;
+    raw.send(body).await;
+    raw.read_until("HTTP/1.1 200 OK").await;
+}
+
+#[tokio::test]
 async fn a_caller_that_waits_for_100_continue_gets_it_only_if_it_may_go_on() {
     let world = World::start().await;
     world.grant("orders:PUT:/v1/**").await;

@@ -1,7 +1,7 @@
 //! The headers that take part in the decision, and the twins of headers that others believe.
 
 use super::{Form, Unclear};
-use http::header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, TRANSFER_ENCODING, UPGRADE};
+use http::header::{AUTHORIZATION, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, TRANSFER_ENCODING, UPGRADE};
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, Version};
 
@@ -38,18 +38,37 @@ const BELIEVED: [&str; 24] = [
 ];
 const BELIEVED_PREFIXES: [&str; 5] = ["jitgate-", "x-jitgate-", "x-forwarded-", "x-original-", "x-rewrite-"];
 
+/// Which of the headers that matter are there: one pass over the names costs less than a look-up for each.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Seen {
+    pub(super) authorization: bool,
+    pub(super) content_type: bool,
+    pub(super) transfer_encoding: bool,
+    pub(super) upgrade: bool,
+    pub(super) task: bool,
+}
+
 /// Refuses names that are another spelling of a header that somebody believes: `_` (or any other punctuation) in place of `-`.
-pub(super) fn check_names(headers: &HeaderMap) -> Result<(), Unclear> {
+/// Says which headers it has seen.
+pub(super) fn check_names(headers: &HeaderMap) -> Result<Seen, Unclear> {
     let odd = |b: u8| !b.is_ascii_alphanumeric() && b != b'-';
     let twin = |name: &str| {
         name.bytes().any(odd)
             && (BELIEVED.iter().any(|believed| believed.len() == name.len() && begins(name, believed))
                 || BELIEVED_PREFIXES.iter().any(|prefix| begins(name, prefix)))
     };
-    match headers.keys().any(|name| twin(name.as_str())) {
-        true => Err(Unclear::ambiguous("a header name is another spelling of one with a meaning here")),
-        false => Ok(()),
+    let mut seen = Seen::default();
+    for name in headers.keys() {
+        if twin(name.as_str()) {
+            return Err(Unclear::ambiguous("a header name is another spelling of one with a meaning here"));
+        }
+        seen.authorization |= *name == AUTHORIZATION;
+        seen.content_type |= *name == CONTENT_TYPE;
+        seen.transfer_encoding |= *name == TRANSFER_ENCODING;
+        seen.upgrade |= *name == UPGRADE;
+        seen.task |= *name == TASK;
     }
+    Ok(seen)
 }
 
 /// Whether `name` begins with `prefix` when every punctuation mark is read as `-`.
@@ -82,9 +101,9 @@ pub(super) fn single<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<Op
 }
 
 /// What kind of request it is.
-pub(super) fn form(parts: &Parts) -> Result<Form, Unclear> {
-    let grpc = single(&parts.headers, &CONTENT_TYPE)?.is_some_and(is_grpc);
-    let upgrade = is_upgrade(parts)?;
+pub(super) fn form(parts: &Parts, seen: Seen) -> Result<Form, Unclear> {
+    let grpc = seen.content_type && single(&parts.headers, &CONTENT_TYPE)?.is_some_and(is_grpc);
+    let upgrade = seen.upgrade && is_upgrade(parts)?;
     match (grpc, upgrade) {
         (true, true) => Err(Unclear::ambiguous("an upgrade cannot be a gRPC call")),
         (true, false) if parts.method != http::Method::POST => {

@@ -86,16 +86,20 @@ impl<'a> View<'a> {
         path::check(path)?;
         let query = parts.uri.query();
         query.map_or(Ok(()), path::check_query)?;
-        header::check_names(&parts.headers)?;
-        header::check_once(&parts.headers, &http::header::AUTHORIZATION)?;
-        header::check_framing(&parts.headers)?;
+        let seen = header::check_names(&parts.headers)?;
+        if seen.authorization {
+            header::check_once(&parts.headers, &http::header::AUTHORIZATION)?;
+        }
+        if seen.transfer_encoding {
+            header::check_framing(&parts.headers)?;
+        }
         Ok(Self {
             method,
             authority,
             path,
             query,
-            form: header::form(parts)?,
-            task: header::single(&parts.headers, &header::TASK)?,
+            form: header::form(parts, seen)?,
+            task: if seen.task { header::single(&parts.headers, &header::TASK)? } else { None },
         })
     }
 

@@ -6,6 +6,7 @@
 
 mod answer_first;
 mod connect;
+mod http1;
 mod pool;
 mod tls;
 
@@ -22,6 +23,7 @@ use parking_lot::Mutex;
 use pool::{Channel, Target};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 /// An address that failed is passed over for this long, unless all of them failed.
@@ -78,13 +80,27 @@ pub(crate) struct Answered {
 /// An HTTP/1.1 connection that may be used again once its response has been read to the end.
 pub(crate) struct Reusable {
     target: Arc<Target>,
-    channel: pool::Http1,
+    channel: http1::Http1,
 }
 
 impl Reusable {
+    /// Does what the connection has to do, then polls for what comes of it.
+    pub(crate) fn poll_with<T>(
+        &mut self,
+        cx: &mut Context<'_>,
+        outcome: impl FnOnce(&mut Context<'_>) -> Poll<T>,
+    ) -> Poll<T> {
+        self.channel.poll_with(cx, outcome)
+    }
+
+    /// The request goes on while nobody may be waiting for the response.
+    pub(crate) fn run_by_itself(&mut self) {
+        self.channel.run_by_itself();
+    }
+
     /// Gives the connection back. Only after the whole request was sent and the whole response was read.
-    pub(crate) fn give_back(self) {
-        self.target.put(self.channel, Mono::now());
+    pub(crate) fn give_back(self, now: Mono) {
+        self.target.put(self.channel, now);
     }
 }
 
@@ -113,12 +129,16 @@ impl Upstream {
         for _ in 0..STALE_TRIES {
             let (target, channel) = self.channel(now).await?;
             match channel {
-                Channel::Http1(mut channel) => match channel.sender.try_send_request(request).await {
+                Channel::Http1(mut channel) => match channel.send(request).await {
                     Ok(response) => {
                         return Ok(Answered { response, channel: Some(Reusable { target, channel }) });
                     }
                     Err(mut error) => match error.take_message() {
-                        Some(unsent) => request = unsent,
+                        Some(unsent) => {
+                            // Where one has died, others may have.
+                            target.sweep(now);
+                            request = unsent;
+                        }
                         None => return Err(UpstreamError::Broken(error.into_error())),
                     },
                 },
@@ -150,7 +170,8 @@ impl Upstream {
             return Err(UpstreamError::Protocol);
         }
         let mut channel = target.open_for_upgrade(self.connect_timeout).await?;
-        let response = channel.sender.send_request(request).await.map_err(UpstreamError::Broken)?;
+        let response =
+            channel.send(request).await.map_err(|error| UpstreamError::Broken(error.into_error()))?;
         Ok(Answered { response, channel: Some(Reusable { target: Arc::clone(target), channel }) })
     }
 

@@ -1,13 +1,13 @@
 //! The connections to one address.
 
-use super::answer_first::AnswerFirst;
+use super::http1::{Http1, RESPONSE_HEAD};
 use super::{Connector, Guarded, UpstreamError};
 use crate::access::stream::{Killer, Wanted};
 use crate::config::{Transport, Upstream as Address};
 use crate::proxy::body::Upload;
 use crate::proxy::upstream::connect::Io;
 use crate::runtime::clock::Mono;
-use hyper::client::conn::{http1, http2};
+use hyper::client::conn::http2;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use std::future::poll_fn;
 use std::pin::pin;
@@ -15,35 +15,16 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::task::AbortHandle;
 use tokio::time::timeout;
 
 /// An idle HTTP/1.1 connection is not used after this: common servers close theirs after 5 s.
 const IDLE: Duration = Duration::from_secs(4);
-/// The largest head of a response.
-const RESPONSE_HEAD: usize = 64 * 1024;
 const WINDOW: u32 = 1024 * 1024;
 
 /// A connection to send one request on.
 pub(super) enum Channel {
     Http1(Http1),
     Http2(Http2),
-}
-
-/// An HTTP/1.1 connection: one request at a time. Dropping it ends the connection at once, with whatever is on it: a request
-/// that was cut must not linger in a buffer.
-pub(super) struct Http1 {
-    pub(super) sender: http1::SendRequest<Upload>,
-    _connection: AbortOnDrop,
-}
-
-/// Ends a task when dropped.
-pub(super) struct AbortOnDrop(AbortHandle);
-
-impl Drop for AbortOnDrop {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
 }
 
 /// An HTTP/2 connection that requests share, and what ends it by force.
@@ -98,13 +79,14 @@ impl Target {
         }
         let mut idle = self.idle.lock();
         // The most recent one first: it is the least likely to be closed by the service.
-        let usable = |idle: &Idle| idle.channel.sender.is_ready() && now.since(idle.since) < IDLE;
+        let usable = |idle: &Idle| idle.channel.is_ready() && now.since(idle.since) < IDLE;
         let found = idle.iter().rposition(usable)?;
         Some(Channel::Http1(idle.remove(found).channel))
     }
 
-    pub(super) fn put(&self, channel: Http1, now: Mono) {
-        if !channel.sender.is_closed() {
+    pub(super) fn put(&self, mut channel: Http1, now: Mono) {
+        channel.forget_task();
+        if channel.is_ready() || channel.is_usable() {
             self.idle.lock().push(Idle { channel, since: now });
         }
     }
@@ -125,8 +107,9 @@ impl Target {
         *self.failing_until.lock() = None;
     }
 
+    /// Drops what the service has closed or will soon close. Nobody polls an idle connection: so it is looked at here.
     pub(super) fn sweep(&self, now: Mono) {
-        self.idle.lock().retain(|idle| now.since(idle.since) < IDLE && !idle.channel.sender.is_closed());
+        self.idle.lock().retain_mut(|idle| now.since(idle.since) < IDLE && idle.channel.is_usable());
     }
 
     /// Opens a connection, within `patience` in all.
@@ -137,7 +120,7 @@ impl Target {
     async fn open_untimed(&self) -> Result<Channel, UpstreamError> {
         if !self.connector.speaks_http2(self.address.transport) {
             let (io, room) = self.connect().await?;
-            return Ok(Channel::Http1(handshake_http1(io, room).await?));
+            return Ok(Channel::Http1(Http1::handshake(io, room).await?));
         }
         let _one_at_a_time = self.opening.lock().await;
         if let Some(channel) = self.take(Mono::now()) {
@@ -153,7 +136,9 @@ impl Target {
     pub(super) async fn open_for_upgrade(&self, patience: Duration) -> Result<Http1, UpstreamError> {
         let open = async {
             let (io, room) = self.connect().await?;
-            handshake_http1(io, room).await
+            let mut channel = Http1::handshake(io, room).await?;
+            channel.run_by_itself();
+            Ok(channel)
         };
         timeout(patience, open).await.unwrap_or_else(|_| Err(timed_out()))
     }
@@ -167,21 +152,6 @@ impl Target {
 
 fn timed_out() -> UpstreamError {
     UpstreamError::Connect(std::io::Error::from(std::io::ErrorKind::TimedOut))
-}
-
-async fn handshake_http1(io: Io, room: OwnedSemaphorePermit) -> Result<Http1, UpstreamError> {
-    let (sender, connection) = http1::Builder::new()
-        .max_buf_size(RESPONSE_HEAD)
-        .max_header_size(RESPONSE_HEAD)
-        .handshake(TokioIo::new(AnswerFirst(io)))
-        .await
-        .map_err(UpstreamError::Broken)?;
-    let task = tokio::spawn(async move {
-        // An error here is told to whoever waits for the response.
-        let _ = connection.with_upgrades().await;
-        drop(room);
-    });
-    Ok(Http1 { sender, _connection: AbortOnDrop(task.abort_handle()) })
 }
 
 async fn handshake_http2(io: Io, room: OwnedSemaphorePermit) -> Result<Http2, UpstreamError> {

@@ -155,6 +155,12 @@ async fn answer(request: Request<Incoming>, shared: Arc<Shared>) -> Response<Bod
             note(&request, &shared);
             return text(StatusCode::PAYLOAD_TOO_LARGE, "too much");
         }
+        // Answers without end while it reads the body.
+        "/both" => {
+            note(&request, &shared);
+            tokio::spawn(request.into_body().collect());
+            return endless(running);
+        }
         _ => {}
     }
     let (head, body) = request.into_parts();
