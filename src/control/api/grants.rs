@@ -108,6 +108,10 @@ pub(super) struct EndView {
 }
 
 impl GrantView {
+    pub(super) fn id(&self) -> GrantId {
+        self.grant.id
+    }
+
     fn new(found: Found<'_>, now: Time) -> Self {
         let issue = found.issue();
         Self {
@@ -364,6 +368,34 @@ pub(super) async fn list(
     Ok(response)
 }
 
+/// The caller's own grants that are not over, by id: at most `limit` after `after`, for one task where one is named.
+pub(super) fn own(
+    api: &Api,
+    caller: &Caller,
+    (task, after): (Option<TaskId>, Option<GrantId>),
+    limit: usize,
+) -> Vec<GrantView> {
+    let filter = Filter {
+        principal: Some(caller.id().clone()),
+        task,
+        service: None,
+        state: Wanted::Current,
+        after,
+        limit: Some(limit),
+    };
+    let now = api.plane.control_time();
+    api.plane.with_state(|state| filter.page(state, now, limit))
+}
+
+/// One grant, if the caller may know of it.
+pub(super) fn view(api: &Api, caller: &Caller, id: GrantId) -> Option<GrantView> {
+    let (now, all) = (api.plane.control_time(), caller.sees_all(api));
+    api.plane.with_state(|state| {
+        let found = state.find(id).filter(|found| all || found.grant().principal == *caller.id());
+        found.map(|found| GrantView::new(found, now))
+    })
+}
+
 /// Shows one grant. A caller without a role sees its own; others do not exist for it.
 #[utoipa::path(get, path = "/v1/grants/{id}", tag = "grants", params(("id" = String, Path, description = "`gr_…`")),
     responses(
@@ -376,11 +408,5 @@ pub(super) async fn show(
     Path(id): Path<String>,
 ) -> Result<Response, Problem> {
     let id: GrantId = id.parse().map_err(|_| Problem::not_found())?;
-    let now = api.plane.control_time();
-    let all = caller.sees_all(&api);
-    let view = api.plane.with_state(|state| {
-        let found = state.find(id).filter(|found| all || found.grant().principal == *caller.id());
-        found.map(|found| GrantView::new(found, now))
-    });
-    respond(StatusCode::OK, &view.ok_or_else(Problem::not_found)?)
+    respond(StatusCode::OK, &view(&api, &caller, id).ok_or_else(Problem::not_found)?)
 }
