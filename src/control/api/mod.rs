@@ -5,6 +5,7 @@
 
 mod decisions;
 mod events;
+mod grant_view;
 mod grants;
 mod mcp;
 mod openapi;

@@ -1,6 +1,7 @@
 //! What each tool does: the same as the REST resource of the same purpose, through the same functions.
 
 use super::arguments::{check, needed, read, spell_out, text, wait};
+use crate::control::api::grant_view::GrantView;
 use crate::control::api::problem::Problem;
 use crate::control::api::read::Caller;
 use crate::control::api::request_view::RequestView;
@@ -108,7 +109,7 @@ fn my_access(api: &Api, caller: &Caller, arguments: &mut Map<String, Value>) -> 
     let task: Option<TaskId> = parsed(arguments, "task")?;
     let after: Option<GrantId> = parsed(arguments, "after")?;
     let page = grants::own(api, caller, (task.clone(), after), PAGE);
-    let last = page.last().filter(|_| page.len() == PAGE).map(grants::GrantView::id);
+    let last = page.last().filter(|_| page.len() == PAGE).map(GrantView::id);
     let pending = requests::own_pending(api, caller, task.as_ref());
     let mut all = Map::new();
     all.insert("grants".to_owned(), written(&page)?);
