@@ -66,9 +66,9 @@ async fn works_from_asking_to_done(sdk: &str, version: &str) {
     );
     let approved = done(&talk.line().await);
     assert_eq!(approved["state"], "approved", "{approved}");
-    assert_eq!(approved["access"]["scope"], asked["scope"], "{approved}");
+    assert_eq!(approved["access"][0]["scope"], asked["scope"], "{approved}");
 
-    world.applied(&approved["access"]["revision"]).await;
+    world.applied(&approved["access"][0]["revision"]).await;
     assert_eq!(world.client(Protocol::H1).get("/v1/orders/7").await.status, 200);
     let mine = done(&talk.call("my_access", json!({"task": "INC-1"})).await);
     assert_eq!((&mine["grants"][0]["id"], &mine["pending"]), (&approved["grant"], &json!([])));
@@ -94,6 +94,12 @@ async fn a_client_of_the_second_era_works_from_asking_to_done() {
 #[tokio::test]
 async fn a_client_of_the_second_era_may_speak_as_in_the_first() {
     works_from_asking_to_done("v2-legacy", "2025-11-25").await;
+}
+
+#[tokio::test]
+async fn a_client_in_python_works_from_asking_to_done_in_both_eras() {
+    works_from_asking_to_done("python", "2026-07-28").await;
+    works_from_asking_to_done("python-legacy", "2025-11-25").await;
 }
 
 #[tokio::test]
