@@ -4,7 +4,7 @@ use crate::harness::client::full;
 use crate::harness::clients::Talk;
 use crate::harness::form::{fields, filled};
 use crate::harness::pki::Files;
-use crate::harness::{Answer, Protocol, World, eventually, id};
+use crate::harness::{Answer, Protocol, Setup, World, eventually, id};
 use serde_json::{Value, json};
 
 fn agent(world: &World) -> Files {
@@ -145,6 +145,34 @@ async fn a_tool_refuses_with_what_to_do() {
         let told = format!("{unknown}");
         assert!(told.contains("there is no such tool") && told.contains("my_access"), "{unknown}");
     }
+}
+
+#[tokio::test]
+async fn a_tool_with_its_exact_arguments_is_asked_for_in_either_form() {
+    let ops = "[[service]]\nname = \"ops\"\nupstream = [\"mcp+http://127.0.0.1:9/mcp\"]\n";
+    let world = Setup::new().tables(ops).start().await;
+    let operator = world.ca.svid("operator/local");
+    let mut talk = Talk::start(&world, "v2", &server(&world), &agent(&world)).await;
+    // The name reads backwards where it is not shown as an escape.
+    let arguments = json!({"type": "object", "properties": {"service": {"const": "\u{202e}gnillib<b>"}},
+        "required": ["service"], "additionalProperties": false});
+    let scope = json!([{"type": "mcp", "locations": ["ops"], "actions": ["tools/call"], "tools": ["restart_service"],
+        "arguments": arguments}]);
+    let ask = |task: &str, scope: Value| json!({"task": task, "reason": "r", "ttl": "5m", "scope": scope});
+    let asked = done(&talk.call("request_access", ask("T-1", scope.clone())).await);
+    assert_eq!(asked["scope"], scope, "{asked}");
+    let text = json!("ops:tools/call:restart_service{service=\"\u{202e}gnillib<b>\"}");
+    let same = done(&talk.call("request_access", ask("T-2", text)).await);
+    assert_eq!(same["scope"], scope, "{same}");
+
+    let page = world.page(&operator, id(&asked)).await;
+    let html = String::from_utf8(page.body.to_vec()).unwrap();
+    assert!(html.contains("\\u202egnillib&lt;b&gt;") && !html.contains('\u{202e}'), "{html}");
+    let form = filled(fields(&page), &[("decision", "approve"), ("reason", "r")]);
+    assert_eq!(world.submit(&operator, id(&asked), (&form, &[])).await.status, 303);
+    let approved = done(&talk.call("access_status", json!({"id": id(&asked)})).await);
+    assert_eq!(approved["access"][0]["scope"], scope, "what was shown is what was meant");
+    assert_eq!(approved["approvals"][0]["scope"], Value::Null, "{approved}");
 }
 
 #[tokio::test]
