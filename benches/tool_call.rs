@@ -71,6 +71,7 @@ fn report(what: &str, body: &Bytes, slot: &Slot, with_reading: bool, permitted: 
             service: "ops",
             view: &view,
             call: Some(&call),
+            only: None,
             source: IpAddr::V4(Ipv4Addr::LOCALHOST),
             token: None,
             token_required: false,

@@ -234,6 +234,7 @@ impl Explain {
             service: &explanation.service,
             view: &view,
             call: call.as_ref(),
+            only: None,
             source: self.source,
             token: self.token,
             token_required: demands.token,

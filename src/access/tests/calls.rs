@@ -23,6 +23,7 @@ fn with<T>(
         service: "orders",
         view: &view,
         call,
+        only: None,
         source: HERE,
         token: None,
         token_required: false,

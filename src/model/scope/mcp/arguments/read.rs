@@ -33,7 +33,7 @@ pub(super) fn schema(mut value: Value) -> Result<Schema, Wrong> {
 /// Whether values could have a canonical form of the size that is allowed; the canonical form of a schema can be shorter than itself,
 /// by little. Looks at no more than that.
 pub(super) fn weigh<'v>(mut values: impl Iterator<Item = &'v Value>) -> Option<()> {
-    fn less<'v>(values: &mut dyn Iterator<Item = &'v Value>, left: usize) -> Option<usize> {
+    fn less(values: &mut dyn Iterator<Item = &Value>, left: usize) -> Option<usize> {
         let mut left = left;
         for value in values {
             left = left.checked_sub(1)?;
