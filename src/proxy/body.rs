@@ -5,6 +5,7 @@
 
 use crate::access::stream::{CutCause, Direction, Turn};
 use crate::audit::record::{End, Record};
+use crate::audit::recording::Tape;
 use crate::proxy::headers;
 use crate::proxy::router::Route;
 use crate::proxy::upstream::Reusable;
@@ -83,6 +84,8 @@ pub(crate) struct Uploading {
     exchange: Arc<Exchange>,
     /// What was handed on, for the audit line.
     bytes: Arc<AtomicU64>,
+    /// Where it is recorded.
+    tape: Option<Arc<Tape>>,
     over: bool,
 }
 
@@ -95,7 +98,8 @@ impl Upload {
         }
         let bytes = Arc::<AtomicU64>::default();
         record.count_bytes_in(Arc::clone(&bytes));
-        Self::Streaming(Box::new(Uploading { inner, exchange: Arc::clone(exchange), bytes, over: false }))
+        let (exchange, tape) = (Arc::clone(exchange), record.request_tape());
+        Self::Streaming(Box::new(Uploading { inner, exchange, bytes, tape, over: false }))
     }
 }
 
@@ -126,6 +130,7 @@ impl Uploading {
                     headers::clean_trailers(trailers);
                 }
                 self.bytes.fetch_add(bytes as u64, Ordering::Relaxed);
+                tape(self.tape.as_deref(), &frame);
                 // Now the service is to take it.
                 stream.set_deadline(Turn::ServiceSends, Some(now.plus(exchange.patience.service_idle)));
                 if self.inner.is_end_stream() {
@@ -194,6 +199,8 @@ pub(crate) struct Downloading {
     record: Option<Record>,
     channel: Option<Reusable>,
     route: Arc<Route>,
+    /// Where it is recorded.
+    tape: Option<Arc<Tape>>,
     /// When the head or the last frame was handed on.
     moved: Mono,
     admit_written: bool,
@@ -221,13 +228,14 @@ impl Download {
             channel.run_by_itself();
         }
         exchange.live.stream().set_deadline(Turn::ServiceSends, None);
-        let (record, admit_written) = (Some(record), false);
+        let (tape, record, admit_written) = (record.response_tape(), Some(record), false);
         Self::Streaming(Box::new(Downloading {
             inner,
             exchange,
             record,
             channel,
             route,
+            tape,
             moved: now,
             admit_written,
         }))
@@ -266,6 +274,7 @@ impl Downloading {
                 if let Some(record) = &mut self.record {
                     record.add_bytes_out(bytes as u64);
                 }
+                tape(self.tape.as_deref(), &frame);
                 Poll::Ready(Some(Ok(frame)))
             }
             Poll::Ready(Some(Err(error))) => {
@@ -367,6 +376,12 @@ impl Body for Download {
             Self::Ours(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64)),
             Self::Streaming(downloading) => downloading.inner.size_hint(),
         }
+    }
+}
+
+fn tape(tape: Option<&Tape>, frame: &Frame<Bytes>) {
+    if let (Some(tape), Some(data)) = (tape, frame.data_ref()) {
+        tape.push(data);
     }
 }
 

@@ -271,7 +271,12 @@ impl<'a> Incoming<'a> {
     }
 
     /// Sets the audit line's place aside; from here on the request is forwarded.
-    fn keep(self, live: Live, route: Arc<Route>) -> Result<Admitted, Box<Response<Download>>> {
+    fn keep(mut self, live: Live, route: Arc<Route>) -> Result<Admitted, Box<Response<Download>>> {
+        if self.draft.record_at(live.cell().recording()).is_err() {
+            let reason = DenyReason::AuditUnavailable;
+            let detail = "the grant demands a recording, and nothing can be recorded; try again later";
+            return Err(Box::new(self.refuse(reason, reason.status(), detail, None)));
+        }
         let (request_id, trace, at, grpc) = (self.id, self.trace, self.decided, self.form == Form::Grpc);
         match self.draft.admit() {
             Ok(record) => {
