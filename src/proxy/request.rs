@@ -204,6 +204,7 @@ impl<'a> Incoming<'a> {
             let asked = Asked {
                 service,
                 view,
+                call: None,
                 source: connected.caller.source().ip(),
                 token: bearer.grant(),
                 token_required: route.as_ref().is_some_and(|route| route.service.token_required),

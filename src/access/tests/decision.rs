@@ -83,6 +83,7 @@ fn the_best_reason_is_reported() {
     let request = Request {
         service: "orders",
         view: &view,
+        call: None,
         source: HERE,
         token: None,
         token_required: false,
@@ -180,6 +181,7 @@ fn a_token_narrows_to_its_grant_and_permits_nothing() {
         let request = Request {
             service: "orders",
             view: &view,
+            call: None,
             source: HERE,
             token,
             token_required,
@@ -214,6 +216,7 @@ fn conditions_are_checked_at_each_request() {
         let request = Request {
             service: "orders",
             view: &view,
+            call: None,
             source: source.parse().unwrap(),
             token: None,
             token_required: false,
@@ -273,6 +276,7 @@ fn no_grant_passes_a_ceiling() {
     let request = Request {
         service: "orders",
         view: &view,
+        call: None,
         source: HERE,
         token: None,
         token_required: false,
@@ -301,6 +305,7 @@ fn of_several_grants_the_cheapest_then_the_longest_then_the_first_permits() {
     let request = Request {
         service: "orders",
         view: &view,
+        call: None,
         source: HERE,
         token: None,
         token_required: false,
