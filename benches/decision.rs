@@ -130,6 +130,7 @@ fn measure(
             service: "orders",
             view: &view,
             call: None,
+            only: None,
             source: IpAddr::V4(Ipv4Addr::LOCALHOST),
             token: None,
             token_required: false,

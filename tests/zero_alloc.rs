@@ -107,6 +107,7 @@ fn a_decision_allocates_nothing() {
                 service,
                 view: &view,
                 call: None,
+                only: None,
                 source,
                 token,
                 token_required: false,

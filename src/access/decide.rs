@@ -45,6 +45,8 @@ pub struct Request<'a> {
     /// What the body asks for, at a service that speaks MCP. With it only `mcp` permissions are compared, and never the method and
     /// path of the view; without it they permit nothing.
     pub call: Option<&'a McpCall<'a>>,
+    /// The one grant that may be attended, where a message belongs to what was called under it; no other counts. It is no token.
+    pub only: Option<GrantId>,
     /// The caller's address.
     pub source: IpAddr,
     /// The grant that a verified token of this caller names: no other counts. A token narrows; it permits nothing.
@@ -148,6 +150,7 @@ fn matching<'s>(
 fn counts(cell: &Cell, request: &Request<'_>) -> bool {
     request.view.task().is_none_or(|task| task == cell.task().as_str())
         && request.token.is_none_or(|grant| grant == cell.id())
+        && request.only.is_none_or(|grant| grant == cell.id())
 }
 
 /// What keeps a matching grant from permitting. Its limits are not looked at: they are taken at admission.

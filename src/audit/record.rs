@@ -61,6 +61,8 @@ pub enum Protocol {
     Grpc,
     /// A WebSocket, from its upgrade request on.
     WebSocket,
+    /// MCP, streamable HTTP.
+    Mcp,
 }
 
 impl Protocol {
@@ -73,6 +75,7 @@ impl Protocol {
             Self::Http2 => "h2",
             Self::Grpc => "grpc",
             Self::WebSocket => "websocket",
+            Self::Mcp => "mcp",
         }
     }
 }
@@ -157,6 +160,21 @@ impl Named {
     #[must_use]
     pub fn new(issuer: &str, subject: &str) -> Arc<Self> {
         Arc::new(Self { fragment: line::user(issuer, subject) })
+    }
+}
+
+/// A call of MCP: the part of its line that says what was called.
+#[derive(Debug)]
+pub struct Called {
+    pub(super) fragment: Vec<u8>,
+}
+
+impl Called {
+    /// A method, what it is about (a tool, a prompt, a resource), and the SHA-256 of its canonical arguments (RFC 8785). Long names are
+    /// cut and marked.
+    #[must_use]
+    pub fn new(method: &str, name: Option<&str>, arguments_sha256: Option<&[u8; 32]>) -> Self {
+        Self { fragment: line::called(method, name, arguments_sha256) }
     }
 }
 
@@ -260,6 +278,20 @@ impl Draft {
     /// The human behind it.
     pub fn user(&mut self, user: &Arc<Named>) {
         self.0.facts.user = Some(Arc::clone(user));
+    }
+
+    /// It is a call of MCP.
+    pub fn called(&mut self, called: Called) {
+        self.0.facts.protocol = Some(Protocol::Mcp);
+        self.0.facts.called = Some(Box::new(called));
+    }
+
+    /// Answered by the gate itself: what it answers is the same for everybody, so that nothing was decided.
+    pub fn answered(mut self, status: u16, bytes_out: u64) {
+        let facts = &mut self.0.facts;
+        facts.status = Some(status);
+        facts.bytes_out = bytes_out;
+        self.0.settle(End::Complete, Mono::now());
     }
 
     /// The configured service that it is for. An invented name stays out of the trail's `service`.

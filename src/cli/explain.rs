@@ -205,6 +205,7 @@ impl Explain {
             service: &explanation.service,
             view: &view,
             call: None,
+            only: None,
             source: self.source,
             token: self.token,
             token_required: demands.token,

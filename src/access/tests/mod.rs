@@ -98,6 +98,7 @@ pub(super) fn ask_with(
             service: "orders",
             view: &view,
             call: None,
+            only: None,
             source: HERE,
             token: None,
             token_required: false,

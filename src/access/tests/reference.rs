@@ -200,7 +200,7 @@ proptest! {
         let token = token.map(id);
         for parts in &requests {
             let view = View::of(parts).unwrap();
-            let asked = Request { service: "orders", view: &view, call: None, source: HERE, token, token_required: false, user: UserProof::NotDemanded };
+            let asked = Request { service: "orders", view: &view, call: None, only: None, source: HERE, token, token_required: false, user: UserProof::NotDemanded };
             let expected = reference(&grants, &ceilings, &view, token, now);
             let mut found = Vec::new();
             let mut verdict = decide(&slot.load(), &asked, now);

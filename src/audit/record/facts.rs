@@ -1,6 +1,6 @@
 //! What is known of one request.
 
-use super::{Caller, Decision, Named, Protocol, TraceId};
+use super::{Called, Caller, Decision, Named, Protocol, TraceId};
 use crate::audit::recording::{Reel, Stored};
 use crate::model::{GrantId, RequestId, Revision, ServiceName, TaskId};
 use crate::runtime::clock::Mono;
@@ -20,6 +20,7 @@ pub(in crate::audit) struct Facts {
     /// Escaped already; empty while unknown (a path has at least its slash).
     pub(in crate::audit) path: Vec<u8>,
     pub(in crate::audit) protocol: Option<Protocol>,
+    pub(in crate::audit) called: Option<Box<Called>>,
     pub(in crate::audit) grant: Option<GrantId>,
     pub(in crate::audit) task: Option<TaskId>,
     pub(in crate::audit) revision: Option<Revision>,
@@ -48,6 +49,7 @@ impl Facts {
             method: None,
             path: Vec::new(),
             protocol: None,
+            called: None,
             grant: None,
             task: None,
             revision: None,

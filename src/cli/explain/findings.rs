@@ -213,6 +213,7 @@ mod tests {
                     service: "orders",
                     view: &view,
                     call: None,
+                    only: None,
                     source,
                     token: None,
                     token_required: false,
