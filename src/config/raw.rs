@@ -2,10 +2,13 @@
 //!
 //! Every key is optional here: what is missing is found later, together with everything else that is wrong.
 
+use crate::config::service::Address;
 use crate::config::text::{
     EventName, FieldName, HostName, Method, Parsed, PersonName, Text, TokenParty, TrustDomain, Wait, ZoneName,
 };
-use crate::config::{AccessUrl, Endpoint, Role, Store, TicketUrl, Upstream, WebhookUrl};
+use crate::config::{AccessUrl, Endpoint, Role, Store, TicketUrl, WebhookUrl};
+use crate::mcp::Version;
+use crate::mcp::rules::{EndpointPath, Origin};
 use crate::model::{
     GroupName, JwsAlgorithm, Owner, PrincipalKind, ProxyName, Risk, RoleName, Scope, Sensitivity,
     ServiceName, SpiffeId, Ttl, WebhookName,
@@ -139,11 +142,12 @@ pub(super) struct RawCeilings {
 #[serde(deny_unknown_fields)]
 pub(super) struct RawService {
     pub(super) name: Option<Text<ServiceName>>,
-    pub(super) upstream: Option<Spanned<Vec<Text<Upstream>>>>,
+    pub(super) upstream: Option<Spanned<Vec<Text<Address>>>>,
     #[serde(default)]
     pub(super) hosts: Vec<Text<HostName>>,
     pub(super) listen: Option<Text<SocketAddr>>,
     pub(super) protocol: Option<Spanned<RawProtocol>>,
+    pub(super) mcp: Option<Spanned<RawMcp>>,
     pub(super) preserve_host: Option<bool>,
     pub(super) connect_timeout: Option<Text<Ttl>>,
     pub(super) first_byte_timeout: Option<Text<Ttl>>,
@@ -179,6 +183,17 @@ pub(super) struct RawUserToken {
 pub(super) enum RawProtocol {
     Http,
     Grpc,
+    Mcp,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawMcp {
+    pub(super) path: Option<Text<EndpointPath>>,
+    pub(super) versions: Option<Spanned<Vec<Text<Version>>>>,
+    pub(super) allowed_origins: Option<Vec<Text<Origin>>>,
+    pub(super) message_bytes: Option<Spanned<usize>>,
+    pub(super) message_depth: Option<Spanned<u16>>,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -2,11 +2,13 @@
 
 use crate::config::UserTokenRule;
 use crate::config::url::{self, UrlError};
+use crate::mcp;
 use crate::model::ServiceName;
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::str::FromStr;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// A protected service.
@@ -22,6 +24,8 @@ pub struct ServiceConfig {
     pub listen: Option<SocketAddr>,
     /// What is spoken with it.
     pub protocol: Protocol,
+    /// What it lets in, where it speaks MCP: there exactly if `protocol` is [`Protocol::Mcp`].
+    pub mcp: Option<Arc<mcp::Rules>>,
     /// The `Host` that it gets to see.
     pub host_header: HostHeader,
     /// To reach it.
@@ -50,6 +54,7 @@ impl ServiceConfig {
         Self {
             name,
             protocol: upstream.transport.usual_protocol(),
+            mcp: None,
             upstreams: Box::new([upstream]),
             hosts: Box::default(),
             listen: None,
@@ -64,6 +69,12 @@ impl ServiceConfig {
             upstream_ca: None,
         }
     }
+
+    /// It speaks MCP under these rules.
+    pub(super) fn speaks_mcp(&mut self, rules: mcp::Rules) {
+        self.protocol = Protocol::Mcp;
+        self.mcp = Some(Arc::new(rules));
+    }
 }
 
 /// `NAME=URL[,listen=ADDR]`, the value of `--service`.
@@ -73,7 +84,11 @@ impl FromStr for ServiceConfig {
     fn from_str(text: &str) -> Result<Self, ServiceFlagError> {
         let (name, rest) = text.split_once('=').ok_or(ServiceFlagError::Form)?;
         let (address, options) = rest.split_once(',').map_or((rest, None), |(url, rest)| (url, Some(rest)));
-        let mut service = Self::new(name.parse().map_err(ServiceFlagError::Name)?, address.parse()?);
+        let Address { upstream, mcp } = address.parse()?;
+        let mut service = Self::new(name.parse().map_err(ServiceFlagError::Name)?, upstream);
+        if let Some(path) = mcp {
+            service.speaks_mcp(mcp::Rules::new(path));
+        }
         if let Some(option) = options {
             let address =
                 option.strip_prefix("listen=").ok_or_else(|| ServiceFlagError::Option(option.into()))?;
@@ -111,6 +126,8 @@ pub enum Protocol {
     Http,
     /// gRPC over HTTP/2; denials are gRPC statuses.
     Grpc,
+    /// MCP, streamable HTTP; denials are JSON-RPC errors.
+    Mcp,
 }
 
 /// Which `Host` (`:authority`) an upstream gets to see.
@@ -205,5 +222,28 @@ impl FromStr for Upstream {
 impl fmt::Display for Upstream {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}://{}", self.transport.scheme(), self.authority())
+    }
+}
+
+/// What is written for an upstream: `http://…`, `https://…`, `h2c://…`, or `mcp+http(s)://…/path`, which says that MCP is spoken, and where.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Address {
+    /// How it is reached.
+    pub upstream: Upstream,
+    /// The path of its endpoint, for `mcp+…`.
+    pub mcp: Option<mcp::rules::EndpointPath>,
+}
+
+impl FromStr for Address {
+    type Err = UrlError;
+    fn from_str(text: &str) -> Result<Self, UrlError> {
+        let Some(rest) = text.strip_prefix("mcp+").filter(|rest| rest.starts_with("http")) else {
+            return Ok(Self { upstream: text.parse()?, mcp: None });
+        };
+        let (scheme, place) = rest.split_once("://").ok_or(UrlError::Mcp)?;
+        let at = place.find('/').ok_or(UrlError::Mcp)?;
+        let (authority, path) = place.split_at(at);
+        let upstream = format!("{scheme}://{authority}").parse()?;
+        Ok(Self { upstream, mcp: Some(path.parse().map_err(|_| UrlError::Mcp)?) })
     }
 }

@@ -126,7 +126,7 @@ protocol = "grpc"
 
 [[service]]
 name = "stock"
-upstream = ["mcp+http://a/mcp"]
+upstream = ["mcp+http://a"]
 upstream_ca = "x"
 
 [[service]]
@@ -151,7 +151,7 @@ upstream = []
         ("32 service[0].upstream[0]:", "a path, query or fragment"),
         ("36 service[1].upstream[1]:", "all of one kind"),
         ("37 service[1].protocol:", "gRPC needs HTTP/2"),
-        ("41 service[2].upstream[0]:", "comes with MCP support"),
+        ("41 service[2].upstream[0]:", "the path of the MCP endpoint"),
         ("44 service[3].name:", "missing"),
         ("45 service[3].upstream:", "name an upstream"),
     ] {

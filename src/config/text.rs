@@ -1,6 +1,9 @@
 //! Values that are written as a string: each with what it expects, so that every error says what to write instead.
 
-use crate::config::{AccessUrl, Endpoint, Role, Store, TicketUrl, Upstream, WebhookEvent, WebhookUrl};
+use crate::config::service::Address;
+use crate::config::{AccessUrl, Endpoint, Role, Store, TicketUrl, WebhookEvent, WebhookUrl};
+use crate::mcp;
+use crate::mcp::rules::{EndpointPath, Origin};
 use crate::model::{
     GroupName, JwsAlgorithm, Owner, ProxyName, RoleName, Scope, ServiceName, SpiffeId, Ttl, WebhookName,
 };
@@ -65,7 +68,10 @@ by_from_str! {
     GroupName: "a group such as `payments`",
     RoleName: "the name of a scope template such as `orders-reader`",
     Scope: "a permission such as `orders:GET:/v1/orders/*`",
-    Upstream: "an upstream URL such as `http://127.0.0.1:8080`",
+    Address: "an upstream URL such as `http://127.0.0.1:8080`",
+    EndpointPath: "the path of an MCP endpoint such as `/mcp`",
+    mcp::Version: "a version of MCP such as `2026-07-28`",
+    Origin: "an origin such as `https://app.example`",
     WebhookName: "a webhook name such as `approvals`",
     WebhookUrl: "a URL such as `https://hooks.example/jitgate`",
     TicketUrl: "a URL such as `https://tickets.example/api/{ticket}`",

@@ -6,7 +6,9 @@ use std::net::Ipv6Addr;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum UrlError {
     /// An upstream of another kind.
-    #[error("expected `http://HOST[:PORT]`, `https://HOST[:PORT]` or `h2c://HOST[:PORT]` (gRPC)")]
+    #[error(
+        "expected `http://HOST[:PORT]`, `https://HOST[:PORT]`, `h2c://HOST[:PORT]` (gRPC) or `mcp+http(s)://HOST[:PORT]/PATH`"
+    )]
     Upstream,
     /// A control plane address of another kind.
     #[error("expected `https://HOST[:PORT]`")]
@@ -27,7 +29,9 @@ pub enum UrlError {
     )]
     Ticket,
     /// An MCP server.
-    #[error("`mcp+http(s)://` comes with MCP support, which this version does not have")]
+    #[error(
+        "expected the path of the MCP endpoint after the port, such as `mcp+http://127.0.0.1:3001/mcp`: letters, digits and `-._~/`"
+    )]
     Mcp,
     /// Something after the authority. The path of a request is forwarded byte for byte, so there is none to prepend.
     #[error("a path, query or fragment has no meaning here: end the URL after the port")]
@@ -150,13 +154,18 @@ mod tests {
         let service: ServiceConfig = "stock=h2c://127.0.0.1:50051,listen=127.0.0.1:9001".parse().unwrap();
         assert_eq!((service.name.as_str(), service.protocol), ("stock", Protocol::Grpc));
         assert_eq!(service.listen, Some("127.0.0.1:9001".parse().unwrap()));
+        let service: ServiceConfig = "ops=mcp+https://ops.internal/v1/mcp".parse().unwrap();
+        assert_eq!((service.protocol, service.upstreams[0].transport), (Protocol::Mcp, Transport::Https));
+        assert_eq!(service.mcp.unwrap().path.as_str(), "/v1/mcp");
         for (bad, says) in [
             ("orders", "NAME=URL"),
             ("Orders=http://a", "service name"),
             ("orders=127.0.0.1:80", "http://HOST"),
             ("orders=http://a,port=1", "only `listen=ADDR`"),
             ("orders=http://a,listen=9001", "address with port"),
-            ("ops=mcp+http://a/mcp", "MCP support"),
+            ("ops=mcp+http://a", "the path of the MCP endpoint"),
+            ("ops=mcp+http://a/m?x", "the path of the MCP endpoint"),
+            ("ops=mcp+h2c://a/mcp", "http://HOST"),
         ] {
             let error = bad.parse::<ServiceConfig>().unwrap_err().to_string();
             assert!(error.contains(says), "{bad}: {error}");

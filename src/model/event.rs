@@ -67,7 +67,7 @@ pub enum EventBody {
     AccessApproved {
         /// Which request.
         request: AccessRequestId,
-        /// The hash of the request that they saw ([`AccessRequest::hash`]).
+        /// The hash of the request that they saw ([`crate::model::AccessRequest::sealed`]).
         hash: String,
         /// The stage that the approval counts for, from 0.
         stage: u32,

@@ -1,9 +1,12 @@
 //! `[[service]]`.
 
 use super::{duration, filled, path, user_token::user_token, value};
-use crate::config::raw::{RawProtocol, RawService, split};
+use crate::config::raw::{RawMcp, RawProtocol, RawService, split};
+use crate::config::service::Address;
 use crate::config::source::Source;
 use crate::config::{HostHeader, IssuerConfig, Protocol, ServiceConfig, Transport, Upstream};
+use crate::mcp::rules::EndpointPath;
+use crate::mcp::{Rules, Versions};
 use std::collections::BTreeSet;
 use std::ops::Range;
 use toml::Spanned;
@@ -67,21 +70,24 @@ fn service(
             None
         }
     };
-    let (name, upstreams) = (name?.0, upstreams?);
+    let (name, (upstreams, endpoint)) = (name?.0, upstreams?);
     let first = upstreams.first()?.clone();
     let transport = first.transport;
     let mut service = ServiceConfig::new(name, first);
     service.upstreams = upstreams;
+    let stated = raw.protocol.as_ref().map(Spanned::span);
     if let Some(protocol) = raw.protocol {
         let span = protocol.span();
         service.protocol = match protocol.into_inner() {
             RawProtocol::Http => Protocol::Http,
             RawProtocol::Grpc => Protocol::Grpc,
+            RawProtocol::Mcp => Protocol::Mcp,
         };
         if service.protocol == Protocol::Grpc && transport == Transport::Http {
             source.at(&span, "gRPC needs HTTP/2: write the upstream as `h2c://…` or `https://…`");
         }
     }
+    speaks_mcp(source, &mut service, endpoint, raw.mcp, stated);
     service.hosts = raw.hosts.into_iter().map(|host| split(host).0.0).collect();
     service.listen = value(raw.listen);
     if raw.preserve_host == Some(true) {
@@ -104,12 +110,15 @@ fn service(
 
 fn upstreams(
     source: &mut Source<'_>,
-    list: Spanned<Vec<crate::config::text::Text<Upstream>>>,
-) -> Option<Box<[Upstream]>> {
-    let items: Vec<(Upstream, Range<usize>)> =
+    list: Spanned<Vec<crate::config::text::Text<Address>>>,
+) -> Option<(Box<[Upstream]>, Option<EndpointPath>)> {
+    let items: Vec<(Address, Range<usize>)> =
         filled(source, list, "nothing could be forwarded: name an upstream");
-    let transport = items.first()?.0.transport;
-    for (upstream, span) in &items {
+    let (transport, mcp) = items.first().map(|(first, _)| (first.upstream.transport, first.mcp.clone()))?;
+    for (Address { upstream, mcp: path }, span) in &items {
+        if *path != mcp {
+            source.at(span, "the upstreams of a service have one MCP endpoint path, or none");
+        }
         if upstream.transport != transport {
             source.at(
                 span,
@@ -117,5 +126,71 @@ fn upstreams(
             );
         }
     }
-    Some(items.into_iter().map(|(upstream, _)| upstream).collect())
+    Some((items.into_iter().map(|(address, _)| address.upstream).collect(), mcp))
+}
+
+/// The smallest and largest message that may be asked for, and the deepest.
+const MESSAGE_BYTES: std::ops::RangeInclusive<usize> = 1_024..=64 << 20;
+const MESSAGE_DEPTH: std::ops::RangeInclusive<u16> = 8..=128;
+
+/// What is said about MCP: by the upstream's URL, by `protocol`, by `[service.mcp]`.
+fn speaks_mcp(
+    source: &mut Source<'_>,
+    service: &mut ServiceConfig,
+    endpoint: Option<EndpointPath>,
+    raw: Option<Spanned<RawMcp>>,
+    stated: Option<Range<usize>>,
+) {
+    match (&stated, service.protocol) {
+        (Some(span), Protocol::Http | Protocol::Grpc) if endpoint.is_some() => {
+            source
+                .at(span, "the upstream is written as `mcp+…`: `mcp` is the protocol, or remove the prefix");
+        }
+        _ => {}
+    }
+    if service.protocol != Protocol::Mcp && endpoint.is_none() {
+        if let Some(raw) = raw {
+            source.at(&raw.span(), "has no effect: write `protocol = \"mcp\"` or remove this");
+        }
+        return;
+    }
+    if service.upstreams.first().is_some_and(|upstream| upstream.transport == Transport::H2c) {
+        let says = "MCP is spoken over `http://…` or `https://…`";
+        stated.iter().for_each(|span| source.at(span, says));
+    }
+    let mut rules = endpoint.clone().map(Rules::new).unwrap_or_default();
+    if let Some(raw) = raw {
+        let raw = raw.into_inner();
+        if let Some((path, span)) = raw.path.map(split) {
+            if endpoint.is_some_and(|endpoint| endpoint != path) {
+                source.at(&span, "the upstream's URL names another path: remove one of them");
+            }
+            rules.path = path;
+        }
+        if let Some(list) = raw.versions {
+            let listed = filled(source, list, "nothing could be spoken: name a version, or remove the key");
+            rules.versions =
+                Versions::of(listed.into_iter().map(|(version, _)| version)).unwrap_or(rules.versions);
+        }
+        rules.origins =
+            raw.allowed_origins.unwrap_or_default().into_iter().map(|text| split(text).0).collect();
+        if let Some(bytes) = raw.message_bytes {
+            rules.limits.body_bytes = within(source, bytes, MESSAGE_BYTES);
+        }
+        if let Some(depth) = raw.message_depth {
+            rules.limits.depth = within(source, depth, MESSAGE_DEPTH);
+        }
+    }
+    service.speaks_mcp(rules);
+}
+
+fn within<N: Copy + PartialOrd + std::fmt::Display>(
+    source: &mut Source<'_>,
+    value: Spanned<N>,
+    allowed: std::ops::RangeInclusive<N>,
+) -> N {
+    if !allowed.contains(value.as_ref()) {
+        source.at(&value.span(), format!("expected {} to {}", allowed.start(), allowed.end()));
+    }
+    value.into_inner()
 }

@@ -18,7 +18,7 @@ pub struct Call<C> {
 /// What a message of the upstream belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Belongs<'s, C> {
-    /// The result or error of this call; it is over once the message has been passed on ([`Sessions::finish`]).
+    /// The result or error of this call; it is over once the message has been passed on ([`super::Sessions::finish`]).
     ToCall(&'s Call<C>),
     /// To the session as a whole.
     ToSession,
