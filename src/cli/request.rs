@@ -124,7 +124,10 @@ pub(super) async fn finish(
         (Outcome::Pending, None) => {
             if output == Output::Table {
                 let id = text(&request, "id");
-                output::line(&format!("\nsomebody who may decides with `jitgate approve {id} --reason …`"))?;
+                let page = text(&request, "approval_url");
+                output::line(&format!(
+                    "\nsomebody who may decides with `jitgate approve {id} --reason …` or at {page}"
+                ))?;
             }
             Ok(())
         }

@@ -184,6 +184,7 @@ pub(super) fn one(request: &Value) -> Result<(), Failure> {
         ("token", text(request, "token")),
         ("asked at", text(request, "requested_at")),
         ("decide by", pending_until(request)),
+        ("decide at", text(request, "approval_url")),
         ("hash", text(request, "hash")),
     ])
 }

@@ -1,8 +1,8 @@
 //! The control plane's half of a configuration.
 
 use crate::config::{
-    IdentityFiles, IssuerConfig, PolicyConfig, PrincipalEntry, RequestRules, RoleTemplate, TicketConfig,
-    TokenRules, TrustFiles, WebhookConfig,
+    Endpoint, IdentityFiles, IssuerConfig, PolicyConfig, PrincipalEntry, RequestRules, RoleTemplate,
+    TicketConfig, TokenRules, TrustFiles, WebhookConfig,
 };
 use crate::model::{GroupName, RoleName, ServiceName, ServiceProfile, SpiffeId, Ttl};
 use std::collections::{BTreeMap, BTreeSet};
@@ -15,6 +15,8 @@ use std::time::Duration;
 pub struct ControlConfig {
     /// Where the API and the control channel are served.
     pub listen: SocketAddr,
+    /// How callers and people reach it, for links to its approval page; absent: at `listen`.
+    pub public_url: Option<Endpoint>,
     /// Where metrics and health are served; absent: nowhere (beside a proxy in one process, that one's listener serves both).
     pub admin_listen: Option<SocketAddr>,
     /// Where the event log is.

@@ -34,6 +34,7 @@ pub use load::{Base, Config, ControlBase, ProxyBase};
 pub use problem::{ConfigErrors, Problem};
 pub use proxy::{
     AccessUrl, AuditConfig, AuditTarget, ControlLink, DenialBudget, Endpoint, ProxyConfig, TlsConfig,
+    reachable,
 };
 pub use service::{HostHeader, Protocol, ServiceConfig, Transport, Upstream};
 pub use ticket::{TicketConfig, TicketUrl};

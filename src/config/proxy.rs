@@ -5,7 +5,7 @@ use crate::config::{Ceilings, IdentityFiles, IssuerConfig, Limits, ServiceConfig
 use crate::model::{ProxyName, SpiffeId};
 use serde::Serialize;
 use std::fmt;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -104,6 +104,16 @@ impl FromStr for Endpoint {
 impl From<SocketAddr> for Endpoint {
     fn from(address: SocketAddr) -> Self {
         Self { host: address.ip().to_string(), port: address.port() }
+    }
+}
+
+/// The same listener, by an address that can be called.
+#[must_use]
+pub fn reachable(address: SocketAddr) -> SocketAddr {
+    match address.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => SocketAddr::new(Ipv4Addr::LOCALHOST.into(), address.port()),
+        IpAddr::V6(ip) if ip.is_unspecified() => SocketAddr::new(Ipv6Addr::LOCALHOST.into(), address.port()),
+        IpAddr::V4(_) | IpAddr::V6(_) => address,
     }
 }
 

@@ -200,6 +200,7 @@ pub(super) struct RawMcp {
 #[serde(deny_unknown_fields)]
 pub(super) struct RawControl {
     pub(super) listen: Option<Text<SocketAddr>>,
+    pub(super) public_url: Option<Text<Endpoint>>,
     pub(super) admin_listen: Option<Text<SocketAddr>>,
     pub(super) store: Option<Text<Store>>,
     pub(super) lease: Option<Text<Ttl>>,

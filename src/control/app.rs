@@ -1,7 +1,7 @@
 //! Builds every part of a control plane in order, and returns what tests and the command line drive.
 
-use crate::config::{ControlConfig, Store};
-use crate::control::api::Api;
+use crate::config::{ControlConfig, Endpoint, Store, reachable};
+use crate::control::api::{Api, Site};
 use crate::control::clock::ControlClock;
 use crate::control::expire;
 use crate::control::issuers::{self, Issuers};
@@ -87,6 +87,9 @@ pub enum StartError {
     /// Outside issuers cannot be believed.
     #[error(transparent)]
     Issuers(#[from] issuers::SetupError),
+    /// The system gives no randomness.
+    #[error("no randomness can be had from the system: {0}")]
+    Random(#[from] getrandom::Error),
     /// Its certificate names nobody.
     #[error("the control plane's certificate has no SPIFFE ID")]
     Nameless,
@@ -134,12 +137,14 @@ impl ControlApp {
         let stop = CancellationToken::new();
         let notifier = Notifier::start(&config.webhooks, &plane, webhooks, &stop).await?;
         Policies::settle(&plane).await?;
+        let here = config.public_url.clone().unwrap_or_else(|| Endpoint::from(reachable(address)));
+        let site = Site::new(here, Arc::clone(&parts.own))?;
         let tls = TlsOptions { tls12: false, resumption: false, alpn: ALPN_HTTP };
         let server = Server {
             plane: plane.clone(),
             acceptor: Acceptor::new(Arc::clone(&parts.own), Arc::clone(&parts.trust), tls)?,
             trust: parts.trust,
-            api: Api::new(plane.clone(), signer, tokens.clone(), config.policy.clone())
+            api: Api::new(plane.clone(), signer, tokens.clone(), (config.policy.clone(), site))
                 .with_webhooks(notifier.clone())
                 .with_tickets(tickets)
                 .with_issuers(issuers.clone())

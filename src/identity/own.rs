@@ -11,7 +11,7 @@ use crate::config::IdentityFiles;
 use crate::model::{SpiffeId, Time};
 use arc_swap::ArcSwap;
 use rustls::client::ResolvesClientCert;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem::PemObject};
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use rustls::{SignatureScheme, sign};
@@ -95,6 +95,14 @@ impl OwnPair {
     #[must_use]
     pub fn principal(&self) -> Option<&SpiffeId> {
         self.principal.as_ref()
+    }
+
+    /// Whether the certificate is for this host name or address: whoever reached us by another name did not check it.
+    #[must_use]
+    pub fn is_for(&self, host: &str) -> bool {
+        let Ok(name) = ServerName::try_from(host) else { return false };
+        let leaf = self.certified.cert.first().map(webpki::EndEntityCert::try_from);
+        leaf.is_some_and(|leaf| leaf.is_ok_and(|leaf| leaf.verify_is_valid_for_subject_name(&name).is_ok()))
     }
 
     /// The earliest end of validity in the chain.

@@ -21,6 +21,7 @@ pub mod profile;
 pub mod request;
 pub mod revision;
 pub mod scope;
+pub(crate) mod shown;
 pub(crate) mod strict;
 pub mod time;
 

@@ -78,8 +78,11 @@ where
     Ok(tracing_subscriber::registry().with(lines.with_filter(wanted.and(filter_fn(is_safe)))))
 }
 
-/// Our own events, and those of libraries from `info` up.
+/// Our own events, and those of libraries from `info` up. One of them tells there of every message, with what callers wrote.
 fn is_safe(event: &Metadata<'_>) -> bool {
+    if event.target() == "rmcp" || event.target().starts_with("rmcp::") {
+        return *event.level() <= Level::ERROR;
+    }
     *event.level() <= Level::INFO || event.target() == "jitgate" || event.target().starts_with("jitgate::")
 }
 
@@ -116,6 +119,7 @@ mod tests {
         let text = logged(Format::Text, "trace", || {
             tracing::debug!(target: "h2::codec", "authorization: secret");
             tracing::trace!(target: "jitgatekeeper", "secret");
+            tracing::warn!(target: "rmcp::service", "secret arguments");
             tracing::warn!(target: "h2::codec", "a library warns");
             tracing::trace!(target: "jitgate::sync", "ours");
         });

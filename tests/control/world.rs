@@ -144,6 +144,7 @@ impl World {
         let person = ["spiffe://jitgate.local/operator/admin", "spiffe://jitgate.local/agent/of-admin"];
         let config = ControlConfig {
             listen: "127.0.0.1:0".parse().unwrap(),
+            public_url: None,
             admin_listen: None,
             store: Store::Sqlite(folder.path().join("control.db")),
             lease: Duration::from_secs(15),

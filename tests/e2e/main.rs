@@ -14,7 +14,9 @@ mod harness;
 
 mod access;
 mod again;
+mod approval_page;
 mod approvers;
+mod asking_over_mcp;
 mod at_once;
 mod audit;
 mod bounds;

@@ -14,11 +14,12 @@ use super::telemetry::Telemetry;
 use super::{Failure, output, sample};
 use crate::config::{
     AccessUrl, AuditTarget, Config, ControlConfig, ControlLink, Endpoint, ProxyConfig, ServiceConfig,
+    reachable,
 };
 use crate::control::plane::Plane;
 use crate::control::state::Rules;
 use layout::Layout;
-use state::{State, reachable};
+use state::State;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

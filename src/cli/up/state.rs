@@ -1,10 +1,10 @@
 //! `DIR/up.json`: where a running `up` can be reached, for the verbs that are used beside it.
 
-use crate::config::{Endpoint, ServiceConfig};
+use crate::config::{Endpoint, ServiceConfig, reachable};
 use crate::model::{ServiceName, SpiffeId};
 use serde::{Deserialize, Serialize};
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 const FILE: &str = "up.json";
@@ -27,15 +27,6 @@ pub(in crate::cli) struct State {
     pub(in crate::cli) services: Vec<Service>,
     /// The audit trail, where it is a file.
     pub(in crate::cli) audit: Option<PathBuf>,
-}
-
-/// The same listener, by an address that can be called.
-pub(super) fn reachable(address: SocketAddr) -> SocketAddr {
-    match address.ip() {
-        IpAddr::V4(ip) if ip.is_unspecified() => SocketAddr::new(Ipv4Addr::LOCALHOST.into(), address.port()),
-        IpAddr::V6(ip) if ip.is_unspecified() => SocketAddr::new(Ipv6Addr::LOCALHOST.into(), address.port()),
-        IpAddr::V4(_) | IpAddr::V6(_) => address,
-    }
 }
 
 /// An endpoint as its URL.

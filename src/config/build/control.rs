@@ -56,6 +56,7 @@ pub(in crate::config) fn control(
     }
     Some(ControlConfig {
         listen: base_listen.or(value(raw.listen)).unwrap_or(ControlConfig::LISTEN),
+        public_url: value(raw.public_url),
         admin_listen: value(raw.admin_listen),
         store: store?,
         lease,

@@ -1,20 +1,19 @@
 //! `/v1/grants`: issue directly, alone or in bulk; list; look at one.
 
+use crate::control::api::grant_view::GrantView;
 use crate::control::api::problem::Problem;
 use crate::control::api::read::{Caller, MAX_BODY, Query, bytes, content_type, json};
 use crate::control::api::{Api, MAX_BULK_BODY, respond};
 use crate::control::authz::Need;
 use crate::control::state::{Command, Found, GrantSpec, Issued, Outcome, State};
-use crate::model::event::{Actor, Selector};
-use crate::model::grant::{Conditions, Grant, Limits};
-use crate::model::{
-    EndCause, GrantId, Revision, RevocationId, Scope, ServiceName, SpiffeId, TaskId, Time, Ttl,
-};
+use crate::model::event::Selector;
+use crate::model::grant::{Conditions, Limits};
+use crate::model::{GrantId, Scope, ServiceName, SpiffeId, TaskId, Time, Ttl};
 use axum::body::Body;
 use axum::extract::{Path, State as Shared};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::Response;
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use std::sync::Arc;
 use utoipa::{IntoParams, ToSchema};
 
@@ -66,75 +65,6 @@ impl From<NewGrant> for GrantSpec {
             limits: new.limits,
             reason: new.reason,
         }
-    }
-}
-
-/// A grant, and where it stands.
-#[derive(Debug, Serialize, ToSchema)]
-pub(super) struct GrantView {
-    /// The grant: `id`, `principal`, `task`, `scope`, `not_before`, `expires_at`, `revision`, and where set `conditions`, `limits`.
-    #[serde(flatten)]
-    #[schema(value_type = Object)]
-    grant: Arc<Grant>,
-    /// `upcoming`, `live`, or how it ended: `expired`, `revoked`, `task_done`, `task_failed`, `idle`, `limit`, `superseded`.
-    state: &'static str,
-    /// Who issued it.
-    #[schema(value_type = Object)]
-    issued_by: Actor,
-    /// When.
-    #[schema(value_type = String, format = DateTime)]
-    issued_at: Time,
-    /// Why.
-    reason: String,
-    /// How it ended.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    ended: Option<EndView>,
-}
-
-/// How a grant ended.
-#[derive(Debug, Serialize, ToSchema)]
-pub(super) struct EndView {
-    #[schema(value_type = String)]
-    cause: EndCause,
-    #[schema(value_type = String, format = DateTime)]
-    at: Time,
-    #[schema(value_type = Object)]
-    by: Actor,
-    #[schema(value_type = u64)]
-    revision: Revision,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<String>)]
-    revocation: Option<RevocationId>,
-}
-
-impl GrantView {
-    fn new(found: Found<'_>, now: Time) -> Self {
-        let issue = found.issue();
-        Self {
-            grant: Arc::clone(found.grant()),
-            state: state_of(found, now),
-            issued_by: issue.by.clone(),
-            issued_at: issue.at,
-            reason: issue.reason.clone(),
-            ended: match found {
-                Found::Live(_) => None,
-                Found::Ended(ended) => Some(EndView {
-                    cause: ended.cause,
-                    at: ended.at,
-                    by: ended.by.clone(),
-                    revision: ended.revision,
-                    revocation: ended.revocation,
-                }),
-            },
-        }
-    }
-}
-
-fn state_of(found: Found<'_>, now: Time) -> &'static str {
-    match found.end(now) {
-        Some(cause) => cause.as_str(),
-        None if now < found.grant().not_before => "upcoming",
-        None => "live",
     }
 }
 
@@ -357,11 +287,39 @@ pub(super) async fn list(
     let page = api.plane.with_state(|state| filter.page(state, now, limit));
     let mut response = respond(StatusCode::OK, &page)?;
     if let (true, Some(last)) = (page.len() == limit, page.last())
-        && let Ok(link) = HeaderValue::try_from(filter.next(last.grant.id, limit))
+        && let Ok(link) = HeaderValue::try_from(filter.next(last.id(), limit))
     {
         response.headers_mut().insert(header::LINK, link);
     }
     Ok(response)
+}
+
+/// The caller's own grants that are not over, by id: at most `limit` after `after`, for one task where one is named.
+pub(super) fn own(
+    api: &Api,
+    caller: &Caller,
+    (task, after): (Option<TaskId>, Option<GrantId>),
+    limit: usize,
+) -> Vec<GrantView> {
+    let filter = Filter {
+        principal: Some(caller.id().clone()),
+        task,
+        service: None,
+        state: Wanted::Current,
+        after,
+        limit: Some(limit),
+    };
+    let now = api.plane.control_time();
+    api.plane.with_state(|state| filter.page(state, now, limit))
+}
+
+/// One grant, if the caller may know of it.
+pub(super) fn view(api: &Api, caller: &Caller, id: GrantId) -> Option<GrantView> {
+    let (now, all) = (api.plane.control_time(), caller.sees_all(api));
+    api.plane.with_state(|state| {
+        let found = state.find(id).filter(|found| all || found.grant().principal == *caller.id());
+        found.map(|found| GrantView::new(found, now))
+    })
 }
 
 /// Shows one grant. A caller without a role sees its own; others do not exist for it.
@@ -376,11 +334,5 @@ pub(super) async fn show(
     Path(id): Path<String>,
 ) -> Result<Response, Problem> {
     let id: GrantId = id.parse().map_err(|_| Problem::not_found())?;
-    let now = api.plane.control_time();
-    let all = caller.sees_all(&api);
-    let view = api.plane.with_state(|state| {
-        let found = state.find(id).filter(|found| all || found.grant().principal == *caller.id());
-        found.map(|found| GrantView::new(found, now))
-    });
-    respond(StatusCode::OK, &view.ok_or_else(Problem::not_found)?)
+    respond(StatusCode::OK, &view(&api, &caller, id).ok_or_else(Problem::not_found)?)
 }

@@ -1,12 +1,15 @@
-//! The REST API, one file a resource. Knows callers only by the certificate of their connection ([`read::Caller`]).
+//! The REST API, one file a resource; beside it the same for agents (`mcp`) and for a person with a browser (`page`). Knows callers only by the certificate of their connection ([`read::Caller`]).
 //!
 //! Rules: the role is looked at before anything else of a request; bodies are read strictly or not at all; a caller without a role
 //! sees what names it, and everything else looks as if it did not exist (law 11).
 
 mod decisions;
 mod events;
+mod grant_view;
 mod grants;
+mod mcp;
 mod openapi;
+mod page;
 mod parts;
 mod people;
 mod policies;
@@ -17,6 +20,7 @@ mod read;
 mod request_view;
 mod requests;
 mod revocations;
+mod site;
 mod status;
 mod story;
 mod tasks;
@@ -25,6 +29,7 @@ mod webhooks;
 
 pub use openapi::openapi;
 pub use problem::Problem;
+pub use site::Site;
 
 use crate::config::PolicyConfig;
 use crate::control::issuers::Issuers;
@@ -38,7 +43,7 @@ use axum::Router;
 use axum::extract::State as Shared;
 use axum::http::{HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
-use axum::routing::{get, post, put};
+use axum::routing::{any, get, post, put};
 use read::Caller;
 use serde::Serialize;
 use std::sync::Arc;
@@ -60,12 +65,18 @@ pub struct Api {
     issuers: Issuers,
     policies: Arc<Policies>,
     bulk: Arc<Semaphore>,
+    site: Site,
 }
 
 impl Api {
     /// The API of this control plane.
     #[must_use]
-    pub fn new(plane: Plane, signer: Arc<Signer>, tokens: Tokens, policies: PolicyConfig) -> Self {
+    pub fn new(
+        plane: Plane,
+        signer: Arc<Signer>,
+        tokens: Tokens,
+        (policies, site): (PolicyConfig, Site),
+    ) -> Self {
         let policies = Arc::new(Policies::new(policies, &plane));
         Self {
             plane,
@@ -76,6 +87,7 @@ impl Api {
             issuers: Issuers::default(),
             policies,
             bulk: Arc::new(Semaphore::new(BULK_CALLS)),
+            site,
         }
     }
 
@@ -137,6 +149,8 @@ impl Api {
             .route("/v1/whoami", get(status::whoami))
             .route("/.well-known/jwks.json", get(status::jwks))
             .route("/openapi.json", get(openapi::document))
+            .route("/mcp", any(mcp::endpoint))
+            .route("/approve/{id}", get(page::show).post(page::decide))
             .route("/healthz", get(status::healthz))
             .fallback(unknown)
             .method_not_allowed_fallback(wrong_method)

@@ -83,6 +83,13 @@ impl Problem {
         Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", "Wrong content type", detail)
     }
 
+    /// Another request than the one that was shown.
+    #[must_use]
+    pub fn changed() -> Self {
+        let detail = "this is not the request that was shown: look again, then decide";
+        Self::new(StatusCode::CONFLICT, "changed", "Another request", detail)
+    }
+
     /// A token that is not accepted.
     #[must_use]
     pub fn token_invalid(detail: impl Into<String>) -> Self {

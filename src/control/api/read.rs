@@ -142,6 +142,25 @@ pub(super) async fn keyed_body<T: DeserializeOwned>(
     Ok((value, Some(IdempotencyKey { key: key.to_owned(), fingerprint })))
 }
 
+/// A form of at most `max` bytes, and never more than fits into a URI (64 KiB); a member that is there twice is refused.
+pub(super) async fn form<T: DeserializeOwned>(
+    headers: &HeaderMap,
+    body: Body,
+    max: usize,
+) -> Result<T, Problem> {
+    const FORM: &str = "application/x-www-form-urlencoded";
+    if content_type(headers).as_deref() != Some(FORM) {
+        return Err(Problem::content_type(FORM));
+    }
+    let bytes = bytes(body, max).await?;
+    let query = std::str::from_utf8(&bytes).map_err(|_| Problem::malformed("the form is not UTF-8"))?;
+    let uri = axum::http::Uri::builder().path_and_query(format!("/?{query}")).build();
+    let uri = uri.map_err(|_| Problem::malformed("the form cannot be read"))?;
+    axum::extract::Query::try_from_uri(&uri)
+        .map(|axum::extract::Query(form)| form)
+        .map_err(|error| Problem::malformed(format!("form: {}", deepest(&error))))
+}
+
 /// The query as `T`; unknown and repeated members are refused by `T`.
 #[derive(Debug, Clone)]
 pub(super) struct Query<T>(pub(super) T);

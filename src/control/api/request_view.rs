@@ -1,5 +1,6 @@
 //! An access request as callers see it.
 
+use crate::control::api::site::Site;
 use crate::control::state::{RequestRecord, RequestState, Rules, State};
 use crate::control::workflow::{max_uses, progress};
 use crate::model::event::Actor;
@@ -82,6 +83,9 @@ pub(super) struct RequestView {
     plan: Option<crate::model::Plan>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     steps: Vec<StepView>,
+    /// While it is pending: the page where people with a say decide on it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    approval_url: Option<String>,
     /// A token of the grant, where one was asked for and this answer grants.
     #[serde(skip_serializing_if = "Option::is_none")]
     token: Option<String>,
@@ -133,7 +137,13 @@ struct StepView {
 }
 
 impl RequestView {
-    pub(super) fn new(state: &State, rules: &Rules, record: &RequestRecord, now: Time) -> Self {
+    pub(super) fn new(
+        state: &State,
+        rules: &Rules,
+        (record, site): (&RequestRecord, &Site),
+        now: Time,
+    ) -> Self {
+        let is_pending = record.state == RequestState::Pending;
         let request = &record.request;
         let settled = record.settled.as_ref();
         let denied = matches!(record.state, RequestState::Denied | RequestState::Cancelled);
@@ -171,6 +181,7 @@ impl RequestView {
             approvals: approvals(record),
             plan: request.plan.clone(),
             steps: steps(state, record, now),
+            approval_url: is_pending.then(|| site.approval_url(request.id)),
             token: None,
         }
     }

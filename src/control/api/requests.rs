@@ -109,11 +109,24 @@ pub(super) async fn create(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Problem> {
-    let (mut ask, key): (AskFor, _) = keyed_body(&headers, "/v1/requests", body).await?;
+    let (ask, key): (AskFor, _) = keyed_body(&headers, "/v1/requests", body).await?;
+    let wants_token = ask.token;
+    let (status, view) = ask_for(&api, &caller, &headers, (ask, key)).await?;
+    let response = located(respond(status, &view)?, view.id());
+    Ok(if wants_token { tokens::secret(response) } else { response })
+}
+
+/// Asks: with what the caller brings along as proof looked at first.
+pub(super) async fn ask_for(
+    api: &Api,
+    caller: &Caller,
+    headers: &HeaderMap,
+    (mut ask, key): (AskFor, Option<IdempotencyKey>),
+) -> Result<(StatusCode, RequestView), Problem> {
     let wanted = ask.wanted()?;
-    let authenticated = proofs::bearer(&api, &headers).await?;
-    let on_behalf_of = proofs::user(&api, ask.on_behalf_of.as_ref()).await?;
-    let ticket_open = proofs::ticket(&api, ask.ticket.as_deref()).await?;
+    let authenticated = proofs::bearer(api, headers).await?;
+    let on_behalf_of = proofs::user(api, ask.on_behalf_of.as_ref()).await?;
+    let ticket_open = proofs::ticket(api, ask.ticket.as_deref()).await?;
     let new = NewRequest {
         principal: ask.principal,
         task: ask.task,
@@ -136,17 +149,14 @@ pub(super) async fn create(
         ));
     }
     let command = once(key, AccessCommand::Request(Box::new(new)));
-    if !ask.token {
-        return submit(&api, &caller, command, true).await;
-    }
-    let (status, id) = run(&api, &caller, command, true).await?;
-    let mut view = view(&api, &caller, id)?;
-    if let Some(grant) = view.granted() {
+    let (status, id) = run(api, caller, command, true).await?;
+    let mut view = view(api, caller, id)?;
+    if let (true, Some(grant)) = (ask.token, view.granted()) {
         // A grant that starts later, or has ended already, has none: that is no reason to refuse the request.
-        let minted = tokens::for_grant(&api, &caller, grant, api.plane.control_time());
+        let minted = tokens::for_grant(api, caller, grant, api.plane.control_time());
         view.set_token(minted.ok().map(|minted| minted.token));
     }
-    Ok(tokens::secret(located(respond(status, &view)?, id)))
+    Ok((status, view))
 }
 
 /// Submits what makes a request: once under its key, if there is one.
@@ -179,7 +189,8 @@ pub(super) async fn submit(
     Ok(if creates { located(response, id) } else { response })
 }
 
-async fn run(
+/// Submits; the request that it is about, and whether it is new.
+pub(super) async fn run(
     api: &Api,
     caller: &Caller,
     command: AccessCommand,
@@ -202,7 +213,7 @@ pub(super) fn view(api: &Api, caller: &Caller, id: AccessRequestId) -> Result<Re
     let (now, rules) = (api.plane.control_time(), api.plane.rules());
     let view = api.plane.with_state(|state| {
         let record = state.request(id).filter(|record| may_see(state, &rules, record, caller.id()));
-        record.map(|record| RequestView::new(state, &rules, record, now))
+        record.map(|record| RequestView::new(state, &rules, (record, &api.site), now))
     });
     view.ok_or_else(Problem::not_found)
 }
@@ -277,7 +288,7 @@ pub(super) async fn list(
                 && filter.requester.as_ref().is_none_or(|requester| request.requester == *requester)
                 && may_see(state, &rules, record, caller.id())
         };
-        let view = |record| RequestView::new(state, &rules, record, now);
+        let view = |record| RequestView::new(state, &rules, (record, &api.site), now);
         if wanted == Some(RequestState::Pending) {
             let mut pending: Vec<AccessRequestId> = state.pending().map(|(_, id)| id).collect();
             pending.sort_unstable();
@@ -299,6 +310,16 @@ pub(super) async fn list(
         response.headers_mut().insert(header::LINK, link);
     }
     Ok(response)
+}
+
+/// The caller's own pending requests, for one task where one is named.
+pub(super) fn own_pending(api: &Api, caller: &Caller, task: Option<&TaskId>) -> Vec<RequestView> {
+    let (now, rules) = (api.plane.control_time(), api.plane.rules());
+    api.plane.with_state(|state| {
+        let own = state.pending_of(caller.id());
+        let wanted = own.filter(|record| task.is_none_or(|task| record.request.task == *task));
+        wanted.map(|record| RequestView::new(state, &rules, (record, &api.site), now)).collect()
+    })
 }
 
 /// How long to wait for a decision.
@@ -323,13 +344,24 @@ pub(super) async fn show(
     Query(wait): Query<Wait>,
 ) -> Result<Response, Problem> {
     let id: AccessRequestId = id.parse().map_err(|_| Problem::not_found())?;
-    let first = view(&api, &caller, id)?;
+    view(&api, &caller, id)?;
     let length = wait.wait.map_or(Duration::ZERO, Ttl::get);
     if length > MAX_WAIT {
         return Err(Problem::malformed("`wait` is at most `60s`: ask again after that"));
     }
+    respond(StatusCode::OK, &when_decided(&api, &caller, id, length).await?)
+}
+
+/// The request at once if it is no longer pending, else when it is, or after `length`.
+pub(super) async fn when_decided(
+    api: &Api,
+    caller: &Caller,
+    id: AccessRequestId,
+    length: Duration,
+) -> Result<RequestView, Problem> {
+    let first = view(api, caller, id)?;
     if !first.is_pending() || length.is_zero() {
-        return respond(StatusCode::OK, &first);
+        return Ok(first);
     }
     let mut head = api.plane.head();
     let decided = async {
@@ -345,5 +377,5 @@ pub(super) async fn show(
         }
     };
     let _in_time = tokio::time::timeout(length, decided).await;
-    respond(StatusCode::OK, &view(&api, &caller, id)?)
+    view(api, caller, id)
 }

@@ -7,7 +7,7 @@ use crate::control::api::{Api, respond};
 use crate::control::log::Recorded;
 use crate::control::workflow::may_see;
 use crate::model::event::{Actor, Event, EventBody};
-use crate::model::{AccessRequestId, GrantId, PolicyOutcome, Revision, SpiffeId, Time};
+use crate::model::{AccessRequestId, Evaluation, GrantId, PolicyOutcome, Revision, SpiffeId, Time};
 use axum::extract::{Path, State as Shared};
 use axum::http::StatusCode;
 use axum::response::Response;
@@ -49,6 +49,18 @@ impl Chapter {
     }
 }
 
+impl Chapter {
+    /// When, who, what.
+    pub(super) fn line(&self) -> (Time, &Actor, &str) {
+        (self.time, &self.actor, &self.text)
+    }
+
+    /// What the policies said, if it is about that.
+    pub(super) fn evaluation(&self) -> Option<&Evaluation> {
+        if let EventBody::AccessEvaluated { evaluation, .. } = &self.event { Some(evaluation) } else { None }
+    }
+}
+
 /// Tells the story of a request, from the log.
 #[utoipa::path(get, path = "/v1/requests/{id}/story", tag = "requests",
     params(("id" = String, Path, description = "`rq_…`")),
@@ -60,6 +72,15 @@ pub(super) async fn story(
     Path(id): Path<String>,
 ) -> Result<Response, Problem> {
     let id: AccessRequestId = id.parse().map_err(|_| Problem::not_found())?;
+    respond(StatusCode::OK, &chapters(&api, &caller, id).await?)
+}
+
+/// The story of a request as the caller may read it.
+pub(super) async fn chapters(
+    api: &Api,
+    caller: &Caller,
+    id: AccessRequestId,
+) -> Result<Vec<Chapter>, Problem> {
     let rules = api.plane.rules();
     let trail = api.plane.with_state(|state| {
         let record = state.request(id).filter(|record| may_see(state, &rules, record, caller.id()))?;
@@ -69,7 +90,7 @@ pub(super) async fn story(
     let (trail, mut own, request) = trail.ok_or_else(Problem::not_found)?;
     // Whoever decides sees the facts that decided; whoever asked learns nothing of others by it.
     let takes_part = request.requester == *caller.id() || request.principal == *caller.id();
-    let of_others = takes_part && !caller.sees_all(&api);
+    let of_others = takes_part && !caller.sees_all(api);
     let mut chapters = Vec::new();
     for revision in trail {
         let before = Revision(revision.0.saturating_sub(1));
@@ -85,7 +106,7 @@ pub(super) async fn story(
             Chapter::new(&recorded)
         }));
     }
-    respond(StatusCode::OK, &chapters)
+    Ok(chapters)
 }
 
 /// An event that is about many grants, with those of this story alone: others are nobody's business here.
@@ -195,7 +216,6 @@ fn words(body: &EventBody) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::Evaluation;
     use serde_json::json;
 
     #[test]

@@ -96,11 +96,22 @@ async fn end(
     (headers, body): (HeaderMap, Body),
     outcome: TaskOutcome,
 ) -> Result<Response, Problem> {
-    let (name, _) = view(&api, &caller, task)?;
+    view(&api, &caller, task)?;
     let Reason { reason } = json_body(&headers, body).await?;
+    respond(StatusCode::OK, &ended(&api, &caller, task, (outcome, reason)).await?)
+}
+
+/// Ends a task that the caller may know of; the task as it is then.
+pub(super) async fn ended(
+    api: &Api,
+    caller: &Caller,
+    task: &str,
+    (outcome, reason): (TaskOutcome, String),
+) -> Result<TaskView, Problem> {
+    let (name, _) = view(api, caller, task)?;
     let end = AccessCommand::EndTask { task: name, outcome, reason };
     api.plane.submit(caller.actor(), Command::Access(end)).await?;
-    respond(StatusCode::OK, &view(&api, &caller, task)?.1)
+    Ok(view(api, caller, task)?.1)
 }
 
 /// The task is done: everything that was granted for it ends.

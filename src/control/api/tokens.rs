@@ -5,7 +5,7 @@
 
 use crate::control::api::decisions::Nothing;
 use crate::control::api::problem::Problem;
-use crate::control::api::read::{Caller, bytes, content_type, json_body};
+use crate::control::api::read::{Caller, form, json_body};
 use crate::control::api::{Api, respond};
 use crate::control::authz::Need;
 use crate::control::token::{MintError, Minted, Subject};
@@ -114,24 +114,9 @@ pub(super) async fn introspect(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Problem> {
-    const FORM: &str = "application/x-www-form-urlencoded";
-    if content_type(&headers).as_deref() != Some(FORM) {
-        return Err(Problem::content_type(FORM));
-    }
-    let form = bytes(body, MAX_FORM).await?;
-    let asked: Introspect = form_of(&form)?;
+    let asked: Introspect = form(&headers, body, MAX_FORM).await?;
     let view = active(&api, &caller, &asked.token).map_or_else(|| json!({ "active": false }), Value::Object);
     Ok(secret(respond(StatusCode::OK, &view)?))
-}
-
-/// One form; a member that is there twice is refused.
-fn form_of(form: &[u8]) -> Result<Introspect, Problem> {
-    let query = std::str::from_utf8(form).map_err(|_| Problem::malformed("the form is not UTF-8"))?;
-    let uri = axum::http::Uri::builder().path_and_query(format!("/?{query}")).build();
-    let uri = uri.map_err(|_| Problem::malformed("the form cannot be read"))?;
-    axum::extract::Query::try_from_uri(&uri)
-        .map(|axum::extract::Query(form)| form)
-        .map_err(|_| Problem::malformed("expected the form `token=…`"))
 }
 
 fn active(api: &Api, caller: &Caller, token: &str) -> Option<Map<String, Value>> {

@@ -5,6 +5,8 @@ mod address;
 pub(crate) mod asking;
 pub(crate) mod browser;
 pub(crate) mod client;
+pub(crate) mod clients;
+pub(crate) mod form;
 pub(crate) mod idp;
 pub(crate) mod pki;
 pub(crate) mod raw;
