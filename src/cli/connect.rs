@@ -37,11 +37,13 @@ use std::sync::Arc;
 /// Let an MCP client that cannot do mTLS use a service, and ask for access to it
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  \
-jitgate connect --service ops                                 MCP on standard input and output, as clients start servers\n  \
-jitgate connect --service ops --print-config claude-desktop   what to put into the client's configuration\n  \
-jitgate connect --service ops --listen 127.0.0.1:0            streamable HTTP on this machine; prints the URL, with its secret\n  \
+jitgate connect --service ops\n  \
+jitgate connect --service ops --print-config claude-desktop\n  \
+jitgate connect --service ops --listen 127.0.0.1:0\n  \
 jitgate connect --service ops --task INC-4711 --control https://control.example:8444 --proxy https://gate.example:8443 \\\n    \
 --cert svid.pem --key key.pem --ca bundle.pem\n\n\
+The first speaks MCP on standard input and output, as clients start servers; the second prints what goes into the client's\n\
+configuration; the third takes streamable HTTP on this machine, and prints the URL with its secret.\n\
 Beside the service's tools, the client finds request_access, access_status, my_access, task_done and task_failed (--no-asking\n\
 leaves them out). It ends with its input: calls that run are finished, and the exit code is 0. See docs/connect.md.")]
 pub(super) struct Connect {

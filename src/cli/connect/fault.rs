@@ -81,8 +81,9 @@ impl Fault {
         });
         let denied = is_denial(&error);
         let kind = match status {
-            _ if denied => Kind::Denied,
+            // The gate says it with a reason of its own; the session is over all the same.
             StatusCode::NOT_FOUND if in_session => Kind::SessionOver,
+            _ if denied => Kind::Denied,
             // Servers made with the TypeScript SDK say so for an id that they do not know, after a restart for instance.
             StatusCode::BAD_REQUEST if in_session && speaks_of_session(&error) => Kind::SessionOver,
             StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED => Kind::Absent,
@@ -209,6 +210,12 @@ mod tests {
             (&json!(7), &json!(-32_001), Kind::SessionOver)
         );
         assert_eq!(refused(404, &rpc, false).1, Kind::Absent);
+        let gone = json!({"jsonrpc": "2.0", "id": 7, "error": {"code": -32_600, "message": "there is no such session",
+            "data": {"type": "urn:jitgate:problem:out_of_scope", "reason": "out_of_scope"}}});
+        assert_eq!(
+            (refused(404, &gone, true).1, refused(404, &gone, false).1),
+            (Kind::SessionOver, Kind::Denied)
+        );
         let (message, kind) = refused(502, &json!("<html>"), false);
         assert!(message["error"]["message"].as_str().unwrap().contains("502") && kind == Kind::Other);
     }

@@ -121,6 +121,10 @@ impl Bridge {
             match self.service.ask(&way, line.clone(), request.id()).await {
                 Err(fault) if fault.kind() == Kind::SessionOver && free && !tried => tried = true,
                 Err(fault) if fault.kind() == Kind::SessionOver => {
+                    // Where access is what is missing, that is what the caller has to know.
+                    if self.service.sessions.can_begin() {
+                        self.service.opened().await?;
+                    }
                     let detail = format!(
                         "the session with the service had ended, and this call was not made: call again ({})",
                         fault.text()

@@ -165,7 +165,7 @@ async fn arguments_are_repeated_where_the_list_said_so() {
     world.grant(SCOPE).await;
     let mut client = Connected::start(&world, &[]);
     let list = client.call(1, "tools/list", alone(json!({}))).await;
-    assert_eq!(names(&list), ["echo", "ops__request_access"]);
+    assert_eq!(names(&list), [&super::OURS[..], &["echo", "ops__request_access"]].concat());
     assert_eq!((&list["result"]["ttlMs"], &list["result"]["cacheScope"]), (&json!(0), &json!("private")));
     client.call(2, "tools/call", alone(json!({"name": "echo", "arguments": {"region": "eu, west"}}))).await;
     client.call(3, "tools/call", alone(json!({"name": "ops__request_access", "arguments": {}}))).await;
