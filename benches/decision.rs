@@ -129,6 +129,8 @@ fn measure(
         let request = Request {
             service: "orders",
             view: &view,
+            call: None,
+            only: None,
             source: IpAddr::V4(Ipv4Addr::LOCALHOST),
             token: None,
             token_required: false,
@@ -241,7 +243,7 @@ fn principal_id(principal: u64) -> Result<SpiffeId, Failure> {
 }
 
 fn ceilings() -> Result<Ceilings, Failure> {
-    Ok(Ceilings { max_ttl: "8h".parse()?, trust_domains: None, methods: None })
+    Ok(Ceilings { max_ttl: "8h".parse()?, trust_domains: None, methods: None, tools: None })
 }
 
 /// Resident bytes of this process.

@@ -54,7 +54,8 @@ fn run(label: &str, shape: fn(u64) -> u64) -> Result<(), Failure> {
             return Err("the snapshot that arrived is not the one that was sent".into());
         }
 
-        let table = Table::new(Ceilings { max_ttl: "8h".parse()?, trust_domains: None, methods: None });
+        let table =
+            Table::new(Ceilings { max_ttl: "8h".parse()?, trust_domains: None, methods: None, tools: None });
         let started = Mono::now();
         let ended = table.replace(snapshot.grants, snapshot.epoch, snapshot.revision, NOW)?;
         applies.push(Mono::now().since(started));

@@ -42,7 +42,12 @@ fn table() -> Table {
         r#"{"source_networks":["127.0.0.0/8"],"windows":[{"zone":"Europe/Berlin","days":["*"],"from":"00:00","to":"24:00"}]}"#,
     )
     .unwrap();
-    let table = Table::new(Ceilings { max_ttl: "8h".parse().unwrap(), trust_domains: None, methods: None });
+    let table = Table::new(Ceilings {
+        max_ttl: "8h".parse().unwrap(),
+        trust_domains: None,
+        methods: None,
+        tools: None,
+    });
     let mut changes: Vec<_> = (10..100)
         .map(|n| grant(n, &format!("orders:GET,BREW:/v1/orders/{n}/*"), Conditions::default()))
         .collect();
@@ -101,6 +106,8 @@ fn a_decision_allocates_nothing() {
             let request = Request {
                 service,
                 view: &view,
+                call: None,
+                only: None,
                 source,
                 token,
                 token_required: false,

@@ -168,6 +168,11 @@ impl Cell {
         self.terms.as_ref().is_none_or(|terms| terms.within.permits(service, probe))
     }
 
+    /// Whether every scope that it was narrowed from has an `mcp` permission for a service.
+    pub(in crate::access) fn attends_within(&self, service: &str) -> bool {
+        self.terms.as_ref().is_none_or(|terms| terms.within.attends(service))
+    }
+
     /// Whether it passes a ceiling of this proxy (its window is longer than `max_ttl`, or its principal is of another trust
     /// domain). Such a grant is held, so that it is counted, compared and revoked like any other, and permits nothing.
     #[must_use]

@@ -32,7 +32,7 @@ use super::rules::{Probe, Rule, Shapes};
 use super::verdict::{Denial, Permit, Verdict};
 use super::view::View;
 use crate::model::grant::Conditions;
-use crate::model::{DenyReason, EndCause, GrantId, Time};
+use crate::model::{DenyReason, EndCause, GrantId, McpCall, Time};
 use std::net::IpAddr;
 
 /// What is asked, beyond who asks (the [`GrantSet`] is the caller's).
@@ -42,6 +42,11 @@ pub struct Request<'a> {
     pub service: &'a str,
     /// The request.
     pub view: &'a View<'a>,
+    /// What the body asks for, at a service that speaks MCP. With it only `mcp` permissions are compared, and never the method and
+    /// path of the view; without it they permit nothing.
+    pub call: Option<&'a McpCall<'a>>,
+    /// The one grant that may be attended, where a message belongs to what was called under it; no other counts. It is no token.
+    pub only: Option<GrantId>,
     /// The caller's address.
     pub source: IpAddr,
     /// The grant that a verified token of this caller names: no other counts. A token narrows; it permits nothing.
@@ -65,12 +70,47 @@ pub fn decide_after(set: &GrantSet, request: &Request<'_>, now: Time, refused: &
     scan(set, request, now, set.after(refused.rank()))
 }
 
+/// Whether the caller may be here at all, for what carries no privilege at a service that speaks MCP (its handshake, lists that show
+/// what is permitted, streams that stay open): a live grant has an `mcp` permission for the service. `call` is not looked at. The
+/// permit is an attendance ([`Permit::is_attendance`]). The reason is `no_grant` if no grant, live or ended, has such a permission.
+pub fn attend(set: &GrantSet, request: &Request<'_>, now: Time) -> Verdict {
+    let mut denial = None;
+    let rules = set.service(request.service).into_iter().flat_map(|shapes| shapes.attended());
+    for rule in rules {
+        let Some((cell, end)) = set.member(rule.member) else { continue };
+        if !counts(cell, request) || !cell.attends_within(request.service) {
+            continue;
+        }
+        match obstacle(cell, end, true, request, now) {
+            None => return Verdict::Permit(Permit::attendance(std::sync::Arc::clone(cell))),
+            Some(reason) => {
+                let found = Denial { reason, nearest: Some(cell.id()) };
+                denial = Some(denial.map_or(found, |known: Denial| known.best(found)));
+            }
+        }
+    }
+    Verdict::Deny(denial.unwrap_or(Denial::of(DenyReason::NoGrant)))
+}
+
+/// Whether a live grant permits the request's call with some arguments, as far as each scope alone can say: what a list shows.
+#[must_use]
+pub fn shows(set: &GrantSet, request: &Request<'_>, now: Time) -> bool {
+    let Some((shapes, probe)) = set.service(request.service).zip(set.probe_shown(request)) else {
+        return false;
+    };
+    let may_pass = set.may_pass(request);
+    shapes.candidates(&probe).flatten().any(|rule| {
+        matching(set, rule, request, &probe)
+            .is_some_and(|(cell, end)| obstacle(cell, end, may_pass, request, now).is_none())
+    })
+}
+
 fn scan(set: &GrantSet, request: &Request<'_>, now: Time, from: u32) -> Verdict {
     let Some(shapes) = set.service(request.service) else {
         return Verdict::Deny(Denial::of(DenyReason::NoGrant));
     };
-    let probe = set.probe(request.view);
-    let may_pass = set.may_pass(request.view.action());
+    let probe = set.probe(request);
+    let may_pass = set.may_pass(request);
     let mut best = None;
     let mut denial: Option<Denial> = None;
     for candidates in shapes.candidates(&probe) {
@@ -110,6 +150,7 @@ fn matching<'s>(
 fn counts(cell: &Cell, request: &Request<'_>) -> bool {
     request.view.task().is_none_or(|task| task == cell.task().as_str())
         && request.token.is_none_or(|grant| grant == cell.id())
+        && request.only.is_none_or(|grant| grant == cell.id())
 }
 
 /// What keeps a matching grant from permitting. Its limits are not looked at: they are taken at admission.

@@ -78,18 +78,27 @@ pub struct Used {
     pub requests: u64,
     /// Body bytes, both directions.
     pub bytes: u64,
-    /// Streams that run now.
+    /// Streams that run now, without attendances.
     pub running: u64,
 }
 
 #[derive(Default)]
 struct Inner {
     streams: Slab<Arc<Stream>>,
+    /// How many of them are attendances.
+    attending: usize,
     countdowns: Vec<Arc<Countdown>>,
     requests: u64,
     uses_left: u64,
     uses_exhausted: bool,
     rate: Bucket,
+}
+
+impl Inner {
+    /// Streams that are activity.
+    fn running(&self) -> usize {
+        self.streams.len().saturating_sub(self.attending)
+    }
 }
 
 /// A token bucket in nanoseconds: `level` is how much of the burst is used up; it drains with time.
@@ -124,7 +133,18 @@ pub struct Entry {
 
 /// The place of a stream in its entry; given back by [`Entry::leave`].
 #[derive(Debug)]
-pub struct Place(usize);
+pub struct Place {
+    key: usize,
+    attendance: bool,
+}
+
+impl Place {
+    /// Whether it is that of an attendance.
+    #[must_use]
+    pub fn is_attendance(&self) -> bool {
+        self.attendance
+    }
+}
 
 impl Entry {
     /// Admits a stream, or says why not. Limits are taken only if everything holds.
@@ -137,7 +157,7 @@ impl Entry {
             return Err(Refused::Ended(cause));
         }
         let inner = guard.get_or_insert_default();
-        if limits.concurrent_streams.is_some_and(|most| inner.streams.len() >= most.get() as usize) {
+        if limits.concurrent_streams.is_some_and(|most| inner.running() >= most.get() as usize) {
             return Err(Refused::ConcurrentStreams);
         }
         if limits.bytes.is_some_and(|most| self.bytes() >= most.get()) {
@@ -153,14 +173,29 @@ impl Entry {
             inner.uses_left -= 1;
         }
         inner.requests += 1;
-        Ok(Place(inner.streams.insert(Arc::clone(stream))))
+        Ok(Place { key: inner.streams.insert(Arc::clone(stream)), attendance: false })
+    }
+
+    /// Admits a stream that takes nothing of the limits and is no activity; it is cut with the grant like any other.
+    ///
+    /// # Errors
+    /// [`Refused::Ended`].
+    pub fn attend(&self, stream: &Arc<Stream>) -> Result<Place, Refused> {
+        let mut guard = self.lock();
+        if let Some(cause) = self.ended() {
+            return Err(Refused::Ended(cause));
+        }
+        let inner = guard.get_or_insert_default();
+        inner.attending += 1;
+        Ok(Place { key: inner.streams.insert(Arc::clone(stream)), attendance: true })
     }
 
     /// Takes a stream out again: it is gone.
     pub fn leave(&self, place: &Place) {
         let mut guard = self.lock();
         let Some(inner) = guard.as_mut() else { return };
-        if inner.streams.try_remove(place.0).is_some() {
+        if inner.streams.try_remove(place.key).is_some() {
+            inner.attending -= usize::from(place.attendance);
             inner.countdowns.iter().for_each(|countdown| countdown.take());
         }
     }
@@ -217,8 +252,7 @@ impl Entry {
     pub fn report(&self) -> Used {
         self.touched.store(false, Ordering::Release);
         let guard = self.lock();
-        let (requests, running) =
-            guard.as_ref().map_or((0, 0), |inner| (inner.requests, inner.streams.len()));
+        let (requests, running) = guard.as_ref().map_or((0, 0), |inner| (inner.requests, inner.running()));
         Used { requests, bytes: self.bytes(), running: running as u64 }
     }
 

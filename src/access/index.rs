@@ -6,10 +6,11 @@
 //! first candidate that permits is the best of its shape.
 
 use super::cell::{Cell, Rank};
-use super::rules::{Probe, Rules, Seed, Shapes};
-use super::view::View;
+use super::decide::Request;
+use super::rules::{Probe, Question, Rules, Seed, Shapes};
 use crate::config::Ceilings;
 use crate::model::EndCause;
+use crate::model::scope::McpTarget;
 use std::sync::Arc;
 
 /// The grants of one principal at one revision: immutable, compiled for the decision.
@@ -68,10 +69,20 @@ impl GrantSet {
         u32::try_from(live.partition_point(|member| member.rank() <= rank)).unwrap_or(u32::MAX)
     }
 
-    /// Whether the proxy's own configuration lets this action pass.
-    pub(in crate::access) fn may_pass(&self, action: &str) -> bool {
-        let methods = self.context.ceilings.as_ref().and_then(|ceilings| ceilings.methods.as_ref());
-        methods.is_none_or(|methods| methods.iter().any(|method| **method == *action))
+    /// Whether the proxy's own configuration lets this request pass.
+    pub(in crate::access) fn may_pass(&self, request: &Request<'_>) -> bool {
+        let Some(ceilings) = &self.context.ceilings else { return true };
+        let listed = |list: &Option<Box<[Box<str>]>>, text: &str| {
+            list.as_ref().is_none_or(|list| list.iter().any(|known| **known == *text))
+        };
+        match request.call {
+            None => listed(&ceilings.methods, request.view.action()),
+            Some(call) => {
+                let is_tool = McpTarget::of(call.method) == McpTarget::Tool;
+                listed(&ceilings.methods, call.method)
+                    && (!is_tool || listed(&ceilings.tools, call.name.unwrap_or_default()))
+            }
+        }
     }
 
     fn live_count(&self) -> usize {
@@ -90,8 +101,15 @@ impl GrantSet {
     }
 
     /// The request, hashed as the rules of this set are.
-    pub(in crate::access) fn probe<'a>(&self, view: &'a View<'a>) -> Probe<'a> {
-        Probe::of(view, &self.context.seed)
+    pub(in crate::access) fn probe<'a>(&'a self, request: &Request<'a>) -> Probe<'a> {
+        let question = request.call.map_or(Question::View, Question::Call);
+        Probe::of(request.view, question, &self.context.seed)
+    }
+
+    /// The call of a request whatever its arguments are; none if there is no call.
+    pub(in crate::access) fn probe_shown<'a>(&'a self, request: &Request<'a>) -> Option<Probe<'a>> {
+        let call = request.call?;
+        Some(Probe::of(request.view, Question::Show(call), &self.context.seed))
     }
 
     /// Compiles the grants of one principal.

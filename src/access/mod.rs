@@ -1,5 +1,6 @@
 //! The decision: pure and synchronous.
 
+mod calls;
 pub mod cell;
 pub mod decide;
 pub mod proof;
@@ -22,7 +23,7 @@ mod sync {
 }
 
 pub use cell::Cell;
-pub use decide::{Request, decide, decide_after};
+pub use decide::{Request, attend, decide, decide_after, shows};
 pub use entry::Entry;
 pub use index::GrantSet;
 pub use lease::{Lease, Stale};

@@ -12,9 +12,11 @@
 //!
 //! It refuses to know grants: a member is the place of a scope among those that were compiled together.
 
+use super::calls::{self, ARGUMENTS, Shaped};
 use super::view::{Form, MAX_SEGMENTS, View};
-use crate::model::scope::{GrpcActions, Methods, PathPattern, Segment};
-use crate::model::{Permission, Scope, ServiceName};
+use crate::model::scope::{GrpcActions, McpTarget, Methods, PathPattern, Segment};
+use crate::model::{McpCall, Permission, Scope, ServiceName};
+use std::cell::OnceCell;
 use std::hash::{BuildHasher, Hasher};
 use std::ops::Range;
 
@@ -44,13 +46,25 @@ struct Shape {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Kind {
+pub(super) enum Kind {
     /// An `http` pattern without `**`.
     Exact,
     /// An `http` pattern that ends in `**`.
     Rest,
     /// A `grpc` action.
     Call,
+    /// A method of MCP and what it is about: see [`calls`].
+    Named,
+    /// The same without the arguments, for lists alone.
+    Shown,
+    /// A method of MCP and a URI with wildcards, without `**`.
+    Uri,
+    /// The same, with `**`.
+    UriRest,
+    /// Every method of MCP that is about nothing.
+    AnyMethod,
+    /// An `mcp` permission as such, for attendance.
+    Attend,
     /// A pattern with more segments than a request may have (the model knows none): it names its service and matches nothing.
     Never,
 }
@@ -70,9 +84,23 @@ const OTHER_METHODS: u16 = 1 << 15;
 /// A request, prepared for look-ups in one set.
 pub(in crate::access) struct Probe<'a> {
     view: &'a View<'a>,
+    question: Question<'a>,
     hashes: [u32; MAX_SEGMENTS],
     count: usize,
     method: u16,
+    arguments: OnceCell<u32>,
+    seed: &'a Seed,
+}
+
+/// What is asked of the permissions.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::access) enum Question<'a> {
+    /// Is this view's request permitted?
+    View,
+    /// Is this call permitted?
+    Call(&'a McpCall<'a>),
+    /// Is this call permitted with some arguments?
+    Show(&'a McpCall<'a>),
 }
 
 impl Rules {
@@ -118,9 +146,14 @@ impl Rules {
 
 impl<'a> Probe<'a> {
     /// The request, hashed as the rules that were compiled with this seed are.
-    pub(in crate::access) fn of(view: &'a View<'a>, seed: &Seed) -> Self {
+    pub(in crate::access) fn of(view: &'a View<'a>, question: Question<'a>, seed: &'a Seed) -> Self {
         let mut hashes = [0; MAX_SEGMENTS];
         let mut count = 0;
+        if let Question::Call(call) | Question::Show(call) = question {
+            let count = calls::hash(call, seed, &mut hashes);
+            let arguments = OnceCell::new();
+            return Probe { view, question, hashes, count, method: u16::MAX, arguments, seed };
+        }
         // By bytes: segments are short, and a byte-wise split is the fastest there.
         let path = view.path().as_bytes();
         let segments = path.strip_prefix(b"/").unwrap_or(path).split(|byte| *byte == b'/');
@@ -128,7 +161,25 @@ impl<'a> Probe<'a> {
             *hash = hash_segment(seed, segment);
             count += 1;
         }
-        Probe { view, hashes, count, method: Methods::bit(view.action()).unwrap_or(OTHER_METHODS) }
+        let method = Methods::bit(view.action()).unwrap_or(OTHER_METHODS);
+        Probe { view, question, hashes, count, method, arguments: OnceCell::new(), seed }
+    }
+
+    /// The hash at a place. That of arguments is made when it is first needed.
+    fn hash(&self, place: usize) -> u32 {
+        match self.question {
+            Question::Call(call) if place == ARGUMENTS => {
+                *self.arguments.get_or_init(|| calls::hash_arguments(call, self.seed))
+            }
+            Question::View | Question::Call(_) | Question::Show(_) => {
+                self.hashes.get(place).copied().unwrap_or_default()
+            }
+        }
+    }
+
+    /// Whether a gRPC call is asked about; none for MCP.
+    fn grpc(&self) -> Option<bool> {
+        matches!(self.question, Question::View).then(|| self.view.form() == Form::Grpc)
     }
 }
 
@@ -140,13 +191,13 @@ impl Rule {
         match scope.permissions().get(usize::from(self.permission)) {
             None => false,
             Some(Permission::Http(http)) => {
-                probe.view.form() != Form::Grpc
+                probe.grpc() == Some(false)
                     && (probe.method != OTHER_METHODS || http.methods().has(probe.view.action()))
                     && http.paths().get(pattern).is_some_and(|pattern| is_match(pattern, path))
                     && http.query().is_none_or(|rule| rule.permits(probe.view.query()))
             }
             Some(Permission::Grpc(grpc)) => {
-                probe.view.form() == Form::Grpc
+                probe.grpc() == Some(true)
                     && match grpc.actions() {
                         GrpcActions::Any => grpc.permits(path),
                         GrpcActions::Only(actions) => {
@@ -154,6 +205,11 @@ impl Rule {
                         }
                     }
             }
+            Some(Permission::Mcp(mcp)) => match probe.question {
+                Question::View => false,
+                Question::Call(call) => mcp.permits(call),
+                Question::Show(call) => mcp.shows(call.method, call.name),
+            },
         }
     }
 }
@@ -177,12 +233,20 @@ impl<'a> Shapes<'a> {
         let mut start = self.start;
         let shapes = self.shapes.iter().map(move |shape| (shape, std::mem::replace(&mut start, shape.end)));
         shapes.filter(|(shape, _)| shape.fits(probe)).map(move |(shape, start)| {
-            let hash = shape.hash(|at| probe.hashes.get(at).copied().unwrap_or_default());
+            let hash = shape.hash(|at| probe.hash(at));
             let rules = rules.get(range(&(start..shape.end))).unwrap_or_default();
             let first = rules.partition_point(|rule| rule.hash < hash);
             let rules = rules.get(first..).unwrap_or_default().iter();
             rules.take_while(move |rule| rule.hash == hash).filter(move |rule| rule.methods & method != 0)
         })
+    }
+
+    /// The rules of `mcp` permissions, one for each permission, in the order of preference.
+    pub(in crate::access) fn attended(&self) -> impl Iterator<Item = &'a Rule> + use<'a> {
+        let (rules, shapes, mut start) = (self.all, self.shapes, self.start);
+        let shapes = shapes.iter().map(move |shape| (shape, std::mem::replace(&mut start, shape.end)));
+        let attend = shapes.filter(|(shape, _)| shape.kind == Kind::Attend);
+        attend.flat_map(move |(shape, start)| rules.get(range(&(start..shape.end))).unwrap_or_default())
     }
 
     /// Every rule that names the service, whether it matches or not.
@@ -195,13 +259,35 @@ impl<'a> Shapes<'a> {
 impl Shape {
     fn fits(&self, probe: &Probe<'_>) -> bool {
         let given = usize::from(self.segments);
-        let grpc = probe.view.form() == Form::Grpc;
+        let grpc = match probe.question {
+            Question::View => probe.view.form() == Form::Grpc,
+            Question::Call(call) | Question::Show(call) => return self.fits_call(call, probe),
+        };
         match self.kind {
             Kind::Exact => !grpc && probe.count == given,
             // `**` stands for at least an empty last segment.
             Kind::Rest => !grpc && probe.count > given,
             Kind::Call => grpc && probe.count == given,
-            Kind::Never => false,
+            Kind::Named
+            | Kind::Shown
+            | Kind::Uri
+            | Kind::UriRest
+            | Kind::AnyMethod
+            | Kind::Attend
+            | Kind::Never => false,
+        }
+    }
+
+    fn fits_call(&self, call: &McpCall<'_>, probe: &Probe<'_>) -> bool {
+        let given = usize::from(self.segments);
+        let show = matches!(probe.question, Question::Show(_));
+        match self.kind {
+            Kind::Named => !show || self.literals & (1 << ARGUMENTS) == 0,
+            Kind::Shown => show,
+            Kind::Uri => probe.count == given,
+            Kind::UriRest => probe.count > given,
+            Kind::AnyMethod => McpTarget::of(call.method) == McpTarget::Nothing,
+            Kind::Exact | Kind::Rest | Kind::Call | Kind::Attend | Kind::Never => false,
         }
     }
 
@@ -222,7 +308,7 @@ fn is_match(pattern: &PathPattern, path: &str) -> bool {
     pattern.as_str() == path || pattern.matches(path)
 }
 
-fn hash_segment(seed: &Seed, segment: &[u8]) -> u32 {
+pub(super) fn hash_segment(seed: &Seed, segment: &[u8]) -> u32 {
     let mut hasher = seed.build_hasher();
     hasher.write(segment);
     // The high half: all input bits reach it in a folded multiplication.
@@ -297,6 +383,12 @@ fn draft<'a>(permission: &'a Permission, number: u16, member: u32, seed: &Seed, 
                 push(at, u16::MAX, compile_segments(Kind::Call, segments, seed));
             }
         }
+        // Which of its names a rule is for is not kept: a permission is compared as a whole.
+        Permission::Mcp(mcp) => calls::shapes(mcp, seed, &mut |Shaped { kind, literals, places, hashes }| {
+            let shape = Shape { literals, end: 0, kind, segments: places };
+            let hash = shape.hash(|at| hashes.get(at).copied().unwrap_or_default());
+            push(0, u16::MAX, (kind, literals, places, hash));
+        }),
     }
 }
 

@@ -21,7 +21,7 @@ pub enum Verdict {
 ///
 /// ```compile_fail
 /// fn forge(cell: std::sync::Arc<jitgate::access::Cell>) -> jitgate::access::Permit {
-///     jitgate::access::Permit { cell }
+///     jitgate::access::Permit { cell, attendance: false }
 /// }
 /// ```
 ///
@@ -44,11 +44,23 @@ pub enum Verdict {
 #[must_use]
 pub struct Permit {
     cell: Arc<Cell>,
+    attendance: bool,
 }
 
 impl Permit {
     pub(in crate::access) fn new(cell: Arc<Cell>) -> Self {
-        Self { cell }
+        Self { cell, attendance: false }
+    }
+
+    pub(in crate::access) fn attendance(cell: Arc<Cell>) -> Self {
+        Self { cell, attendance: true }
+    }
+
+    /// Whether it permits to be there and nothing else: its admission takes nothing of the grant's limits, and nothing that happens
+    /// under it is activity.
+    #[must_use]
+    pub fn is_attendance(&self) -> bool {
+        self.attendance
     }
 
     /// The grant that permits.

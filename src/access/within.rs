@@ -29,6 +29,14 @@ impl Within {
         self.0.iter().all(|bound| bound.permits(service, probe))
     }
 
+    /// Whether each of the scopes has an `mcp` permission for a service.
+    pub(in crate::access) fn attends(&self, service: &str) -> bool {
+        let attends = |bound: &Bound| {
+            bound.rules.service(service).is_some_and(|shapes| shapes.attended().next().is_some())
+        };
+        self.0.iter().all(attends)
+    }
+
     /// Whether it was compiled from exactly these.
     pub(in crate::access) fn is_of(&self, scopes: &[Scope]) -> bool {
         self.0.iter().map(|bound| &bound.scope).eq(scopes)

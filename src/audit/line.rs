@@ -5,7 +5,7 @@
 //! puts in front when it knows the line's place.
 
 use super::record::{Decision, End, Facts, Handshake, Kind};
-use super::text::{hex, number, string, time};
+use super::text::{escaped_within, hex, number, string, time};
 use crate::model::Time;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -57,12 +57,39 @@ pub(super) fn user(issuer: &str, subject: &str) -> Vec<u8> {
     out
 }
 
+/// What a line says of a call of MCP where there is none.
+const NO_CALL: &[u8] = b"\"mcp_method\":null,\"tool\":null,\"arguments_sha256\":null";
+/// The longest names of methods, and of tools, prompts and resources, that a line carries, in escaped bytes.
+const CALLED_LIMIT: usize = 2 * 1024;
+
+/// `"mcp_method":…,"tool":…,"arguments_sha256":…`.
+pub(super) fn called(method: &str, name: Option<&str>, arguments: Option<&[u8; 32]>) -> Vec<u8> {
+    let mut out = Vec::with_capacity(128);
+    let text = |out: &mut Vec<u8>, text: &str| {
+        quoted(out, |out| escaped_within(out, text.as_bytes(), CALLED_LIMIT, TRUNCATED));
+    };
+    out.extend_from_slice(b"\"mcp_method\":");
+    text(&mut out, method);
+    out.extend_from_slice(b",\"tool\":");
+    match name {
+        Some(name) => text(&mut out, name),
+        None => out.extend_from_slice(b"null"),
+    }
+    out.extend_from_slice(b",\"arguments_sha256\":");
+    match arguments {
+        Some(digest) => quoted(&mut out, |out| hex(out, digest)),
+        None => out.extend_from_slice(b"null"),
+    }
+    out
+}
+
 /// The most that a line of these facts can take, whatever is filled in later except the service and the task.
 pub(super) fn bound(proxy: &[u8], facts: &Facts) -> usize {
     let names = facts.service.as_ref().map_or(0, |name| name.as_str().len())
         + facts.task.as_ref().map_or(0, |task| task.as_str().len())
         + facts.method.as_ref().map_or(0, |method| method.as_str().len())
-        + facts.user.as_ref().map_or(0, |user| user.fragment.len());
+        + facts.user.as_ref().map_or(0, |user| user.fragment.len())
+        + facts.called.as_ref().map_or(NO_CALL.len(), |called| called.fragment.len());
     FIXED_LEN + proxy.len() + facts.caller.fragment.len() + facts.path.len() + names
 }
 
@@ -91,7 +118,9 @@ pub(super) fn request(out: &mut Vec<u8>, proxy: &[u8], facts: &Facts, ending: Op
         path => quoted(out, |out| out.extend_from_slice(path)),
     }
     plain(out, b",\"protocol\":", facts.protocol.map(super::record::Protocol::as_str));
-    out.extend_from_slice(b",\"tool\":null,\"arguments_sha256\":null,\"grant\":");
+    out.push(b',');
+    out.extend_from_slice(facts.called.as_ref().map_or(NO_CALL, |called| &*called.fragment));
+    out.extend_from_slice(b",\"grant\":");
     match facts.grant {
         Some(grant) => quoted(out, |out| grant.write_to(out)),
         None => out.extend_from_slice(b"null"),
@@ -180,9 +209,9 @@ fn head(out: &mut Vec<u8>, kind: Kind, now: Time) {
 fn no_request(out: &mut Vec<u8>, protocol: Option<&'static str>, reason: &'static str) {
     out.extend_from_slice(b"\"user\":null,\"service\":null,\"method\":null,\"path\":null");
     plain(out, b",\"protocol\":", protocol);
-    out.extend_from_slice(
-        b",\"tool\":null,\"arguments_sha256\":null,\"grant\":null,\"task\":null,\"revision\":null",
-    );
+    out.push(b',');
+    out.extend_from_slice(NO_CALL);
+    out.extend_from_slice(b",\"grant\":null,\"task\":null,\"revision\":null");
     out.extend_from_slice(b",\"decision\":\"deny\"");
     plain(out, b",\"reason\":", Some(reason));
     out.extend_from_slice(

@@ -56,6 +56,8 @@ pub enum Protocol {
     Grpc,
     /// A WebSocket, from its upgrade request on.
     WebSocket,
+    /// MCP, streamable HTTP.
+    Mcp,
 }
 
 impl Protocol {
@@ -68,6 +70,7 @@ impl Protocol {
             Self::Http2 => "h2",
             Self::Grpc => "grpc",
             Self::WebSocket => "websocket",
+            Self::Mcp => "mcp",
         }
     }
 }
@@ -155,6 +158,21 @@ impl Named {
     }
 }
 
+/// A call of MCP: the part of its line that says what was called.
+#[derive(Debug)]
+pub struct Called {
+    pub(super) fragment: Vec<u8>,
+}
+
+impl Called {
+    /// A method, what it is about (a tool, a prompt, a resource), and the SHA-256 of its canonical arguments (RFC 8785). Long names are
+    /// cut and marked.
+    #[must_use]
+    pub fn new(method: &str, name: Option<&str>, arguments_sha256: Option<&[u8; 32]>) -> Self {
+        Self { fragment: line::called(method, name, arguments_sha256) }
+    }
+}
+
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Decision {
     Permit,
@@ -189,6 +207,7 @@ pub(super) struct Facts {
     /// Escaped already; empty while unknown (a path has at least its slash).
     pub(super) path: Vec<u8>,
     pub(super) protocol: Option<Protocol>,
+    pub(super) called: Option<Box<Called>>,
     pub(super) grant: Option<GrantId>,
     pub(super) task: Option<TaskId>,
     pub(super) revision: Option<Revision>,
@@ -261,6 +280,7 @@ impl Draft {
             method: None,
             path: Vec::new(),
             protocol: None,
+            called: None,
             grant: None,
             task: None,
             revision: None,
@@ -292,6 +312,20 @@ impl Draft {
     /// The human behind it.
     pub fn user(&mut self, user: &Arc<Named>) {
         self.0.facts.user = Some(Arc::clone(user));
+    }
+
+    /// It is a call of MCP.
+    pub fn called(&mut self, called: Called) {
+        self.0.facts.protocol = Some(Protocol::Mcp);
+        self.0.facts.called = Some(Box::new(called));
+    }
+
+    /// Answered by the gate itself: what it answers is the same for everybody, so that nothing was decided.
+    pub fn answered(mut self, status: u16, bytes_out: u64) {
+        let facts = &mut self.0.facts;
+        facts.status = Some(status);
+        facts.bytes_out = bytes_out;
+        self.0.settle(End::Complete, Mono::now());
     }
 
     /// The configured service that it is for. An invented name stays out of the trail's `service`.

@@ -214,7 +214,7 @@ fn an_end_line_says_all_that_is_known() {
             "seq": 2, "kind": "end", "request_id": id(0).to_string(), "trace_id": "5a".repeat(16), "proxy": "edge-1",
             "principal": "spiffe://jitgate.local/agent/demo", "certificate_sha256": "ab".repeat(32),
             "source": "198.51.100.7:51234", "user": null, "service": "orders", "method": "POST", "path": "/v1/orders/a\"\u{202e}b",
-            "protocol": "h2", "tool": null, "arguments_sha256": null, "grant": GrantId::from_bits(7).to_string(),
+            "protocol": "h2", "mcp_method": null, "tool": null, "arguments_sha256": null, "grant": GrantId::from_bits(7).to_string(),
             "task": "INC-4711", "revision": 88, "decision": "permit", "reason": null, "end": "cut", "cause": "revoked",
             "status": 201, "bytes_in": 7, "bytes_out": 9, "decision_ns": 131,
         })

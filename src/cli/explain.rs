@@ -204,6 +204,8 @@ impl Explain {
         let request = Request {
             service: &explanation.service,
             view: &view,
+            call: None,
+            only: None,
             source: self.source,
             token: self.token,
             token_required: demands.token,
@@ -238,7 +240,8 @@ fn verdict(
     now: Time,
 ) -> Result<Verdict, ()> {
     // No ceilings: they are each proxy's own.
-    let table = Table::new(Ceilings { max_ttl: Ceilings::MAX_TTL, trust_domains: None, methods: None });
+    let table =
+        Table::new(Ceilings { max_ttl: Ceilings::MAX_TTL, trust_domains: None, methods: None, tools: None });
     let issued = grants.iter().map(|known| Change::Issued(Arc::new(known.grant.clone())));
     let ended = grants.iter().filter_map(|known| {
         let (cause, at) = known.ended?;

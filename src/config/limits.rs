@@ -58,8 +58,10 @@ pub struct Ceilings {
     pub max_ttl: Ttl,
     /// Trust domains whose principals may pass; absent: those of the trust bundles. Never empty.
     pub trust_domains: Option<Box<[Box<str>]>>,
-    /// Methods that may pass; absent: whatever a grant permits. Never empty.
+    /// Methods of HTTP and MCP that may pass; absent: whatever a grant permits. Never empty.
     pub methods: Option<Box<[Box<str>]>>,
+    /// Tools that may be called; absent: whatever a grant permits. Never empty.
+    pub tools: Option<Box<[Box<str>]>>,
 }
 
 impl Ceilings {

@@ -4,7 +4,8 @@
 
 use crate::config::service::Address;
 use crate::config::text::{
-    EventName, FieldName, HostName, Method, Parsed, PersonName, Text, TokenParty, TrustDomain, Wait, ZoneName,
+    EventName, FieldName, HostName, Method, Parsed, PersonName, Text, TokenParty, ToolName, TrustDomain,
+    Wait, ZoneName,
 };
 use crate::config::{AccessUrl, Endpoint, Role, Store, TicketUrl, WebhookUrl};
 use crate::mcp::Version;
@@ -136,6 +137,7 @@ pub(super) struct RawCeilings {
     pub(super) max_ttl: Option<Text<Ttl>>,
     pub(super) trust_domains: Option<Spanned<Vec<Text<TrustDomain>>>>,
     pub(super) methods: Option<Spanned<Vec<Text<Method>>>>,
+    pub(super) tools: Option<Spanned<Vec<Text<ToolName>>>>,
 }
 
 #[derive(Debug, Default, Deserialize)]

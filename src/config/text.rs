@@ -135,17 +135,34 @@ impl FromText for TrustDomain {
     }
 }
 
-/// An HTTP method as it is sent: upper case.
+/// A method as it is sent: of HTTP in capitals, of MCP with a slash.
 #[derive(Debug, Clone)]
 pub(super) struct Method(pub(super) Box<str>);
 
 impl FromText for Method {
-    const EXPECTED: &'static str = "an HTTP method in capitals such as `GET`";
+    const EXPECTED: &'static str =
+        "an HTTP method in capitals such as `GET`, or an MCP method such as `tools/call`";
     fn from_text(text: &str) -> Result<Self, String> {
-        if !text.is_empty() && text.bytes().all(|b| b.is_ascii_uppercase() || b == b'-') {
-            Ok(Self(text.into()))
-        } else {
-            Err(format!("expected {}", Self::EXPECTED))
+        let http = !text.is_empty() && text.bytes().all(|b| b.is_ascii_uppercase() || b == b'-');
+        let plain = |b: u8| b.is_ascii_alphanumeric() || b"/_-.$".contains(&b);
+        let mcp = text.contains('/') && !text.starts_with('/') && text.bytes().all(plain);
+        match http || mcp {
+            true => Ok(Self(text.into())),
+            false => Err(format!("expected {}", Self::EXPECTED)),
+        }
+    }
+}
+
+/// The name of a tool.
+#[derive(Debug, Clone)]
+pub(super) struct ToolName(pub(super) Box<str>);
+
+impl FromText for ToolName {
+    const EXPECTED: &'static str = "the name of a tool, without `*`";
+    fn from_text(text: &str) -> Result<Self, String> {
+        match !text.is_empty() && !text.contains(|c: char| c == '*' || c.is_control()) {
+            true => Ok(Self(text.into())),
+            false => Err(format!("expected {}", Self::EXPECTED)),
         }
     }
 }

@@ -104,6 +104,7 @@ pub mod refused;
 pub mod rules;
 pub mod session;
 pub mod sse;
+pub mod task;
 pub mod version;
 
 pub use answer::{Answer, AnswerKind};

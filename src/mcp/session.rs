@@ -39,7 +39,8 @@ impl<C> Sessions<C> {
         Self { by_id: HashMap::new(), of_principal: HashMap::new(), bounds }
     }
 
-    /// Binds the id that the upstream gave in answer to `initialize`, before the answer is passed on.
+    /// Binds the id that the upstream gave in answer to `initialize`, before the answer is passed on. It lives while any of `under` does,
+    /// as [`Self::attend`] says.
     ///
     /// # Errors
     /// [`SessionError::Taken`] and [`SessionError::TooManySessions`]: the answer must not be passed on then.
@@ -48,6 +49,7 @@ impl<C> Sessions<C> {
         id: &SessionId,
         owner: Owner,
         version: Version,
+        under: Vec<C>,
         now: Time,
     ) -> Result<(), SessionError> {
         let key = (owner.service.clone(), id.clone());
@@ -65,8 +67,47 @@ impl<C> Sessions<C> {
             return Err(SessionError::TooManySessions);
         }
         *self.of_principal.entry(owner.principal.clone()).or_default() += 1;
-        self.by_id.insert(key, State::new(owner, version, now));
+        self.by_id.insert(key, State::new(owner, version, under, now));
         Ok(())
+    }
+
+    /// A request in a session that its owner still has access for: `renew` looks at what the session has lived under, puts what it
+    /// lives under now in its place, and says whether any of the old is left. Access that ended and came back is not the same access.
+    ///
+    /// # Errors
+    /// [`SessionError::Unknown`]; where nothing is left, the session is over.
+    pub fn attend(
+        &mut self,
+        id: &SessionId,
+        owner: &Owner,
+        renew: impl FnOnce(&mut Vec<C>) -> bool,
+        now: Time,
+    ) -> Result<(), SessionError> {
+        let state = self.own(id, owner, now)?;
+        if renew(&mut state.under) {
+            return Ok(());
+        }
+        self.remove(&(owner.service.clone(), id.clone()));
+        Err(SessionError::Unknown)
+    }
+
+    /// Ends every session that is over by what it lives under; what it gives back is to be ended at the upstream.
+    pub fn end_where(
+        &mut self,
+        mut is_over: impl FnMut(&Owner, &mut Vec<C>) -> bool,
+    ) -> Vec<(SessionId, Owner)> {
+        let over: Vec<_> = self
+            .by_id
+            .iter_mut()
+            .filter_map(|(key, state)| is_over(&state.owner, &mut state.under).then(|| key.clone()))
+            .collect();
+        over.into_iter()
+            .filter_map(|key| {
+                let owner = self.by_id.get(&key)?.owner.clone();
+                self.remove(&key);
+                Some((key.1, owner))
+            })
+            .collect()
     }
 
     /// Where a session lives and what is spoken in it: before a request is read.
@@ -164,7 +205,7 @@ impl<C> Sessions<C> {
     }
 
     /// A stream is resumed from an event: it must be one of this session, and the call that it belonged to must still be there (it is
-    /// gone when its grant ended: resumption does not revive it).
+    /// gone when its grant ended: resumption does not revive it). None for a stream of the session.
     ///
     /// # Errors
     /// [`SessionError::UnknownEvent`], [`SessionError::Unknown`].
@@ -174,7 +215,7 @@ impl<C> Sessions<C> {
         owner: &Owner,
         event: &EventId,
         now: Time,
-    ) -> Result<Belongs<'_, C>, SessionError> {
+    ) -> Result<Option<(Id, &Call<C>)>, SessionError> {
         self.own(id, owner, now)?.resumed(event)
     }
 

@@ -65,7 +65,7 @@ impl Exchange {
         self.caller_broke_off.load(Ordering::Acquire)
     }
 
-    fn is_request_sent(&self) -> bool {
+    pub(crate) fn is_request_sent(&self) -> bool {
         self.sent_whole.load(Ordering::Acquire)
     }
 }
@@ -76,6 +76,18 @@ pub(crate) enum Upload {
     Empty,
     /// It streams.
     Streaming(Box<Uploading>),
+    /// It was read before it was decided on.
+    Whole(Box<Whole>),
+    /// Our own words to a service: that a call is cancelled, that a session is over.
+    Ours(Option<Bytes>),
+}
+
+/// A body that was read before it was decided on; `Held` is its place among those that may be in memory.
+pub(crate) struct Whole {
+    bytes: Option<Bytes>,
+    exchange: Arc<Exchange>,
+    handed_on: Arc<AtomicU64>,
+    _held: Box<dyn Send + Sync>,
 }
 
 pub(crate) struct Uploading {
@@ -96,6 +108,37 @@ impl Upload {
         let bytes = Arc::<AtomicU64>::default();
         record.count_bytes_in(Arc::clone(&bytes));
         Self::Streaming(Box::new(Uploading { inner, exchange: Arc::clone(exchange), bytes, over: false }))
+    }
+
+    /// A body that was read already. `held` is dropped when it has been handed on.
+    pub(crate) fn whole(
+        bytes: Bytes,
+        held: Box<dyn Send + Sync>,
+        exchange: &Arc<Exchange>,
+        record: &mut Record,
+        now: Mono,
+    ) -> Self {
+        if bytes.is_empty() {
+            exchange.request_sent(now);
+            return Self::Empty;
+        }
+        let handed_on = Arc::<AtomicU64>::default();
+        record.count_bytes_in(Arc::clone(&handed_on));
+        let exchange = Arc::clone(exchange);
+        Self::Whole(Box::new(Whole { bytes: Some(bytes), exchange, handed_on, _held: held }))
+    }
+}
+
+impl Whole {
+    fn take(&mut self) -> Option<Result<Frame<Bytes>, Broken>> {
+        let bytes = self.bytes.take()?;
+        let now = Mono::now();
+        if let Err(cause) = self.exchange.live.check_frame(bytes.len(), now) {
+            return Some(Err(Broken::Cut(cause)));
+        }
+        self.handed_on.fetch_add(bytes.len() as u64, Ordering::Relaxed);
+        self.exchange.request_sent(now);
+        Some(Ok(Frame::data(bytes)))
     }
 }
 
@@ -162,6 +205,8 @@ impl Body for Upload {
         match self.get_mut() {
             Self::Empty => Poll::Ready(None),
             Self::Streaming(uploading) => uploading.poll(cx),
+            Self::Whole(whole) => Poll::Ready(whole.take()),
+            Self::Ours(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
         }
     }
 
@@ -169,6 +214,8 @@ impl Body for Upload {
         match self {
             Self::Empty => true,
             Self::Streaming(uploading) => uploading.over || uploading.inner.is_end_stream(),
+            Self::Whole(whole) => whole.bytes.is_none(),
+            Self::Ours(bytes) => bytes.is_none(),
         }
     }
 
@@ -176,8 +223,14 @@ impl Body for Upload {
         match self {
             Self::Empty => SizeHint::with_exact(0),
             Self::Streaming(uploading) => uploading.inner.size_hint(),
+            Self::Whole(whole) => exact(whole.bytes.as_ref()),
+            Self::Ours(bytes) => exact(bytes.as_ref()),
         }
     }
+}
+
+fn exact(bytes: Option<&Bytes>) -> SizeHint {
+    SizeHint::with_exact(bytes.map_or(0, |bytes| bytes.len() as u64))
 }
 
 /// The body of a response on its way to the caller.
@@ -186,6 +239,8 @@ pub(crate) enum Download {
     Ours(Option<Bytes>),
     /// It streams from the service.
     Streaming(Box<Downloading>),
+    /// It is looked at, message by message, before it is passed on.
+    Looked(Box<dyn Body<Data = Bytes, Error = Broken> + Send + Unpin>),
 }
 
 pub(crate) struct Downloading {
@@ -352,11 +407,13 @@ impl Body for Download {
         match self.get_mut() {
             Self::Ours(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
             Self::Streaming(downloading) => downloading.poll(cx),
+            Self::Looked(body) => Pin::new(body).poll_frame(cx),
         }
     }
 
     fn is_end_stream(&self) -> bool {
         match self {
+            Self::Looked(body) => body.is_end_stream(),
             Self::Ours(bytes) => bytes.is_none(),
             Self::Streaming(downloading) => downloading.record.is_none() || downloading.inner.is_end_stream(),
         }
@@ -364,8 +421,9 @@ impl Body for Download {
 
     fn size_hint(&self) -> SizeHint {
         match self {
-            Self::Ours(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64)),
+            Self::Ours(bytes) => exact(bytes.as_ref()),
             Self::Streaming(downloading) => downloading.inner.size_hint(),
+            Self::Looked(body) => body.size_hint(),
         }
     }
 }

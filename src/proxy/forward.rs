@@ -8,7 +8,7 @@ use crate::proxy::body::{Download, Exchange, Patience, Upload};
 use crate::proxy::connection::Connected;
 use crate::proxy::headers::{self, ours};
 use crate::proxy::ids;
-use crate::proxy::reply::{Refusal, refuse};
+use crate::proxy::reply::{Refusal, Shape, refuse};
 use crate::proxy::router::Route;
 use crate::proxy::upstream::{Answered, UpstreamError};
 use crate::runtime::clock::Mono;
@@ -32,7 +32,8 @@ pub(crate) struct Admitted {
     pub(crate) trace: TraceId,
     /// When it was decided.
     pub(crate) at: Mono,
-    pub(crate) grpc: bool,
+    /// The form of refusals.
+    pub(crate) shape: Shape,
 }
 
 /// Forwards a request. Consumes what admitted it: nothing is forwarded without.
@@ -42,16 +43,16 @@ pub(crate) async fn forward(
     mut parts: Parts,
     body: Incoming,
 ) -> Response<Download> {
-    let Admitted { live, mut record, route, request_id, trace, at: started, grpc } = admitted;
+    let Admitted { live, mut record, route, request_id, trace, at: started, shape } = admitted;
     let te = set_headers(&mut parts, connected, &live, &route, request_id, trace);
     let exchange = Exchange::new(live, patience(connected, &route));
     let upload = Upload::of(body, &exchange, &mut record, started);
     let mut request = Request::from_parts(parts, upload);
     if !address(&mut request, &route, te) {
-        return failed(&exchange, record, grpc, request_id, &Failure::Unaddressable);
+        return failed(&exchange, record, &shape, request_id, &Failure::Unaddressable);
     }
     let Some(upstream) = connected.worker.upstreams.get(route.index) else {
-        return failed(&exchange, record, grpc, request_id, &Failure::Unaddressable);
+        return failed(&exchange, record, &shape, request_id, &Failure::Unaddressable);
     };
     let (answered, now) = {
         let answer = pin!(upstream.send(request, exchange.live.stream(), started));
@@ -59,7 +60,9 @@ pub(crate) async fn forward(
     };
     route.metrics.upstream_seconds.observe(now.since(started).as_secs_f64());
     match answered {
-        Ok(Answered { response, channel }) if response.status() != http::StatusCode::SWITCHING_PROTOCOLS => {
+        Ok(Answered { response, channel, .. })
+            if response.status() != http::StatusCode::SWITCHING_PROTOCOLS =>
+        {
             let (mut parts, body) = response.into_parts();
             headers::clean_response(&mut parts.headers);
             record.status(parts.status.as_u16());
@@ -67,8 +70,8 @@ pub(crate) async fn forward(
             parts.extensions.clear();
             Response::from_parts(parts, Download::of(body, exchange, record, channel, route, now))
         }
-        Ok(_) => failed(&exchange, record, grpc, request_id, &Failure::Upstream(UpstreamError::Protocol)),
-        Err(failure) => failed(&exchange, record, grpc, request_id, &failure),
+        Ok(_) => failed(&exchange, record, &shape, request_id, &Failure::Upstream(UpstreamError::Protocol)),
+        Err(failure) => failed(&exchange, record, &shape, request_id, &failure),
     }
 }
 
@@ -120,7 +123,7 @@ pub(crate) async fn wait<T>(
 pub(crate) fn failed(
     exchange: &Arc<Exchange>,
     mut record: Record,
-    grpc: bool,
+    shape: &Shape,
     request_id: RequestId,
     failure: &Failure,
 ) -> Response<Download> {
@@ -156,15 +159,14 @@ pub(crate) fn failed(
     };
     // Whatever is left of the request body has nowhere to go.
     exchange.live.cut(CutCause::Finished);
-    let (response, length) =
-        refuse(&Refusal { reason, status, detail, request_id, asking: None, user: None, grpc });
+    let (response, length) = refuse(&Refusal { status, ..Refusal::plain(reason, detail, request_id, shape) });
     record.status(response.status().as_u16());
     record.add_bytes_out(length);
     record.finish(end);
     response
 }
 
-fn cut_words(cause: CutCause) -> (DenyReason, &'static str) {
+pub(crate) fn cut_words(cause: CutCause) -> (DenyReason, &'static str) {
     use crate::model::EndCause;
     match cause {
         CutCause::Grant(EndCause::Expired) => {

@@ -4,6 +4,7 @@ use crate::access::stream::CutCause;
 use crate::identity::Refusal;
 use crate::model::Time;
 use crate::proxy::connection::{self, Counted};
+use crate::proxy::mcp;
 use crate::proxy::router::Route;
 use crate::proxy::worker::Worker;
 use crate::runtime::clock::{Mono, wall};
@@ -99,6 +100,7 @@ async fn sweep_forever(worker: &Arc<Worker>) {
             recheck(worker, wall);
         }
         sweep::sweep(&worker.callers, &shared.gate, &shared.limits, now, wall);
+        mcp::sweep(worker, now);
         worker.upstreams.iter().for_each(|upstream| upstream.sweep(now));
         // Connections that were shaking hands when the drain began come in later: so again each time.
         if shared.drain.is_closing() {

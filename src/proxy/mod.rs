@@ -14,6 +14,8 @@ mod user;
 mod reply;
 mod worker;
 mod forward;
+mod incoming;
+mod mcp;
 mod tunnel;
 mod request;
 mod meter;

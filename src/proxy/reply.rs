@@ -5,7 +5,9 @@
 //! matching grant is refused for that: for a caller without a grant, the answer depends on the bytes of the
 //! request alone (law 11).
 
+use crate::access::view::Form;
 use crate::config::AccessUrl;
+use crate::mcp;
 use crate::model::scope::Permission;
 use crate::model::{DenyReason, RequestId};
 use crate::proxy::body::Download;
@@ -31,7 +33,69 @@ pub(crate) struct Refusal<'a> {
     pub(crate) asking: Option<Asking<'a>>,
     /// Set where a user has to prove who they are.
     pub(crate) user: Option<UserChallenge<'a>>,
-    pub(crate) grpc: bool,
+    pub(crate) shape: &'a Shape,
+}
+
+impl<'a> Refusal<'a> {
+    /// One that asking does not help with, in the status of its reason.
+    pub(crate) fn plain(
+        reason: DenyReason,
+        detail: &'a str,
+        request_id: RequestId,
+        shape: &'a Shape,
+    ) -> Self {
+        Self { reason, status: reason.status(), detail, request_id, asking: None, user: None, shape }
+    }
+}
+
+/// The form that a refusal takes.
+#[derive(Debug)]
+pub(crate) enum Shape {
+    /// A problem document (RFC 9457).
+    Problem,
+    /// A gRPC status.
+    Grpc,
+    /// A JSON-RPC error.
+    Mcp(Box<Asker>),
+}
+
+/// Who asked in MCP.
+#[derive(Debug, Default)]
+pub(crate) struct Asker {
+    /// The id of the request; none before it was read, and for what wants no answer.
+    pub(crate) id: Option<mcp::Id>,
+    /// Its method.
+    pub(crate) method: Option<Box<str>>,
+    /// Where the metadata of the resource are.
+    pub(crate) metadata: String,
+    /// Whether a token came along: then the HTTP form of the MCP authorization text is understood.
+    pub(crate) with_token: bool,
+}
+
+impl Shape {
+    /// That of HTTP requests of this form.
+    pub(crate) fn of(form: Form) -> Self {
+        match form {
+            Form::Http | Form::Upgrade => Self::Problem,
+            Form::Grpc => Self::Grpc,
+        }
+    }
+
+    /// It is about this message.
+    pub(crate) fn is_about(&mut self, received: &mcp::Received) {
+        let Self::Mcp(asker) = self else { return };
+        match &received.inbound {
+            mcp::Inbound::Call(request) => {
+                asker.id = Some(request.id().clone());
+                asker.method = Some(request.call().method.into());
+            }
+            mcp::Inbound::Notification(notification) => asker.method = Some(notification.method().into()),
+            mcp::Inbound::Response(_)
+            | mcp::Inbound::Batch(_)
+            | mcp::Inbound::OpenStream { .. }
+            | mcp::Inbound::EndSession => {}
+        }
+    }
 }
 
 /// What a user has to prove.
@@ -119,9 +183,14 @@ pub(crate) fn detail(reason: DenyReason) -> &'static str {
 
 /// The response, and the length of its body.
 pub(crate) fn refuse(refusal: &Refusal<'_>) -> (Response<Download>, u64) {
-    let (mut response, length) = if refusal.grpc { grpc(refusal) } else { problem(refusal) };
+    let (mut response, length) = match refusal.shape {
+        Shape::Problem => problem(refusal),
+        Shape::Grpc => grpc(refusal),
+        Shape::Mcp(asker) => message(refusal, asker),
+    };
     let headers = response.headers_mut();
-    if !refusal.user.is_some_and(|user| user.alone)
+    if !headers.contains_key(WWW_AUTHENTICATE)
+        && !refusal.user.is_some_and(|user| user.alone)
         && let Some(challenge) = challenge(refusal.reason)
     {
         headers.append(WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
@@ -152,6 +221,50 @@ fn challenge(reason: DenyReason) -> Option<&'static str> {
         | DenyReason::AuditUnavailable
         | DenyReason::UpstreamUnavailable => None,
     }
+}
+
+/// A JSON-RPC error that an agent can act on.
+fn message(refusal: &Refusal<'_>, asker: &Asker) -> (Response<Download>, u64) {
+    let needs_token = matches!(refusal.reason, DenyReason::TokenRequired | DenyReason::TokenInvalid);
+    let access_request = refusal.asking.and_then(|asking| asking.access_request).map(ToString::to_string);
+    let denial = mcp::Denial {
+        id: asker.id.as_ref(),
+        method: asker.method.as_deref(),
+        reason: refusal.reason,
+        detail: refusal.detail,
+        request_id: refusal.request_id,
+        required: refusal.asking.map_or(&[], |asking| std::slice::from_ref(asking.required)),
+        access_request: access_request.as_deref(),
+        metadata: (asker.with_token || needs_token).then_some(asker.metadata.as_str()),
+    };
+    rpc(denial.reply(), refusal.reason)
+}
+
+/// The answer of MCP, and the length of its body.
+pub(crate) fn rpc(reply: mcp::Reply, reason: DenyReason) -> (Response<Download>, u64) {
+    let (mut response, length) = json(reply.body);
+    *response.status_mut() = reply.status;
+    let headers = response.headers_mut();
+    if let Some(challenge) = reply.challenge {
+        headers.insert(WWW_AUTHENTICATE, challenge);
+    }
+    if reply.status == StatusCode::METHOD_NOT_ALLOWED {
+        headers.insert(ALLOW, HeaderValue::from_static("POST, GET, DELETE"));
+    }
+    if matches!(reason, DenyReason::Stale | DenyReason::AuditUnavailable | DenyReason::Limit) {
+        headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
+    }
+    (response, length)
+}
+
+/// A JSON document of our own, never stored; and its length.
+pub(crate) fn json(body: Vec<u8>) -> (Response<Download>, u64) {
+    let length = body.len() as u64;
+    let mut response = Response::new(Download::ours(Bytes::from(body)));
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    (response, length)
 }
 
 fn problem(refusal: &Refusal<'_>) -> (Response<Download>, u64) {
@@ -185,7 +298,7 @@ fn problem(refusal: &Refusal<'_>) -> (Response<Download>, u64) {
 pub(crate) fn without_body(mut response: Response<Download>) -> Response<Download> {
     let length = match response.body() {
         Download::Ours(body) => body.as_ref().map_or(0, Bytes::len),
-        Download::Streaming(_) => return response,
+        Download::Streaming(_) | Download::Looked(_) => return response,
     };
     response.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from(length));
     *response.body_mut() = Download::ours(Bytes::new());

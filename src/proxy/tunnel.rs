@@ -38,7 +38,7 @@ pub(crate) async fn open(
     mut parts: Parts,
     body: Incoming,
 ) -> Response<Download> {
-    let Admitted { live, mut record, route, request_id, trace, grpc, .. } = admitted;
+    let Admitted { live, mut record, route, request_id, trace, shape, .. } = admitted;
     let ours = parts.extensions.remove::<OnUpgrade>();
     let te = set_headers(&mut parts, connected, &live, &route, request_id, trace);
     parts.headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
@@ -50,7 +50,7 @@ pub(crate) async fn open(
     let (Some(ours), true, Some(upstream)) =
         (ours, address(&mut request, &route, te), connected.worker.upstreams.get(route.index))
     else {
-        return failed(&exchange, record, grpc, request_id, &Failure::Unaddressable);
+        return failed(&exchange, record, &shape, request_id, &Failure::Unaddressable);
     };
     exchange.request_sent(Mono::now());
     await_first_byte(&exchange);
@@ -63,16 +63,16 @@ pub(crate) async fn open(
         }
         // Another protocol than the one that was asked for and checked.
         Ok(Answered { response, .. }) if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
-            failed(&exchange, record, grpc, request_id, &Failure::Upstream(UpstreamError::Protocol))
+            failed(&exchange, record, &shape, request_id, &Failure::Upstream(UpstreamError::Protocol))
         }
-        Ok(Answered { response, channel }) => {
+        Ok(Answered { response, channel, .. }) => {
             let (mut parts, body) = response.into_parts();
             headers::clean_response(&mut parts.headers);
             record.status(parts.status.as_u16());
             parts.extensions.clear();
             Response::from_parts(parts, Download::of(body, exchange, record, channel, route, now))
         }
-        Err(failure) => failed(&exchange, record, grpc, request_id, &failure),
+        Err(failure) => failed(&exchange, record, &shape, request_id, &failure),
     }
 }
 
@@ -93,7 +93,7 @@ fn switch(
     ours: OnUpgrade,
     answered: Answered,
 ) -> Response<Download> {
-    let Answered { mut response, channel } = answered;
+    let Answered { mut response, channel, .. } = answered;
     let theirs = hyper::upgrade::on(&mut response);
     let (mut parts, _) = response.into_parts();
     headers::clean_response(&mut parts.headers);

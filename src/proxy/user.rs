@@ -213,7 +213,7 @@ pub(crate) struct Proof {
 }
 
 /// What a request proves about its user.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) enum Presented {
     NotDemanded,
     Missing,

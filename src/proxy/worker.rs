@@ -6,6 +6,7 @@
 use crate::audit::sink::AuditSink;
 use crate::config::{AccessUrl, Limits};
 use crate::identity::{Acceptor, Trust};
+use crate::proxy::mcp::Shelf;
 use crate::proxy::router::Router;
 use crate::proxy::upstream::Upstream;
 use crate::runtime::drain::Drain;
@@ -23,6 +24,10 @@ pub(crate) struct Shared {
     pub(crate) router: Router,
     pub(crate) limits: Limits,
     pub(crate) access_request: Option<AccessUrl>,
+    /// Who issues tokens for what is behind this gate (RFC 9728); the same for every service.
+    pub(crate) authorization_servers: Box<[String]>,
+    /// What is kept of MCP between requests.
+    pub(crate) mcp: Arc<Shelf>,
     pub(crate) acceptor: Acceptor,
     pub(crate) trust: Arc<Trust>,
     pub(crate) connections: Arc<AtomicUsize>,

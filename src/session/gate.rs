@@ -1,6 +1,6 @@
 //! The gate: table, lease, keys for tokens and what runs, as one thing. The control channel drives it, requests ask it.
 
-use crate::access::entry::{Countdown, Refused};
+use crate::access::entry::{Countdown, Place, Refused};
 use crate::access::lease::Lease;
 use crate::access::stream::Stream;
 use crate::access::{Cell, Ended, Permit, Table, TableError};
@@ -118,6 +118,8 @@ impl Gate {
 
     /// Admits a request under its permit, or says why not (law 5: from here on every frame is checked).
     ///
+    /// An attendance takes no use, no rate and no concurrent stream, and is no activity.
+    ///
     /// # Errors
     /// [`NotAdmitted`]; nothing was taken from the grant's limits.
     pub fn admit(
@@ -126,11 +128,16 @@ impl Gate {
         caller: &Arc<Caller>,
         now: Mono,
     ) -> Result<Live, NotAdmitted> {
+        let attendance = permit.is_attendance();
         let cell = permit.into_cell();
         let stream = Arc::new(Stream::new(Arc::clone(caller.killer()), now));
-        match cell.entry.admit(&stream, cell.limits(), now) {
+        let place = match attendance {
+            true => cell.entry.attend(&stream),
+            false => cell.entry.admit(&stream, cell.limits(), now),
+        };
+        match place {
             Ok(place) => {
-                if cell.entry.touch() {
+                if !attendance && cell.entry.touch() {
                     self.used.lock().push(Arc::clone(&cell));
                 }
                 self.metrics.streams_in_flight.inc();
@@ -145,9 +152,9 @@ impl Gate {
     }
 
     /// An exchange is over.
-    pub(super) fn left(&self, cell: &Arc<Cell>) {
+    pub(super) fn left(&self, cell: &Arc<Cell>, place: &Place) {
         self.metrics.streams_in_flight.dec();
-        if cell.entry.touch() {
+        if !place.is_attendance() && cell.entry.touch() {
             self.used.lock().push(Arc::clone(cell));
         }
     }

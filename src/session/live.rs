@@ -126,6 +126,6 @@ impl Drop for Live {
     fn drop(&mut self) {
         self.cell.entry.leave(&self.place);
         self.caller.leave(self.seat);
-        self.gate.left(&self.cell);
+        self.gate.left(&self.cell, &self.place);
     }
 }

@@ -83,6 +83,8 @@ fn the_best_reason_is_reported() {
     let request = Request {
         service: "orders",
         view: &view,
+        call: None,
+        only: None,
         source: HERE,
         token: None,
         token_required: false,
@@ -180,6 +182,8 @@ fn a_token_narrows_to_its_grant_and_permits_nothing() {
         let request = Request {
             service: "orders",
             view: &view,
+            call: None,
+            only: None,
             source: HERE,
             token,
             token_required,
@@ -214,6 +218,8 @@ fn conditions_are_checked_at_each_request() {
         let request = Request {
             service: "orders",
             view: &view,
+            call: None,
+            only: None,
             source: source.parse().unwrap(),
             token: None,
             token_required: false,
@@ -273,6 +279,8 @@ fn no_grant_passes_a_ceiling() {
     let request = Request {
         service: "orders",
         view: &view,
+        call: None,
+        only: None,
         source: HERE,
         token: None,
         token_required: false,
@@ -301,6 +309,8 @@ fn of_several_grants_the_cheapest_then_the_longest_then_the_first_permits() {
     let request = Request {
         service: "orders",
         view: &view,
+        call: None,
+        only: None,
         source: HERE,
         token: None,
         token_required: false,

@@ -47,7 +47,7 @@ pub(super) fn grant(number: u64, scope: &str) -> Grant {
 }
 
 pub(super) fn no_ceilings() -> Ceilings {
-    Ceilings { max_ttl: "8h".parse().unwrap(), trust_domains: None, methods: None }
+    Ceilings { max_ttl: "8h".parse().unwrap(), trust_domains: None, methods: None, tools: None }
 }
 
 pub(super) fn issued(grant: Grant) -> Change {
@@ -97,6 +97,8 @@ pub(super) fn ask_with(
         &Request {
             service: "orders",
             view: &view,
+            call: None,
+            only: None,
             source: HERE,
             token: None,
             token_required: false,

@@ -186,6 +186,7 @@ proptest! {
             max_ttl: "1000s".parse().unwrap(),
             trust_domains: None,
             methods: methods.map(|methods| methods.map(Box::from).into()),
+            tools: None,
         };
         let table = Table::new(ceilings.clone());
         let all = grants.iter().map(|given| issued(given.grant.clone())).collect();
@@ -199,7 +200,7 @@ proptest! {
         let token = token.map(id);
         for parts in &requests {
             let view = View::of(parts).unwrap();
-            let asked = Request { service: "orders", view: &view, source: HERE, token, token_required: false, user: UserProof::NotDemanded };
+            let asked = Request { service: "orders", view: &view, call: None, only: None, source: HERE, token, token_required: false, user: UserProof::NotDemanded };
             let expected = reference(&grants, &ceilings, &view, token, now);
             let mut found = Vec::new();
             let mut verdict = decide(&slot.load(), &asked, now);

@@ -20,6 +20,8 @@ fn the_user_of_a_service_that_asks_is_looked_at_last_and_must_be_the_grants() {
         let request = Request {
             service: "orders",
             view: &view,
+            call: None,
+            only: None,
             source: HERE,
             token: None,
             token_required: false,

@@ -113,6 +113,22 @@ fn scope(permission: &Permission, request: &Request<'_>) -> Rule {
         return Rule::new(text, false, format!("another service than {}", request.service));
     }
     match (permission, view.form()) {
+        (Permission::Mcp(mcp), _) => {
+            let Some(call) = request.call else {
+                return Rule::new(text, false, "the request is no MCP call");
+            };
+            let shown = mcp.shows(call.method, call.name);
+            let (holds, why) = match (mcp.permits(call), shown) {
+                (true, _) => (true, "method, name and arguments match"),
+                (false, true) => (false, "other arguments"),
+                (false, false) if mcp.actions().has(call.method) => (false, "another name"),
+                (false, false) => (false, "another MCP method"),
+            };
+            Rule::new(text, holds, why)
+        }
+        (Permission::Http(_) | Permission::Grpc(_), _) if request.call.is_some() => {
+            Rule::new(text, false, "the request is an MCP call")
+        }
         (Permission::Http(http), Form::Http | Form::Upgrade) => {
             let (action, path, query) = (view.action(), view.path(), view.query());
             let holds = http.permits(action, path, query);
@@ -159,6 +175,9 @@ fn within(parent: &Scope, request: &Request<'_>) -> Rule {
 pub(super) fn required(request: &Request<'_>) -> Vec<Permission> {
     let Ok(service) = request.service.parse::<ServiceName>() else { return Vec::new() };
     let view = request.view;
+    if let Some(call) = request.call {
+        return Permission::for_mcp(&service, call).into_iter().collect();
+    }
     let permission = match view.form() {
         Form::Grpc => Permission::for_grpc(&service, view.path()),
         Form::Http | Form::Upgrade => Permission::for_http(&service, view.action(), view.path()),
@@ -193,6 +212,8 @@ mod tests {
                 &Request {
                     service: "orders",
                     view: &view,
+                    call: None,
+                    only: None,
                     source,
                     token: None,
                     token_required: false,

@@ -233,5 +233,9 @@ fn ceilings(source: &mut Source<'_>, raw: RawCeilings, trust: Option<&TrustFiles
         let items = filled(source, list, "no request could pass: remove the key to admit every method");
         items.into_iter().map(|(method, _)| method.0).collect()
     });
-    Ceilings { max_ttl: value(raw.max_ttl).unwrap_or(Ceilings::MAX_TTL), trust_domains, methods }
+    let tools = raw.tools.map(|list| {
+        let items = filled(source, list, "no tool could be called: remove the key to admit every tool");
+        items.into_iter().map(|(tool, _)| tool.0).collect()
+    });
+    Ceilings { max_ttl: value(raw.max_ttl).unwrap_or(Ceilings::MAX_TTL), trust_domains, methods, tools }
 }

@@ -6,7 +6,7 @@
 //!
 //! Bounded before anything is unfolded: a permission is a product of lists, so a small scope can stand for a billion questions.
 
-use crate::model::scope::Methods;
+use crate::model::scope::{McpTarget, Methods};
 use crate::model::{Permission, Scope, ServiceName};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -20,6 +20,7 @@ const MAX_WORK: usize = 250_000;
 pub(super) enum Protocol {
     Http,
     Grpc,
+    Mcp,
 }
 
 impl Protocol {
@@ -28,6 +29,7 @@ impl Protocol {
         match self {
             Self::Http => "http",
             Self::Grpc => "grpc",
+            Self::Mcp => "mcp",
         }
     }
 }
@@ -117,6 +119,13 @@ fn parts<'s>(permission: &'s Permission, spelt: &'s Spelt) -> (Protocol, Vec<&'s
                 methods.extend(spelt.0.iter().map(String::as_str).filter(|text| grpc.permits(text)));
             }
             (Protocol::Grpc, methods, Vec::new())
+        }
+        Permission::Mcp(mcp) => {
+            let mut methods: Vec<&str> = mcp.actions().texts().collect();
+            if methods == ["*"] {
+                methods.extend(McpTarget::METHODS.map(|(method, _)| method));
+            }
+            (Protocol::Mcp, methods, Vec::new())
         }
     }
 }

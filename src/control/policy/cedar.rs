@@ -113,7 +113,7 @@ impl<'f> World<'f> {
         let service = uid(&self.names.service, asked.service.as_str());
         let mut pairs = self.common.clone();
         let protocol = match asked.protocol {
-            Protocol::Http | Protocol::Grpc => asked.protocol.as_str(),
+            Protocol::Http | Protocol::Grpc | Protocol::Mcp => asked.protocol.as_str(),
         };
         pairs.push(("protocol".into(), value(&self.names.protocol, protocol)));
         pairs.push(("method".into(), text(asked.method)));

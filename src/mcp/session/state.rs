@@ -29,6 +29,8 @@ pub(super) struct State<C> {
     pub(super) owner: Owner,
     pub(super) version: Version,
     pub(super) used: Time,
+    /// What its owner's access rests on.
+    pub(super) under: Vec<C>,
     calls: HashMap<Id, Call<C>>,
     questions: HashSet<Id>,
     /// Oldest first, with the call whose answer the stream was.
@@ -36,9 +38,9 @@ pub(super) struct State<C> {
 }
 
 impl<C> State<C> {
-    pub(super) fn new(owner: Owner, version: Version, now: Time) -> Self {
+    pub(super) fn new(owner: Owner, version: Version, under: Vec<C>, now: Time) -> Self {
         let (calls, questions, events) = (HashMap::new(), HashSet::new(), VecDeque::new());
-        Self { owner, version, used: now, calls, questions, events }
+        Self { owner, version, used: now, under, calls, questions, events }
     }
 
     pub(super) fn is_idle(&self, now: Time, after: Duration) -> bool {
@@ -93,7 +95,7 @@ impl<C> State<C> {
         self.events.push_back((event, call));
     }
 
-    pub(super) fn resumed(&self, event: &EventId) -> Result<Belongs<'_, C>, SessionError> {
+    pub(super) fn resumed(&self, event: &EventId) -> Result<Option<(Id, &Call<C>)>, SessionError> {
         // An id that the upstream used for two streams belongs to neither.
         let mut found = self.events.iter().filter(|(id, _)| id == event).map(|(_, call)| call);
         let first = found.next().ok_or(SessionError::UnknownEvent)?;
@@ -101,8 +103,10 @@ impl<C> State<C> {
             return Err(SessionError::UnknownEvent);
         }
         match first {
-            None => Ok(Belongs::ToSession),
-            Some(id) => self.calls.get(id).map(Belongs::ToCall).ok_or(SessionError::UnknownEvent),
+            None => Ok(None),
+            Some(id) => {
+                self.calls.get(id).map(|call| Some((id.clone(), call))).ok_or(SessionError::UnknownEvent)
+            }
         }
     }
 }

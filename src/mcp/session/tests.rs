@@ -28,7 +28,7 @@ fn sessions() -> Sessions<&'static str> {
         events: 2,
         idle: Duration::from_secs(60),
     });
-    sessions.open(&id("s"), owner("a", "ops", 1), Version::V20251125, NOW).unwrap();
+    sessions.open(&id("s"), owner("a", "ops", 1), Version::V20251125, Vec::new(), NOW).unwrap();
     sessions
 }
 
@@ -67,7 +67,7 @@ fn a_session_is_nobody_elses_and_on_no_other_route() {
         assert_eq!(sessions.finish(&id("s"), &other, &Id::Number(1)), None);
         assert!(!sessions.close(&id("s"), &other));
         // Nobody takes over by making the service give out the same id, unless at another service.
-        let opened = sessions.open(&id("s"), other.clone(), Version::V20251125, NOW);
+        let opened = sessions.open(&id("s"), other.clone(), Version::V20251125, Vec::new(), NOW);
         assert_eq!(opened.is_ok(), other.service != mine.service);
     }
     assert!(sessions.find(&id("s"), &mine.principal, &mine.service, NOW).is_ok());
@@ -119,8 +119,8 @@ fn a_stream_is_resumed_from_its_own_events_while_its_call_lives() {
     sessions.call(&s, &mine, (Id::Number(1), call("g1")), NOW).unwrap();
     sessions.event(&s, &mine, event("e1"), Some(Id::Number(1)), NOW).unwrap();
     sessions.event(&s, &mine, event("e2"), None, NOW).unwrap();
-    assert_eq!(sessions.resume(&s, &mine, &event("e1"), NOW), Ok(Belongs::ToCall(&call("g1"))));
-    assert_eq!(sessions.resume(&s, &mine, &event("e2"), NOW), Ok(Belongs::ToSession));
+    assert_eq!(sessions.resume(&s, &mine, &event("e1"), NOW), Ok(Some((Id::Number(1), &call("g1")))));
+    assert_eq!(sessions.resume(&s, &mine, &event("e2"), NOW), Ok(None));
     assert_eq!(sessions.resume(&s, &mine, &event("e3"), NOW), Err(SessionError::UnknownEvent));
     sessions.end_calls(|grant| *grant == "g1");
     assert_eq!(sessions.resume(&s, &mine, &event("e1"), NOW), Err(SessionError::UnknownEvent));
@@ -139,7 +139,7 @@ fn a_stream_is_resumed_from_its_own_events_while_its_call_lives() {
 fn what_is_full_refuses_what_is_new_and_forgets_nothing_that_is_in_use() {
     let mut sessions = sessions();
     let open = |sessions: &mut Sessions<_>, name: &str, principal: &str, now| {
-        sessions.open(&id(name), owner(principal, "ops", 1), Version::V20251125, now)
+        sessions.open(&id(name), owner(principal, "ops", 1), Version::V20251125, Vec::new(), now)
     };
     open(&mut sessions, "s2", "a", NOW).unwrap();
     assert_eq!(open(&mut sessions, "s3", "a", NOW), Err(SessionError::TooManySessions));

@@ -6,6 +6,7 @@
 
 use super::grpc::GrpcPermission;
 use super::http::HttpPermission;
+use super::mcp::McpPermission;
 use super::path::PathPattern;
 use super::{Permission, Scope};
 use crate::model::ServiceName;
@@ -31,20 +32,28 @@ impl Scope {
         other.permissions().iter().all(|narrow| match narrow {
             Permission::Http(narrow) => holds_http(self, narrow, &mut budget),
             Permission::Grpc(narrow) => holds_grpc(self, narrow, &mut budget),
+            Permission::Mcp(narrow) => holds_mcp(self, narrow, &mut budget),
         })
     }
 
     fn http(&self) -> impl Iterator<Item = &HttpPermission> {
         self.permissions().iter().filter_map(|permission| match permission {
             Permission::Http(http) => Some(http),
-            Permission::Grpc(_) => None,
+            Permission::Grpc(_) | Permission::Mcp(_) => None,
         })
     }
 
     fn grpc(&self) -> impl Iterator<Item = &GrpcPermission> {
         self.permissions().iter().filter_map(|permission| match permission {
             Permission::Grpc(grpc) => Some(grpc),
-            Permission::Http(_) => None,
+            Permission::Http(_) | Permission::Mcp(_) => None,
+        })
+    }
+
+    fn mcp(&self) -> impl Iterator<Item = &McpPermission> {
+        self.permissions().iter().filter_map(|permission| match permission {
+            Permission::Mcp(mcp) => Some(mcp),
+            Permission::Http(_) | Permission::Grpc(_) => None,
         })
     }
 }
@@ -94,6 +103,16 @@ fn holds_grpc(wide: &Scope, narrow: &GrpcPermission, budget: &mut Budget) -> boo
             wide.locations.has(location)
                 && budget.spend(work).is_some()
                 && wide.actions().covers(narrow.actions())
+        })
+    })
+}
+
+/// One wide permission must cover it, for each service: unions are not considered.
+fn holds_mcp(wide: &Scope, narrow: &McpPermission, budget: &mut Budget) -> bool {
+    narrow.locations().iter().all(|location| {
+        wide.mcp().any(|wide| {
+            let work = 1 + wide.size().saturating_mul(narrow.size());
+            wide.locations.has(location) && budget.spend(work).is_some() && wide.covers(narrow)
         })
     })
 }

@@ -71,7 +71,7 @@ pub enum ScopeError {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PermissionError {
     /// `type` is unknown.
-    #[error("`type` `{0}` is not known to this version: expected `http` or `grpc`")]
+    #[error("`type` `{0}` is not known to this version: expected `http`, `grpc` or `mcp`")]
     UnknownType(Quoted),
     /// A required key is absent.
     #[error("`{key}` is missing: nothing is permitted by leaving it out, write {example}")]
@@ -88,6 +88,12 @@ pub enum PermissionError {
         key: &'static str,
         /// The `type`.
         kind: &'static str,
+    },
+    /// A key that none of the actions uses.
+    #[error("`{key}` restricts none of the `actions`: remove it, or name the method that it is for")]
+    Unused {
+        /// The key.
+        key: &'static str,
     },
     /// A list is empty.
     #[error("`{key}` is empty: an empty list permits nothing, write {example}")]
@@ -156,6 +162,46 @@ pub enum PermissionError {
         /// The name or value.
         value: Quoted,
     },
+    /// Not an MCP method.
+    #[error(
+        "`actions`: `{value}` is no MCP method: expected letters, digits and any of `/_-.$`, or `*` alone"
+    )]
+    McpMethod {
+        /// The value.
+        value: Quoted,
+    },
+    /// Not the name of a tool or prompt.
+    #[error(
+        "`{key}`: `{value}` is no name: expected 1 to 1024 bytes that can be seen, without `*`; or `*` alone"
+    )]
+    McpName {
+        /// The key.
+        key: &'static str,
+        /// The value.
+        value: Quoted,
+    },
+    /// Not a URI pattern.
+    #[error("`resources`: `{value}` {fault}")]
+    Uri {
+        /// The value.
+        value: Quoted,
+        /// What is wrong with it.
+        fault: super::mcp::UriFault,
+    },
+    /// Not a schema of the subset.
+    #[error("`arguments{at}` {fault}")]
+    Arguments {
+        /// The place, as a JSON pointer.
+        at: Quoted,
+        /// What is wrong there.
+        fault: super::mcp::SchemaFault,
+    },
+    /// The text form of `mcp` is wrong.
+    #[error(
+        "`{0}` is no permission: expected `SERVICES:tools/call:TOOLS{{NAME=VALUE,...}}` (`{{*}}` for any arguments), \
+         `SERVICES:prompts/get:PROMPTS{{...}}`, `SERVICES:resources/read:URIS`, `SERVICES:METHODS` for others, or a JSON object"
+    )]
+    McpText(Quoted),
     /// The text form has the wrong number of parts.
     #[error(
         "`{0}` is no permission: expected `SERVICES:METHODS:PATHS` (`orders:GET,HEAD:/v1/orders/*`), \

@@ -4,11 +4,12 @@
 use super::error::{PermissionError, Quoted, ScopeError};
 use super::grpc::GrpcPermission;
 use super::http::HttpPermission;
+use super::mcp::{McpParts, McpPermission};
 use super::query::QueryRule;
 use super::{MAX_PERMISSIONS, Permission, Scope};
-use crate::model::strict::{Object, present};
-use serde::de::{Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
-use serde::ser::SerializeStruct as _;
+use crate::model::strict::{Object, Unique, present};
+use serde::de::{Error as _, MapAccess, SeqAccess, Visitor};
+use serde::ser::{SerializeMap as _, SerializeStruct as _};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::borrow::Cow;
 use std::fmt;
@@ -37,11 +38,14 @@ struct Raw<'a> {
     paths: Option<Vec<Text<'a>>>,
     #[serde(borrow, default, deserialize_with = "present")]
     query: Option<RawQuery<'a>>,
-    // Members of the contract that no type of this version has: named here for a better message than "unknown field".
+    #[serde(borrow, default, deserialize_with = "present")]
+    tools: Option<Vec<Text<'a>>>,
+    #[serde(borrow, default, deserialize_with = "present")]
+    resources: Option<Vec<Text<'a>>>,
+    #[serde(borrow, default, deserialize_with = "present")]
+    prompts: Option<Vec<Text<'a>>>,
     #[serde(default, deserialize_with = "present")]
-    tools: Option<IgnoredAny>,
-    #[serde(default, deserialize_with = "present")]
-    arguments: Option<IgnoredAny>,
+    arguments: Option<Unique>,
 }
 
 /// The members of `query` in the order written, twins included: [`QueryRule::new`] refuses them.
@@ -71,24 +75,37 @@ impl TryFrom<Raw<'_>> for Permission {
     type Error = PermissionError;
 
     fn try_from(raw: Raw<'_>) -> Result<Self, PermissionError> {
-        let kind = need(raw.kind, "type", "`\"type\":\"http\"` or `\"type\":\"grpc\"`")?;
+        let kind = need(raw.kind, "type", "`\"type\":\"http\"`, `\"type\":\"grpc\"` or `\"type\":\"mcp\"`")?;
         let kind = match kind.as_ref() {
             "http" => "http",
             "grpc" => "grpc",
+            "mcp" => "mcp",
             other => return Err(PermissionError::UnknownType(Quoted::of(other))),
         };
         let absent = |key, present| match present {
             true => Err(PermissionError::Misplaced { key, kind }),
             false => Ok(()),
         };
-        absent("tools", raw.tools.is_some())?;
-        absent("arguments", raw.arguments.is_some())?;
+        if kind != "http" {
+            absent("paths", raw.paths.is_some())?;
+            absent("query", raw.query.is_some())?;
+        }
+        if kind != "mcp" {
+            absent("tools", raw.tools.is_some())?;
+            absent("resources", raw.resources.is_some())?;
+            absent("prompts", raw.prompts.is_some())?;
+            absent("arguments", raw.arguments.is_some())?;
+        }
         let locations = need(raw.locations, "locations", "the names of services")?;
         let actions = need(raw.actions, "actions", "methods, or `[\"*\"]` for every one")?;
         if kind == "grpc" {
-            absent("paths", raw.paths.is_some())?;
-            absent("query", raw.query.is_some())?;
             return GrpcPermission::new(&locations, &actions).map(Self::Grpc);
+        }
+        if kind == "mcp" {
+            let Raw { tools, resources, prompts, .. } = raw;
+            let arguments = raw.arguments.map(|Unique(arguments)| arguments);
+            let parts = McpParts { actions, tools, resources, prompts, arguments };
+            return McpPermission::new(&locations, parts).map(Self::Mcp);
         }
         let paths = need(raw.paths, "paths", "path patterns, or `[\"/**\"]` for every path")?;
         let query = raw.query.map(|RawQuery(members)| QueryRule::new(members)).transpose()?;
@@ -190,6 +207,23 @@ impl Serialize for Permission {
                 object.serialize_field("actions", grpc.actions())?;
                 object.serialize_field("locations", grpc.locations())?;
                 object.serialize_field("type", "grpc")?;
+                object.end()
+            }
+            Self::Mcp(mcp) => {
+                let mut object = to.serialize_map(None)?;
+                let mut list = |key: &str, texts: Option<Vec<&str>>| match texts {
+                    Some(texts) => object.serialize_entry(key, &texts),
+                    None => Ok(()),
+                };
+                list("actions", Some(mcp.actions().texts().collect()))?;
+                list("locations", Some(mcp.locations().iter().map(|name| name.as_str()).collect()))?;
+                list("prompts", mcp.prompts().map(|prompts| prompts.texts().collect()))?;
+                list("resources", mcp.resources().map(|resources| resources.texts().collect()))?;
+                list("tools", mcp.tools().map(|tools| tools.texts().collect()))?;
+                if let Some(arguments) = mcp.arguments() {
+                    object.serialize_entry("arguments", arguments)?;
+                }
+                object.serialize_entry("type", "mcp")?;
                 object.end()
             }
         }

@@ -9,6 +9,7 @@
 //! ```json
 //! {"type":"http","locations":["orders"],"actions":["GET","HEAD"],"paths":["/v1/orders/*"],"query":{"status":["open"]}}
 //! {"type":"grpc","locations":["stock"],"actions":["/inventory.v1.Stock/Get"]}
+//! {"type":"mcp","locations":["ops"],"actions":["tools/call"],"tools":["restart_service"],"arguments":true}
 //! ```
 //!
 //! **Text form**, for people; there is no white space in it:
@@ -16,17 +17,25 @@
 //! ```text
 //! permission = services ":" methods ":" paths        ; type http
 //!            / services ":" calls                    ; type grpc
+//!            / services ":" mcp [ ":" named ]        ; type mcp
 //! services   = service *( "," service )              ; names of the proxy's configuration
 //! methods    = "*" / method *( "," method )          ; RFC 9110 tokens; UPGRADE opens a WebSocket; "*" is all of them
 //! paths      = path *( "," path )                    ; see `path`; a path with a comma is written in JSON
 //! calls      = "*" / call *( "," call )
 //! call       = "/" grpc-service "/" ( grpc-method / "*" )
+//! mcp        = mcp-method *( "," mcp-method )       ; each with a slash, none begins with one, all about the same
+//! named      = names arguments                       ; tools/call, prompts/get
+//!            / "*" / uri *( "," uri )                ; resources/read, resources/subscribe, resources/unsubscribe
+//! names      = "*" / name *( "," name )              ; no white space, comma, brace or quotation mark
+//! arguments  = "{*}" / "{" [ member *( "," member ) ] "}"
+//! member     = ( word / json-string ) "=" ( word / json )
 //! ```
 //!
 //! The first colon ends the services. A second colon makes it `http`, and all after it is paths, which may have colons of their
-//! own; calls have none. Methods never have a slash: `services ":" methods-with-a-slash ":" …` is kept for type `mcp`
-//! (`ops:tools/call:restart_service{service="billing"}`; `{` occurs in no canonical path), which this version refuses.
-//! A `query`, and a path with a comma, are written in JSON.
+//! own; calls have none. Methods of HTTP never have a slash; those of MCP have one, and none in front.
+//!
+//! `{*}` is any arguments. `{service="billing",replicas=2}` is exactly these and no others: the values are JSON literals, and a bare
+//! word (other than `true`, `false` and `null`) is a string. Any other schema, a `query`, and a path with a comma are written in JSON.
 //!
 //! ```
 //! use jitgate::model::{Permission, Scope};
@@ -36,6 +45,8 @@
 //!     permission.canonical_json(),
 //!     r#"{"actions":["GET","HEAD"],"locations":["orders"],"paths":["/v1/orders/*"],"type":"http"}"#
 //! );
+//! let permission: Permission = "ops:tools/call:restart_service{server=srv-7}".parse()?;
+//! assert_eq!(permission.to_string(), r#"ops:tools/call:restart_service{server="srv-7"}"#);
 //! assert!(Scope::parse_all(&["orders:GET:/v1/**", "stock:/inventory.v1.Stock/Get"]).is_ok());
 //! assert!("orders:GET:/v1/*.json".parse::<Permission>().is_err());
 //! # Ok::<(), Box<dyn std::error::Error>>(())
@@ -49,6 +60,7 @@ mod http;
 mod json;
 pub mod limits;
 mod list;
+mod mcp;
 mod method;
 mod overlap;
 mod path;
@@ -62,12 +74,16 @@ pub use error::{PermissionError, Quoted, ScopeError};
 pub use grpc::{GrpcAction, GrpcActions, GrpcPermission};
 pub use http::HttpPermission;
 pub use list::{List, ListFault, MAX_ENTRIES};
+pub use mcp::{
+    Arguments, MAX_SCHEMA_BYTES, MAX_SCHEMA_DEPTH, McpParts, McpPermission, McpTarget, Names, PatternFault,
+    Schema, SchemaFault, UriFault, UriPattern, UriSegment, Uris,
+};
 pub use method::{MethodFault, Methods};
 pub use overlap::Comparisons;
 pub use path::{PathFault, PathPattern, Segment};
 pub use query::{Parameter, QueryRule, Values};
 
-use crate::model::ServiceName;
+use crate::model::{McpCall, ServiceName};
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -85,6 +101,8 @@ pub enum Permission {
     Http(HttpPermission),
     /// gRPC.
     Grpc(GrpcPermission),
+    /// MCP.
+    Mcp(McpPermission),
 }
 
 impl Scope {
@@ -133,7 +151,7 @@ impl Scope {
     pub fn permits_http(&self, service: &ServiceName, action: &str, path: &str, query: Option<&str>) -> bool {
         self.0.iter().any(|permission| match permission {
             Permission::Http(http) => permission.names(service) && http.permits(action, path, query),
-            Permission::Grpc(_) => false,
+            Permission::Grpc(_) | Permission::Mcp(_) => false,
         })
     }
 
@@ -142,7 +160,16 @@ impl Scope {
     pub fn permits_grpc(&self, service: &ServiceName, path: &str) -> bool {
         self.0.iter().any(|permission| match permission {
             Permission::Grpc(grpc) => permission.names(service) && grpc.permits(path),
-            Permission::Http(_) => false,
+            Permission::Http(_) | Permission::Mcp(_) => false,
+        })
+    }
+
+    /// Whether it permits an MCP request. Reference implementation.
+    #[must_use]
+    pub fn permits_mcp(&self, service: &ServiceName, call: &McpCall<'_>) -> bool {
+        self.0.iter().any(|permission| match permission {
+            Permission::Mcp(mcp) => permission.names(service) && mcp.permits(call),
+            Permission::Http(_) | Permission::Grpc(_) => false,
         })
     }
 
@@ -198,12 +225,20 @@ impl Permission {
         grpc.filter(|_| only_this).map(Self::Grpc)
     }
 
+    /// The permission that a refused MCP request would have needed, with exactly its arguments; none when no permission can spell it
+    /// (a name with `*`, arguments that are too many or too deep for a schema).
+    #[must_use]
+    pub fn for_mcp(service: &ServiceName, call: &McpCall<'_>) -> Option<Self> {
+        McpPermission::exactly(service, call).map(Self::Mcp)
+    }
+
     /// The services that it is for, sorted; never empty.
     #[must_use]
     pub fn locations(&self) -> &[ServiceName] {
         match self {
             Self::Http(http) => http.locations(),
             Self::Grpc(grpc) => grpc.locations(),
+            Self::Mcp(mcp) => mcp.locations(),
         }
     }
 
@@ -226,6 +261,7 @@ impl Permission {
         match self {
             Self::Http(http) => http.locations.iter_mut(),
             Self::Grpc(grpc) => grpc.locations.iter_mut(),
+            Self::Mcp(mcp) => mcp.locations.iter_mut(),
         }
     }
 }

@@ -45,7 +45,8 @@ impl Scope {
         })
     }
 
-    /// Whether a permission is for everything that a service has: every action on every path, or every call.
+    /// Whether a permission is for everything that a service has: every action on every path, every call, or
+    /// every tool with any arguments.
     #[must_use]
     pub fn widest(&self) -> Option<&Permission> {
         self.permissions().iter().find(|permission| match permission {
@@ -53,6 +54,7 @@ impl Scope {
                 http.methods().is_any() && http.paths().iter().any(|path| path.as_str() == "/**")
             }
             Permission::Grpc(grpc) => *grpc.actions() == GrpcActions::Any,
+            Permission::Mcp(mcp) => mcp.is_widest(),
         })
     }
 }
@@ -61,6 +63,7 @@ fn size(permission: &Permission) -> usize {
     let own = match permission {
         Permission::Http(http) => http.paths().len(),
         Permission::Grpc(grpc) => grpc.actions().texts().count(),
+        Permission::Mcp(mcp) => mcp.size(),
     };
     own.saturating_add(permission.locations().len())
 }
@@ -77,7 +80,8 @@ fn meet(one: &Permission, two: &Permission) -> bool {
                 one.iter().any(|one| two.iter().any(|two| meet_call(one, two)))
             }
         },
-        (Permission::Http(_), Permission::Grpc(_)) | (Permission::Grpc(_), Permission::Http(_)) => true,
+        (Permission::Mcp(one), Permission::Mcp(two)) => one.meets(two),
+        (Permission::Http(_) | Permission::Grpc(_) | Permission::Mcp(_), _) => true,
     }
 }
 

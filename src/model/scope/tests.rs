@@ -57,13 +57,19 @@ fn what_text_cannot_say_is_written_in_json() {
 }
 
 #[test]
-fn the_scope_of_the_contract_without_mcp() {
+fn the_scope_of_the_contract() {
     let json = r#"[{"type":"http","locations":["orders"],"actions":["GET","HEAD"],"paths":["/v1/orders/*"]},
-        {"type":"grpc","locations":["stock"],"actions":["/inventory.v1.Stock/Get"]}]"#;
+        {"type":"grpc","locations":["stock"],"actions":["/inventory.v1.Stock/Get"]},
+        {"type":"mcp","locations":["ops"],"actions":["tools/call"],"tools":["restart_service"],
+         "arguments":{"type":"object","properties":{"service":{"const":"billing"},"server":{"const":"srv-7"}},
+                      "required":["service","server"],"additionalProperties":false}}]"#;
+    const CALL: &str = r#"ops:tools/call:restart_service{server="srv-7",service="billing"}"#;
     let parsed = Scope::from_json(json).unwrap();
     assert_eq!(parsed, serde_json::from_str(json).unwrap());
-    assert_eq!(parsed, scope(&["orders:GET,HEAD:/v1/orders/*", "stock:/inventory.v1.Stock/Get"]));
-    assert_eq!(parsed.to_string(), "orders:GET,HEAD:/v1/orders/* stock:/inventory.v1.Stock/Get");
+    assert_eq!(parsed, scope(&["orders:GET,HEAD:/v1/orders/*", "stock:/inventory.v1.Stock/Get", CALL]));
+    let text = format!("orders:GET,HEAD:/v1/orders/* stock:/inventory.v1.Stock/Get {CALL}");
+    assert_eq!(parsed.to_string(), text);
+    assert_eq!(parsed.canonical_texts()[2].parse::<Permission>().unwrap(), parsed.permissions()[2]);
     assert!(parsed.names(&"stock".parse().unwrap()) && !parsed.names(&"stoc".parse().unwrap()));
 }
 
@@ -115,7 +121,7 @@ fn texts_that_are_no_permission_say_what_to_change() {
         ("stock:*,/a/b", "mixes"),
         ("stock:/a", "is no gRPC action"),
         ("stock:/a/b,", "`` is no gRPC action"),
-        ("ops:tools/call:restart_service{service=\"billing\"}", "`type` `mcp` is not known"),
+        ("orders/x:GET:/a", "`locations`: `orders/x`"),
     ] {
         let error = refused(text);
         assert!(error.starts_with("scope[0]: ") && error.contains(says), "{text}: {error}");
@@ -135,7 +141,8 @@ fn json_that_is_not_strict_is_refused() {
         (r#"{"type":"http","locations":["a"],"actions":["GET"],"paths":[]}"#.into(), "`paths` is empty"),
         (format!(r#"{{"type":"http",{REST},"query":null}}"#), "null"),
         (format!(r#"{{"type":null,{REST}}}"#), "null"),
-        (format!(r#"{{"type":"http",{REST},"tools":null}}"#), "`tools` has no meaning for type `http`"),
+        (format!(r#"{{"type":"http",{REST},"tools":null}}"#), "null"),
+        (format!(r#"{{"type":"http",{REST},"tools":["f"]}}"#), "`tools` has no meaning for type `http`"),
         (format!(r#"{{"type":"http",{REST},"arguments":true}}"#), "`arguments` has no meaning"),
         (
             r#"{"type":"grpc","locations":["a"],"actions":["*"],"paths":["/a"]}"#.into(),
@@ -143,10 +150,10 @@ fn json_that_is_not_strict_is_refused() {
         ),
         (r#"{"type":"grpc","locations":["a"],"actions":["*"],"query":{}}"#.into(), "`query` has no meaning"),
         (
-            r#"{"arguments":true,"type":"mcp","locations":["a"],"actions":["tools/call"],"tools":["*"]}"#
-                .into(),
-            "`mcp`",
+            format!(r#"{{"type":"http",{REST},"resources":["*"]}}"#),
+            "`resources` has no meaning for type `http`",
         ),
+        (r#"{"type":"mcp2","locations":["a"],"actions":["*"]}"#.into(), "`mcp2`"),
         (format!(r#"{{"type":"HTTP",{REST}}}"#), "`HTTP`"),
         (format!(r#"{{"type":"http",{REST},"path":["/a"]}}"#), "unknown field `path`"),
         (format!(r#"{{"type":"http",{REST},"type":"http"}}"#), "duplicate field `type`"),
@@ -414,6 +421,7 @@ fn wide_and_cut() -> impl Strategy<Value = (Scope, Scope)> {
                 let call = at.get(&calls).replace("/*", "/M");
                 Permission::Grpc(GrpcPermission::new(&[at.get(grpc.locations()).as_str()], &[call]).unwrap())
             }
+            mcp @ Permission::Mcp(_) => mcp.clone(),
         };
         (wide, narrow.into())
     })
@@ -424,7 +432,7 @@ fn requests(scope: &Scope, fill: &[String]) -> Vec<(&'static str, String, Option
     let mut requests = Vec::new();
     let patterns = scope.permissions().iter().filter_map(|permission| match permission {
         Permission::Http(http) => Some(http.paths()),
-        Permission::Grpc(_) => None,
+        Permission::Grpc(_) | Permission::Mcp(_) => None,
     });
     for pattern in patterns.flatten() {
         for rest in ["".to_owned(), fill[0].clone(), format!("{}/{}/", fill[0], fill[1])] {

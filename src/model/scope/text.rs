@@ -3,7 +3,7 @@
 use super::error::{PermissionError, Quoted, ScopeError};
 use super::grpc::GrpcPermission;
 use super::http::HttpPermission;
-use super::{MAX_PERMISSIONS, Permission, Scope, json};
+use super::{MAX_PERMISSIONS, Permission, Scope, json, mcp};
 use std::fmt::{self, Write as _};
 use std::str::FromStr;
 
@@ -21,14 +21,19 @@ fn parse(text: &str) -> Result<Permission, PermissionError> {
     let (locations, rest) = text.split_once(':').ok_or_else(misshapen)?;
     let locations: Vec<&str> = locations.split(',').collect();
     match rest.split_once(':') {
+        // Methods have no slash, calls begin with one; `tools/call` and its like belong to MCP.
+        None if rest.contains('/') && !rest.starts_with('/') && !rest.starts_with('*') => {
+            mcp::parse(text, &locations, rest, None).map(Permission::Mcp)
+        }
         None if !rest.starts_with(['/', '*']) => Err(misshapen()),
         None => {
             let actions: Vec<&str> = rest.split(',').collect();
             GrpcPermission::new(&locations, &actions).map(Permission::Grpc)
         }
         Some((actions, _)) if actions.starts_with('/') => Err(misshapen()),
-        // Methods have no slash; `tools/call` and its like belong to MCP.
-        Some((actions, _)) if actions.contains('/') => Err(PermissionError::UnknownType(Quoted::of("mcp"))),
+        Some((actions, named)) if actions.contains('/') => {
+            mcp::parse(text, &locations, actions, Some(named)).map(Permission::Mcp)
+        }
         Some((actions, paths)) => {
             let (actions, paths): (Vec<&str>, Vec<&str>) =
                 (actions.split(',').collect(), paths.split(',').collect());
@@ -102,6 +107,13 @@ impl fmt::Display for Permission {
                 f.write_char(':')?;
                 joined(f, grpc.actions().texts())
             }
+            Self::Mcp(mcp) => {
+                let mut text = String::new();
+                match mcp::write_text(mcp, &mut text) {
+                    Some(()) => f.write_str(&text),
+                    None => write_json(self, f),
+                }
+            }
         }
     }
 }
@@ -124,11 +136,13 @@ fn joined<'a>(f: &mut fmt::Formatter<'_>, items: impl IntoIterator<Item = &'a st
     })
 }
 
-/// RFC 8785 by hand, which cannot fail: members sorted, and no string of a permission has a character that JSON escapes.
+/// RFC 8785 by hand, which cannot fail: members sorted, and no string of an `http` or `grpc` permission has a character that JSON
+/// escapes.
 pub(super) fn write_json(permission: &Permission, out: &mut impl fmt::Write) -> fmt::Result {
-    out.write_str("{\"actions\":")?;
     match permission {
+        Permission::Mcp(mcp) => mcp::write_json(mcp, out),
         Permission::Http(http) => {
+            out.write_str("{\"actions\":")?;
             array(out, http.methods().names())?;
             out.write_str(",\"locations\":")?;
             array(out, http.locations().iter().map(|name| name.as_str()))?;
@@ -145,6 +159,7 @@ pub(super) fn write_json(permission: &Permission, out: &mut impl fmt::Write) -> 
             out.write_str(",\"type\":\"http\"}")
         }
         Permission::Grpc(grpc) => {
+            out.write_str("{\"actions\":")?;
             array(out, grpc.actions().texts())?;
             out.write_str(",\"locations\":")?;
             array(out, grpc.locations().iter().map(|name| name.as_str()))?;
@@ -153,7 +168,7 @@ pub(super) fn write_json(permission: &Permission, out: &mut impl fmt::Write) -> 
     }
 }
 
-fn array<'a>(out: &mut impl fmt::Write, items: impl IntoIterator<Item = &'a str>) -> fmt::Result {
+pub(super) fn array<'a>(out: &mut impl fmt::Write, items: impl IntoIterator<Item = &'a str>) -> fmt::Result {
     out.write_char('[')?;
     for (at, item) in items.into_iter().enumerate() {
         write!(out, "{}\"{item}\"", if at == 0 { "" } else { "," })?;

@@ -74,6 +74,8 @@ pub(crate) struct Upstream {
 /// A response, and what is to be given back when its body has ended cleanly.
 pub(crate) struct Answered {
     pub(crate) response: Response<Incoming>,
+    /// Which of the service's addresses answered.
+    pub(crate) place: usize,
     pub(crate) channel: Option<Reusable>,
 }
 
@@ -111,7 +113,8 @@ impl Upstream {
         let targets = service
             .upstreams
             .iter()
-            .map(|address| Arc::new(Target::new(address, connector.clone(), share)))
+            .enumerate()
+            .map(|(place, address)| Arc::new(Target::new(place, address, connector.clone(), share)))
             .collect();
         Self { targets, next: AtomicUsize::new(0), connect_timeout: service.connect_timeout }
     }
@@ -122,16 +125,32 @@ impl Upstream {
     /// [`UpstreamError`]; the request may have reached the service unless it is `Connect`, `Tls` or `Exhausted`.
     pub(crate) async fn send(
         &self,
+        request: Request<Upload>,
+        stream: &Stream,
+        now: Mono,
+    ) -> Result<Answered, UpstreamError> {
+        self.send_to(None, request, stream, now).await
+    }
+
+    /// The same, to one address alone where one is given: a session lives at one of them.
+    ///
+    /// # Errors
+    /// As [`Self::send`].
+    pub(crate) async fn send_to(
+        &self,
+        only: Option<usize>,
         mut request: Request<Upload>,
         stream: &Stream,
         now: Mono,
     ) -> Result<Answered, UpstreamError> {
         for _ in 0..STALE_TRIES {
-            let (target, channel) = self.channel(now).await?;
+            let (target, channel) = self.channel(only, now).await?;
             match channel {
                 Channel::Http1(mut channel) => match channel.send(request).await {
                     Ok(response) => {
-                        return Ok(Answered { response, channel: Some(Reusable { target, channel }) });
+                        let place = target.place();
+                        let channel = Some(Reusable { target, channel });
+                        return Ok(Answered { response, place, channel });
                     }
                     Err(mut error) => match error.take_message() {
                         Some(unsent) => {
@@ -145,7 +164,9 @@ impl Upstream {
                 Channel::Http2(mut http2) => {
                     stream.runs_on(&http2.killer);
                     match http2.sender.try_send_request(request).await {
-                        Ok(response) => return Ok(Answered { response, channel: None }),
+                        Ok(response) => {
+                            return Ok(Answered { response, place: target.place(), channel: None });
+                        }
                         Err(mut error) => match error.take_message() {
                             Some(unsent) => {
                                 target.forget_http2();
@@ -172,13 +193,15 @@ impl Upstream {
         let mut channel = target.open_for_upgrade(self.connect_timeout).await?;
         let response =
             channel.send(request).await.map_err(|error| UpstreamError::Broken(error.into_error()))?;
-        Ok(Answered { response, channel: Some(Reusable { target: Arc::clone(target), channel }) })
+        let channel = Some(Reusable { target: Arc::clone(target), channel });
+        Ok(Answered { response, place: target.place(), channel })
     }
 
     /// A connection to the next address that works.
-    async fn channel(&self, now: Mono) -> Result<(Arc<Target>, Channel), UpstreamError> {
+    async fn channel(&self, only: Option<usize>, now: Mono) -> Result<(Arc<Target>, Channel), UpstreamError> {
         let mut last = UpstreamError::Exhausted;
-        for target in self.candidates(now) {
+        let wanted = |target: &&Arc<Target>| only.is_none_or(|place| target.place() == place);
+        for target in self.candidates(now).filter(wanted) {
             if let Some(channel) = target.take(now) {
                 return Ok((Arc::clone(target), channel));
             }

@@ -41,6 +41,7 @@ struct Idle {
 
 /// The connections to one address.
 pub(super) struct Target {
+    place: usize,
     address: Address,
     connector: Connector,
     room: Arc<Semaphore>,
@@ -52,8 +53,9 @@ pub(super) struct Target {
 }
 
 impl Target {
-    pub(super) fn new(address: &Address, connector: Connector, most: usize) -> Self {
+    pub(super) fn new(place: usize, address: &Address, connector: Connector, most: usize) -> Self {
         Self {
+            place,
             address: address.clone(),
             connector,
             room: Arc::new(Semaphore::new(most.min(Semaphore::MAX_PERMITS))),
@@ -62,6 +64,11 @@ impl Target {
             opening: tokio::sync::Mutex::default(),
             failing_until: Guarded::default(),
         }
+    }
+
+    /// Its place among the addresses of the service.
+    pub(super) fn place(&self) -> usize {
+        self.place
     }
 
     pub(super) fn transport(&self) -> Transport {

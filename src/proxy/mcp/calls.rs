@@ -1,0 +1,126 @@
+//! The calls of one request that have no answer yet, noted in their session as long as somebody may still fetch it.
+
+use super::shelf::{Owned, Shelf};
+use crate::access::{Cell, GrantSet};
+use crate::mcp::session::{Belongs, Call, SessionError};
+use crate::mcp::{Answer, AnswerKind, EventId, Id, ListKind};
+use crate::model::Time;
+use std::sync::Arc;
+
+/// The calls of one request.
+pub(super) struct Calls {
+    shelf: Arc<Shelf>,
+    owned: Option<Owned>,
+    open: Vec<(Id, Call<Arc<Cell>>)>,
+    /// An event of the answer has an id: who lost the stream may go on from there.
+    resumable: bool,
+}
+
+/// Whose a message of the upstream is.
+pub(super) enum Heard {
+    /// It is passed on; if it is a list, what of it is permitted.
+    Pass(Option<ListKind>),
+    /// It answers a call whose grant has ended: the caller is told that instead.
+    Over(Id),
+    /// It answers nothing that was asked: it is left out.
+    Unasked,
+}
+
+impl Calls {
+    pub(super) fn new(shelf: Arc<Shelf>, owned: Option<Owned>) -> Self {
+        Self { shelf, owned, open: Vec::new(), resumable: false }
+    }
+
+    /// The session that it belongs to.
+    pub(super) fn owned(&self) -> Option<&Owned> {
+        self.owned.as_ref()
+    }
+
+    pub(super) fn shelf(&self) -> &Arc<Shelf> {
+        &self.shelf
+    }
+
+    /// A call is about to be forwarded.
+    pub(super) fn begin(&mut self, id: Id, call: Call<Arc<Cell>>, now: Time) -> Result<(), SessionError> {
+        if let Some(Owned { id: session, owner }) = &self.owned {
+            self.shelf.sessions().call(session, owner, (id.clone(), call.clone()), now)?;
+        }
+        self.open.push((id, call));
+        Ok(())
+    }
+
+    /// The stream goes on with the answer to an earlier call of the session.
+    pub(super) fn goes_on_with(&mut self, id: Id, call: Call<Arc<Cell>>) {
+        self.open.push((id, call));
+        self.resumable = true;
+    }
+
+    /// The calls that have no answer yet.
+    pub(super) fn open(&self) -> impl Iterator<Item = &Id> {
+        self.open.iter().map(|(id, _)| id)
+    }
+
+    /// The grant of a call of this request.
+    pub(super) fn grant_of(&self, id: &Id) -> Option<&Arc<Cell>> {
+        self.open.iter().find(|(open, _)| open == id).map(|(_, call)| &call.of)
+    }
+
+    /// A message of the upstream, before it is passed on. `set` is what the caller has now.
+    pub(super) fn hear(&mut self, answer: &Answer, set: &GrantSet, now: Time) -> Result<Heard, SessionError> {
+        if let AnswerKind::Result(id) | AnswerKind::Error(Some(id)) = &answer.kind
+            && let Some((_, call)) = self.open.iter().find(|(open, _)| open == id)
+        {
+            return Ok(if set.holds(&call.of) { Heard::Pass(call.list) } else { Heard::Over(id.clone()) });
+        }
+        let Some(Owned { id: session, owner }) = &self.owned else {
+            return match &answer.kind {
+                AnswerKind::Result(_) | AnswerKind::Error(Some(_)) => Ok(Heard::Unasked),
+                // Nobody could answer it: it belongs to no session.
+                AnswerKind::Question(_) => Ok(Heard::Unasked),
+                AnswerKind::Error(None) | AnswerKind::Notification => Ok(Heard::Pass(None)),
+            };
+        };
+        match self.shelf.sessions().hear(session, owner, answer, now) {
+            Ok(Belongs::ToSession) => Ok(Heard::Pass(None)),
+            Ok(Belongs::ToCall(call)) if set.holds(&call.of) => Ok(Heard::Pass(call.list)),
+            Ok(Belongs::ToCall(_)) => match &answer.kind {
+                AnswerKind::Result(id) | AnswerKind::Error(Some(id)) => Ok(Heard::Over(id.clone())),
+                AnswerKind::Error(None) | AnswerKind::Question(_) | AnswerKind::Notification => {
+                    Ok(Heard::Unasked)
+                }
+            },
+            Err(SessionError::NotCalled) => Ok(Heard::Unasked),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Its answer was passed on, or it was refused.
+    pub(super) fn finish(&mut self, id: &Id) {
+        self.open.retain(|(open, _)| open != id);
+        if let Some(Owned { id: session, owner }) = &self.owned {
+            self.shelf.sessions().finish(session, owner, id);
+        }
+    }
+
+    /// An event of the answer has this id.
+    pub(super) fn event(&mut self, event: EventId, now: Time) -> Result<(), SessionError> {
+        let Some(Owned { id: session, owner }) = &self.owned else { return Ok(()) };
+        let call = self.open.first().map(|(id, _)| id.clone());
+        self.resumable |= call.is_some();
+        self.shelf.sessions().event(session, owner, event, call, now)
+    }
+
+    /// Nothing of it is left: its grant has ended, or it failed.
+    pub(super) fn finish_all(&mut self) {
+        let open: Vec<Id> = self.open().cloned().collect();
+        open.iter().for_each(|id| self.finish(id));
+    }
+}
+
+impl Drop for Calls {
+    fn drop(&mut self) {
+        if !self.resumable {
+            self.finish_all();
+        }
+    }
+}

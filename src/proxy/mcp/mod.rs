@@ -1,0 +1,71 @@
+//! Requests of MCP: the same steps as every request takes (`proxy::request`), with the body in hand.
+//!
+//! head -> session -> body, whole and bounded -> what each message needs -> decide -> admit -> forward, byte for byte -> look at each
+//! message of the answer -> audit. The protocol itself is `crate::mcp`; here is what it means for grants: whose a message is, what a
+//! session and a task live under, what a list shows, and what is said when access ends.
+//!
+//! Callers without a grant for the service never come here: they are answered by [`stranger`], as for any name (law 11).
+
+mod answer;
+mod calls;
+mod cancel;
+mod looker;
+mod looking;
+mod needs;
+mod prepare;
+mod send;
+mod shelf;
+mod standing;
+pub(crate) mod stranger;
+mod whole;
+
+pub(crate) use needs::called;
+pub(crate) use shelf::{Shelf, sweep};
+
+use crate::model::DenyReason;
+use crate::proxy::body::Download;
+use crate::proxy::incoming::Incoming;
+use crate::proxy::router::Route;
+use http::request::Parts;
+use http::{Method, Response};
+use hyper::body::Incoming as Body;
+use prepare::{Ready, Stop};
+use std::sync::Arc;
+
+/// Serves a request at a service that speaks MCP, of a caller with a grant for it.
+pub(crate) async fn serve(
+    mut incoming: Incoming<'_>,
+    route: Arc<Route>,
+    mut parts: Parts,
+    body: Body,
+) -> Response<Download> {
+    let Some(rules) = route.service.mcp.clone() else { return incoming.refuse_unserved() };
+    let Ready { live, also, sending } =
+        match prepare::prepare(&mut incoming, &route, &rules, &parts, body).await {
+            Ok(ready) => *ready,
+            Err(Stop::Refused(refused)) => return incoming.refuse_message(&refused),
+            Err(Stop::Denied(denial, required)) => return incoming.refuse_denied(denial, required.as_ref()),
+            Err(Stop::Elsewhere) if asks_for_metadata(&parts, DenyReason::OutOfScope) => {
+                let path = crate::mcp::metadata::resource_path(parts.uri.path()).unwrap_or_default();
+                return incoming.answer_metadata(path, &parts);
+            }
+            Err(Stop::Elsewhere) => {
+                let detail = "the service speaks MCP, at another path than this one";
+                let reason = DenyReason::OutOfScope;
+                return incoming.refuse(reason, reason.status(), detail, None);
+            }
+        };
+    incoming.keep_back(&mut parts.headers, &route);
+    let connected = incoming.connected();
+    match incoming.keep(live, route) {
+        Ok(admitted) => send::send(connected, admitted, also, parts, sending).await,
+        Err(response) => *response,
+    }
+}
+
+/// Whether a request that nothing permits asks for the metadata of a protected resource (RFC 9728): answered for any name.
+pub(crate) fn asks_for_metadata(parts: &Parts, reason: DenyReason) -> bool {
+    matches!(reason, DenyReason::NoGrant | DenyReason::OutOfScope)
+        && matches!(parts.method, Method::GET | Method::HEAD)
+        && crate::mcp::metadata::resource_path(parts.uri.path()).is_some()
+}

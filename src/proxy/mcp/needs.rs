@@ -1,0 +1,146 @@
+//! What each message of a request needs in order to be forwarded.
+
+use crate::access::Cell;
+use crate::audit::record::Called;
+use crate::mcp::privilege::{self, Privilege};
+use crate::mcp::session::Call;
+use crate::mcp::{self, Id, Inbound, ListKind, Notification, Received, Request, task};
+use crate::model::{GrantId, McpCall};
+use std::sync::Arc;
+
+/// What a message needs.
+pub(super) enum What<'r> {
+    /// Any live grant for the service.
+    Attend,
+    /// This very grant: that of the call whose answer or task it is about.
+    Under(GrantId),
+    /// A grant that permits this call.
+    Call(McpCall<'r>),
+}
+
+/// One message, or one part of it.
+pub(super) struct Message<'r> {
+    pub(super) what: What<'r>,
+    /// Set for the part that is answered.
+    pub(super) call: Option<(Id, Option<ListKind>)>,
+    /// The question of the upstream that it answers.
+    pub(super) answers: Option<Id>,
+}
+
+impl<'r> Message<'r> {
+    fn of(what: What<'r>) -> Self {
+        Self { what, call: None, answers: None }
+    }
+}
+
+/// What a request needs, never nothing. `task` tells the grant under which a task was made.
+pub(super) fn of<'r>(
+    received: &'r Received,
+    resumed: Option<&(Id, Call<Arc<Cell>>)>,
+    task: impl Fn(&str) -> Option<GrantId>,
+) -> Vec<Message<'r>> {
+    let mut out = Vec::with_capacity(1);
+    match &received.inbound {
+        Inbound::Call(request) => asked(request, received, &task, &mut out),
+        Inbound::Notification(notification) => out.push(told(notification, received)),
+        Inbound::Response(response) => out.push(answered(response)),
+        Inbound::Batch(messages) => {
+            for message in messages {
+                match message {
+                    mcp::Message::Request(request) => asked(request, received, &task, &mut out),
+                    mcp::Message::Notification(notification) => out.push(told(notification, received)),
+                    mcp::Message::Response(response) => out.push(answered(response)),
+                }
+            }
+        }
+        Inbound::OpenStream { .. } => out.push(Message::of(match resumed {
+            Some((_, call)) => What::Under(call.of.id()),
+            None => What::Attend,
+        })),
+        Inbound::EndSession => out.push(Message::of(What::Attend)),
+    }
+    out
+}
+
+/// Whether its answer lives while any grant for the service does.
+pub(super) fn lasts(received: &Received, resumes_a_call: bool) -> bool {
+    match &received.inbound {
+        Inbound::OpenStream { .. } => !resumes_a_call,
+        Inbound::Call(request) => {
+            privilege::needed(request.call().method, received.version) == Privilege::Listen
+        }
+        Inbound::Notification(_) | Inbound::Response(_) | Inbound::Batch(_) | Inbound::EndSession => false,
+    }
+}
+
+fn asked<'r>(
+    request: &'r Request,
+    received: &Received,
+    task: impl Fn(&str) -> Option<GrantId>,
+    out: &mut Vec<Message<'r>>,
+) {
+    let call = request.call();
+    let under = task::handle(request).and_then(task);
+    let (what, list) = match privilege::needed(call.method, received.version) {
+        Privilege::Free | Privilege::Listen => (What::Attend, None),
+        Privilege::List(kind) => (What::Attend, Some(kind)),
+        Privilege::Granted => (under.map_or(What::Call(call), What::Under), None),
+    };
+    out.push(Message { what, call: Some((request.id().clone(), list)), answers: None });
+    if privilege::needed(call.method, received.version) == Privilege::Listen {
+        out.extend(request.listened().map(|uri| {
+            let call = McpCall { method: "resources/subscribe", name: Some(uri), arguments: None };
+            Message::of(What::Call(call))
+        }));
+    }
+}
+
+fn told<'r>(notification: &'r Notification, received: &Received) -> Message<'r> {
+    let method = notification.method();
+    Message::of(match privilege::needed(method, received.version) {
+        Privilege::Free => What::Attend,
+        Privilege::List(_) | Privilege::Listen | Privilege::Granted => {
+            What::Call(McpCall { method, name: None, arguments: None })
+        }
+    })
+}
+
+fn answered<'r>(response: &mcp::Response) -> Message<'r> {
+    Message { answers: Some(response.id().clone()), ..Message::of(What::Attend) }
+}
+
+/// What the audit trail says of a request; nothing of streams and of what only answers.
+pub(crate) fn called(received: &Received) -> Option<Called> {
+    match &received.inbound {
+        Inbound::Call(request) => {
+            let call = request.call();
+            let digest = call.arguments.and_then(digest);
+            Some(Called::new(call.method, call.name, digest.as_ref()))
+        }
+        Inbound::Notification(notification) => Some(Called::new(notification.method(), None, None)),
+        Inbound::Batch(messages) => {
+            let (mut methods, mut names) = (Vec::new(), Vec::new());
+            for message in messages {
+                match message {
+                    mcp::Message::Request(request) => {
+                        methods.push(request.call().method);
+                        names.extend(request.call().name);
+                    }
+                    mcp::Message::Notification(notification) => methods.push(notification.method()),
+                    mcp::Message::Response(_) => methods.push("response"),
+                }
+            }
+            let names = (!names.is_empty()).then(|| names.join(","));
+            let digest = crate::model::scope::sha256(&received.body);
+            Some(Called::new(&methods.join(","), names.as_deref(), Some(&digest)))
+        }
+        Inbound::Response(_) => Some(Called::new("response", None, None)),
+        Inbound::OpenStream { .. } | Inbound::EndSession => None,
+    }
+}
+
+/// SHA-256 of the canonical arguments (RFC 8785).
+fn digest(arguments: &serde_json::Map<String, serde_json::Value>) -> Option<[u8; 32]> {
+    let canonical = serde_json_canonicalizer::to_vec(arguments).ok()?;
+    Some(crate::model::scope::sha256(&canonical))
+}

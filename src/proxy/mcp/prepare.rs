@@ -1,0 +1,219 @@
+//! From the head of a request to its admission.
+
+use super::calls::Calls;
+use super::needs::{self, What};
+use super::send::Sending;
+use super::shelf::Owned;
+use super::standing::Standing;
+use super::whole;
+use crate::access::{Cell, Denial, View};
+use crate::mcp::session::{Call, Owner, Route as Address, SessionError};
+use crate::mcp::{Fault, Head, Id, Inbound, Received, Refused, Rules, metadata};
+use crate::model::scope::Permission;
+use crate::model::{DenyReason, ServiceName, Time};
+use crate::proxy::incoming::{Incoming, Need, asking_could_help};
+use crate::proxy::reply::{Asker, Shape};
+use crate::proxy::router::Route;
+use crate::runtime::clock::Mono;
+use crate::session::Live;
+use http::header::AUTHORIZATION;
+use http::request::Parts;
+use hyper::body::Incoming as Body;
+use std::sync::Arc;
+
+/// Why a request goes no further.
+pub(super) enum Stop {
+    /// It is not what a request of MCP may be.
+    Refused(Refused),
+    /// No live grant permits it; with what would have been enough.
+    Denied(Denial, Option<Permission>),
+    /// It is not for the endpoint.
+    Elsewhere,
+}
+
+impl From<Refused> for Stop {
+    fn from(refused: Refused) -> Self {
+        Self::Refused(refused)
+    }
+}
+
+impl From<Fault> for Stop {
+    fn from(fault: Fault) -> Self {
+        Self::Refused(fault.into())
+    }
+}
+
+/// A request that was admitted.
+pub(super) struct Ready {
+    pub(super) live: Live,
+    /// What else must go on living, for several messages in one body.
+    pub(super) also: Vec<Live>,
+    pub(super) sending: Sending,
+}
+
+pub(super) async fn prepare(
+    incoming: &mut Incoming<'_>,
+    route: &Arc<Route>,
+    rules: &Rules,
+    parts: &Parts,
+    body: Body,
+) -> Result<Box<Ready>, Stop> {
+    let connected = incoming.connected();
+    let shared = &connected.worker.shared;
+    let service = route.name();
+    let view = View::of(parts).map_err(|unclear| Fault { reason: unclear.reason, detail: unclear.detail })?;
+    incoming.answers_in(Shape::Mcp(Box::new(Asker {
+        metadata: metadata::url(view.authority(), view.path()),
+        with_token: parts.headers.contains_key(AUTHORIZATION),
+        ..Asker::default()
+    })));
+    if view.path() != rules.path.as_str() || view.query().is_some() {
+        return Err(Stop::Elsewhere);
+    }
+    let head = Head::read(rules, &parts.method, &parts.headers)?;
+    let identified = incoming.identify(service.as_str(), &parts.headers).await;
+    identified.map_err(|denial| Stop::Denied(denial, None))?;
+    let principal = connected.caller.peer().principal();
+    let found = match head.session() {
+        Some(id) => Some(
+            shared
+                .mcp
+                .sessions()
+                .find(id, principal, service, now(incoming)?)
+                .map_err(|error| error.refused(None))?,
+        ),
+        None => None,
+    };
+    let limits = &shared.limits;
+    let whole = {
+        let room = (&shared.mcp.room, principal);
+        whole::read(body, rules.limits.body_bytes, room, limits.body_stall_timeout).await?
+    };
+    let received = head.with_body(whole.bytes.clone(), found.map(|(_, version)| version))?;
+    incoming.says(&received);
+
+    let place = found.map_or(Address(0), |(place, _)| place);
+    let owner = Owner { principal: principal.clone(), service: service.clone(), route: place };
+    let owned = received.session.clone().map(|id| Owned { id, owner });
+    let resumed = resumed(incoming, &received, owned.as_ref())?;
+    let messages = needs::of(&received, resumed.as_ref(), |handle| {
+        shared.mcp.tasks().grant_of(principal, service, handle)
+    });
+    let mut lives: Vec<Live> = Vec::with_capacity(messages.len());
+    let mut primary = None;
+    for message in &messages {
+        let need = match &message.what {
+            What::Attend => Need::Attend(None),
+            What::Under(grant) => Need::Attend(Some(*grant)),
+            What::Call(call) => Need::Call(call),
+        };
+        if primary.is_none() && !matches!(message.what, What::Attend) {
+            primary = Some(lives.len());
+        }
+        match incoming.admit(&view, service.as_str(), need).await {
+            Ok(live) => lives.push(live),
+            Err(denial) => return Err(Stop::Denied(denial, required(service, &message.what, denial))),
+        }
+    }
+    let lasting = needs::lasts(&received, resumed.is_some());
+    // A stream lasts while any grant does; what else was admitted beside it must hold as well.
+    let primary = if lasting { 0 } else { primary.unwrap_or_default() };
+    let cells: Vec<_> = lives.iter().map(|live| Arc::clone(live.cell())).collect();
+    if let Some(cell) = cells.get(primary) {
+        incoming.draft_mut().grant(cell.id(), cell.task());
+    }
+    let calls = enter(incoming, &received, owned, (&messages, &cells), resumed)?;
+    let (grant, user) = incoming.standing();
+    let standing = Standing::of(connected, route, parts, grant, user);
+    if primary >= lives.len() {
+        // There is a message in each request; without one nothing was permitted.
+        return Err(Stop::Denied(Denial::of(DenyReason::OutOfScope), None));
+    }
+    let live = lives.swap_remove(primary);
+    let sending = Sending {
+        place: found.map(|(Address(place), _)| place as usize),
+        whole,
+        calls,
+        standing,
+        version: received.version,
+        limits: rules.limits,
+        initialize: matches!(&received.inbound, Inbound::Call(request) if request.call().method == "initialize"),
+        lasting,
+    };
+    Ok(Box::new(Ready { live, also: lives, sending }))
+}
+
+fn now(incoming: &Incoming<'_>) -> Result<Time, Stop> {
+    let gate = &incoming.connected().worker.shared.gate;
+    gate.lease().now(Mono::now()).map_err(|_| Stop::Denied(Denial::of(DenyReason::Stale), None))
+}
+
+/// The call whose answer a stream goes on with: it must still be there, and its grant must live.
+fn resumed(
+    incoming: &Incoming<'_>,
+    received: &Received,
+    owned: Option<&Owned>,
+) -> Result<Option<(Id, Call<Arc<Cell>>)>, Stop> {
+    let Inbound::OpenStream { last_event_id: Some(event) } = &received.inbound else { return Ok(None) };
+    let Some(Owned { id, owner }) = owned else {
+        return Err(SessionError::UnknownEvent.refused(None).into());
+    };
+    let now = now(incoming)?;
+    let shelf = &incoming.connected().worker.shared.mcp;
+    let resumed = match shelf.sessions().resume(id, owner, event, now) {
+        Ok(found) => found.map(|(call, of)| (call, of.clone())),
+        Err(error) => return Err(error.refused(None).into()),
+    };
+    let Some((call, of)) = resumed else { return Ok(None) };
+    match incoming.connected().caller.slot().load().holds(&of.of) {
+        true => Ok(Some((call, of))),
+        false => Err(SessionError::UnknownEvent.refused(None).into()),
+    }
+}
+
+/// Notes in its session what is about to be forwarded.
+fn enter(
+    incoming: &Incoming<'_>,
+    received: &Received,
+    owned: Option<Owned>,
+    (messages, cells): (&[needs::Message<'_>], &[Arc<Cell>]),
+    resumed: Option<(Id, Call<Arc<Cell>>)>,
+) -> Result<Calls, Stop> {
+    let connected = incoming.connected();
+    let shelf = &connected.worker.shared.mcp;
+    let now = now(incoming)?;
+    let refused = |error: SessionError, id: Option<&Id>| Stop::Refused(error.refused(id));
+    let mut calls = Calls::new(Arc::clone(shelf), owned.clone());
+    if let Some(Owned { id, owner }) = &owned {
+        let set = connected.caller.slot().load();
+        let renew = |under: &mut Vec<Arc<Cell>>| shelf.renew(under, &set, &owner.service);
+        shelf.sessions().attend(id, owner, renew, now).map_err(|error| refused(error, None))?;
+    }
+    for (message, cell) in messages.iter().zip(cells) {
+        if let Some((id, list)) = &message.call {
+            let call = Call { list: *list, of: Arc::clone(cell) };
+            calls.begin(id.clone(), call, now).map_err(|error| refused(error, Some(id)))?;
+        }
+        if let Some(question) = &message.answers {
+            let Some(Owned { id, owner }) = &owned else {
+                return Err(refused(SessionError::NotAsked, None));
+            };
+            shelf.sessions().answer(id, owner, question, now).map_err(|error| refused(error, None))?;
+        }
+    }
+    if let (Inbound::EndSession, Some(Owned { id, owner })) = (&received.inbound, &owned) {
+        shelf.sessions().close(id, owner);
+    }
+    if let Some((id, call)) = resumed {
+        calls.goes_on_with(id, call);
+    }
+    Ok(calls)
+}
+
+/// What would have been enough; the caller has a grant for the service, and may know its name.
+fn required(service: &ServiceName, what: &What<'_>, denial: Denial) -> Option<Permission> {
+    match what {
+        What::Call(call) if asking_could_help(denial.reason) => Permission::for_mcp(service, call),
+        What::Call(_) | What::Attend | What::Under(_) => None,
+    }
+}

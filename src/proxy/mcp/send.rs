@@ -1,0 +1,100 @@
+//! To the service, byte for byte, and back.
+
+use super::answer;
+use super::calls::Calls;
+use super::cancel::Canceller;
+use super::looker::Looker;
+use super::standing::Standing;
+use super::whole::Whole;
+use crate::access::stream::{CutCause, Direction};
+use crate::mcp::{Limits, Version};
+use crate::proxy::body::{Download, Exchange, Upload, poll_cut};
+use crate::proxy::connection::Connected;
+use crate::proxy::forward::{Admitted, Failure, address, failed, patience, set_headers, wait};
+use crate::session::Live;
+use http::header::{ACCEPT_ENCODING, ORIGIN};
+use http::request::Parts;
+use http::{Request, Response};
+use std::future::poll_fn;
+use std::pin::pin;
+use std::task::{Context, Poll};
+
+/// What goes along with an admitted request.
+pub(super) struct Sending {
+    /// The address that its session lives at.
+    pub(super) place: Option<usize>,
+    pub(super) whole: Whole,
+    pub(super) calls: Calls,
+    pub(super) standing: Standing,
+    pub(super) version: Version,
+    pub(super) limits: Limits,
+    pub(super) initialize: bool,
+    pub(super) lasting: bool,
+}
+
+/// What else was admitted for the messages of one body: each of them must go on living.
+pub(super) struct Also(Vec<Live>);
+
+impl Also {
+    pub(super) fn poll_cut(&self, cx: &mut Context<'_>) -> Poll<CutCause> {
+        for live in &self.0 {
+            if let Poll::Ready(cause) = poll_cut(live, Direction::Down, cx) {
+                return Poll::Ready(cause);
+            }
+        }
+        Poll::Pending
+    }
+
+    pub(super) fn lives(&self) -> bool {
+        self.0.iter().all(|live| live.stream().cut_cause().is_none())
+    }
+}
+
+pub(super) async fn send(
+    connected: &Connected,
+    admitted: Admitted,
+    also: Vec<Live>,
+    mut parts: Parts,
+    sending: Sending,
+) -> Response<Download> {
+    let Admitted { live, mut record, route, request_id, trace, at: started, shape } = admitted;
+    let Sending { place, whole, calls, standing, version, limits, initialize, lasting } = sending;
+    let also = Also(also);
+    let te = set_headers(&mut parts, connected, &live, &route, request_id, trace);
+    // An answer with a coding could not be looked at. The origin was checked here; behind us it says nothing.
+    for name in [ACCEPT_ENCODING, ORIGIN] {
+        parts.headers.remove(name);
+    }
+    let exchange = Exchange::new(live, patience(connected, &route));
+    let upload = Upload::whole(whole.bytes, Box::new(whole.held), &exchange, &mut record, started);
+    let mut request = Request::from_parts(parts, upload);
+    let canceller = Canceller::of(connected, &route, calls.owned(), version, place);
+    let looker = Looker { calls, standing, version, limits, request_id, opens: None };
+    if !address(&mut request, &route, te) {
+        return failed(&exchange, record, &shape, request_id, &Failure::Unaddressable);
+    }
+    let Some(upstream) = connected.worker.upstreams.get(route.index) else {
+        return failed(&exchange, record, &shape, request_id, &Failure::Unaddressable);
+    };
+    let (answered, now) = {
+        let answer = pin!(upstream.send_to(place, request, exchange.live.stream(), started));
+        tokio::select! {
+            biased;
+            cause = poll_fn(|cx| also.poll_cut(cx)) => (Err(Failure::Cut(cause)), started),
+            answered = wait(&exchange, &record, answer) => answered,
+        }
+    };
+    match answered {
+        Ok(answered) => {
+            route.metrics.upstream_seconds.observe(now.since(started).as_secs_f64());
+            let way = answer::Way { exchange, also, record, route, shape, request_id, initialize, lasting };
+            answer::pass(way, looker, canceller, answered).await
+        }
+        Err(failure) => {
+            if let Failure::Cut(_) = failure {
+                canceller.cancel(looker.calls.open());
+            }
+            failed(&exchange, record, &shape, request_id, &failure)
+        }
+    }
+}

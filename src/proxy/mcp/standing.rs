@@ -1,0 +1,106 @@
+//! Who asked, kept after the request itself has gone: for lists, which show what is permitted when they come, and for streams, which
+//! live while any grant does.
+
+use crate::access::{Request as Asked, Verdict, View, attend, shows};
+use crate::mcp::ListKind;
+use crate::model::{GrantId, McpCall, ServiceName, Time};
+use crate::proxy::connection::Connected;
+use crate::proxy::router::Route;
+use crate::proxy::user::Presented;
+use crate::runtime::clock::Mono;
+use crate::session::{Caller, Gate, Live};
+use http::Request;
+use http::request::Parts;
+use std::sync::Arc;
+
+/// Who asked.
+pub(super) struct Standing {
+    gate: Arc<Gate>,
+    caller: Arc<Caller>,
+    service: ServiceName,
+    /// The head of the request, without what has been told to the service since.
+    head: Parts,
+    token: Option<GrantId>,
+    token_required: bool,
+    user: Presented,
+}
+
+impl Standing {
+    pub(super) fn of(
+        connected: &Connected,
+        route: &Route,
+        parts: &Parts,
+        token: Option<GrantId>,
+        user: Presented,
+    ) -> Self {
+        let mut head = Request::new(()).into_parts().0;
+        head.method = parts.method.clone();
+        head.uri = parts.uri.clone();
+        head.version = parts.version;
+        for name in [http::header::HOST, http::HeaderName::from_static("jitgate-task")] {
+            if let Some(value) = parts.headers.get(&name) {
+                head.headers.insert(name, value.clone());
+            }
+        }
+        Self {
+            gate: Arc::clone(&connected.worker.shared.gate),
+            caller: Arc::clone(&connected.caller),
+            service: route.name().clone(),
+            head,
+            token,
+            token_required: route.service.token_required,
+            user,
+        }
+    }
+
+    pub(super) fn caller(&self) -> &Arc<Caller> {
+        &self.caller
+    }
+
+    pub(super) fn service(&self) -> &ServiceName {
+        &self.service
+    }
+
+    /// Control time; none without a fresh lease.
+    pub(super) fn now(&self) -> Option<Time> {
+        self.gate.lease().now(Mono::now()).ok()
+    }
+
+    /// Whether a live grant permits what an item of a list is used with.
+    pub(super) fn shows(&mut self, kind: ListKind, name: &str, now: Time) -> bool {
+        let call = McpCall { method: kind.used_with(), name: Some(name), arguments: None };
+        let set = self.caller.slot().load();
+        self.asked(Some(&call), now, |asked| shows(&set, asked, now)).unwrap_or(false)
+    }
+
+    /// Another live grant for the service, admitted.
+    pub(super) fn attend(&mut self) -> Option<Live> {
+        let before = Mono::now();
+        let now = self.gate.lease().now(before).ok()?;
+        let set = self.caller.slot().load();
+        let verdict = self.asked(None, now, |asked| attend(&set, asked, now))?;
+        match verdict {
+            Verdict::Permit(permit) => self.gate.admit(permit, &self.caller, before).ok(),
+            Verdict::Deny(_) => None,
+        }
+    }
+
+    fn asked<T>(
+        &mut self,
+        call: Option<&McpCall<'_>>,
+        now: Time,
+        decide: impl FnOnce(&Asked<'_>) -> T,
+    ) -> Option<T> {
+        let view = View::of(&self.head).ok()?;
+        Some(decide(&Asked {
+            service: self.service.as_str(),
+            view: &view,
+            call,
+            only: None,
+            source: self.caller.source().ip(),
+            token: self.token,
+            token_required: self.token_required,
+            user: self.user.at(now),
+        }))
+    }
+}

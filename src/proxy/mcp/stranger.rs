@@ -1,0 +1,79 @@
+//! Callers of MCP without a grant for what they name. The answer is made of the request alone and takes the same form for services that
+//! exist and for names that were made up (law 11); whether it is MCP is told by what every client of MCP sends.
+
+use super::whole;
+use crate::access::Denial;
+use crate::mcp::privilege::{self, Privilege};
+use crate::mcp::{Head, Inbound, Message, Received, Rules, metadata};
+use crate::model::scope::Permission;
+use crate::model::{McpCall, ServiceName};
+use crate::proxy::body::Download;
+use crate::proxy::incoming::Incoming;
+use crate::proxy::reply::{Asker, Shape};
+use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE};
+use http::request::Parts;
+use http::{Method, Response};
+use hyper::body::Incoming as Body;
+
+/// Whether a request is one that clients of MCP send: JSON, to be answered with JSON or an event stream.
+pub(crate) fn speaks_mcp(parts: &Parts) -> bool {
+    let text = |name| parts.headers.get(name).and_then(|value| http::HeaderValue::to_str(value).ok());
+    parts.method == Method::POST
+        && text(CONTENT_TYPE).is_some_and(|kind| kind.starts_with("application/json"))
+        && text(ACCEPT).is_some_and(|takes| takes.contains("text/event-stream"))
+}
+
+/// Refuses in the form of MCP. `shown` is the name that the caller used.
+pub(crate) async fn refuse(
+    mut incoming: Incoming<'_>,
+    denial: Denial,
+    shown: String,
+    parts: &Parts,
+    body: Body,
+) -> Response<Download> {
+    let connected = incoming.connected();
+    let shared = &connected.worker.shared;
+    let authority = parts.uri.authority().map(http::uri::Authority::as_str);
+    let host = parts.headers.get(http::header::HOST).and_then(|host| host.to_str().ok());
+    incoming.answers_in(Shape::Mcp(Box::new(Asker {
+        metadata: metadata::url(host.or(authority).unwrap_or_default(), parts.uri.path()),
+        with_token: parts.headers.contains_key(AUTHORIZATION),
+        ..Asker::default()
+    })));
+    // Not those of the service, if there is one.
+    let rules = Rules::default();
+    let read = async {
+        let head = Head::read(&rules, &parts.method, &parts.headers)?;
+        let room = (&shared.mcp.room, connected.caller.peer().principal());
+        let patience = shared.limits.body_stall_timeout;
+        let whole = whole::read(body, rules.limits.body_bytes, room, patience).await?;
+        head.with_body(whole.bytes, None)
+    };
+    match read.await {
+        Ok(received) => {
+            incoming.says(&received);
+            let required = shown.parse().ok().and_then(|service| required(&service, &received));
+            incoming.refuse_denied(denial, required.as_ref())
+        }
+        Err(refused) => incoming.refuse_message(&refused),
+    }
+}
+
+/// What the first message that needs a grant of its own would have needed.
+fn required(service: &ServiceName, received: &Received) -> Option<Permission> {
+    let needed = |call: McpCall<'_>| match privilege::needed(call.method, received.version) {
+        Privilege::Granted => Permission::for_mcp(service, &call),
+        Privilege::Free | Privilege::List(_) | Privilege::Listen => None,
+    };
+    match &received.inbound {
+        Inbound::Call(request) => needed(request.call()),
+        Inbound::Batch(messages) => messages.iter().find_map(|message| match message {
+            Message::Request(request) => needed(request.call()),
+            Message::Notification(_) | Message::Response(_) => None,
+        }),
+        Inbound::Notification(_)
+        | Inbound::Response(_)
+        | Inbound::OpenStream { .. }
+        | Inbound::EndSession => None,
+    }
+}

@@ -1,0 +1,114 @@
+//! A body that is read before it is decided on: once, bounded, within a time, and within what all bodies together may take.
+
+use crate::mcp::{Fault, Refused};
+use crate::model::{DenyReason, SpiffeId};
+use bytes::{Bytes, BytesMut};
+use http::StatusCode;
+use http_body_util::BodyExt;
+use hyper::body::{Body as _, Incoming as Body};
+use parking_lot::Mutex;
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Bytes of bodies that are in memory, of all requests together. What is read of them as values takes several times that.
+const ROOM: usize = 64 << 20;
+/// Within so many times the patience for one piece, all of a body has come.
+const PIECES: u32 = 4;
+
+/// Of which one principal may take a quarter.
+const SHARE: usize = ROOM / 4;
+
+/// How much of bodies is in memory.
+#[derive(Default)]
+pub(crate) struct Room(Mutex<Taken>);
+
+#[derive(Default)]
+struct Taken {
+    in_all: usize,
+    by: HashMap<SpiffeId, usize>,
+}
+
+/// A part of the room; gives it back when dropped.
+pub(crate) struct Held {
+    room: Arc<Room>,
+    principal: SpiffeId,
+    bytes: usize,
+}
+
+/// A body, and its place.
+pub(crate) struct Whole {
+    pub(crate) bytes: Bytes,
+    pub(crate) held: Held,
+}
+
+impl Held {
+    fn none(room: &Arc<Room>, principal: &SpiffeId) -> Self {
+        Self { room: Arc::clone(room), principal: principal.clone(), bytes: 0 }
+    }
+
+    fn grow(&mut self, bytes: usize) -> bool {
+        let mut taken = self.room.0.lock();
+        let of_one = taken.by.get(&self.principal).copied().unwrap_or_default() + bytes;
+        if taken.in_all + bytes > ROOM || of_one > SHARE {
+            return false;
+        }
+        taken.in_all += bytes;
+        taken.by.insert(self.principal.clone(), of_one);
+        self.bytes += bytes;
+        true
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        let mut taken = self.room.0.lock();
+        taken.in_all = taken.in_all.saturating_sub(self.bytes);
+        let left = taken.by.get(&self.principal).map(|of_one| of_one.saturating_sub(self.bytes));
+        match left {
+            Some(left) if left > 0 => _ = taken.by.insert(self.principal.clone(), left),
+            Some(_) | None => _ = taken.by.remove(&self.principal),
+        }
+    }
+}
+
+/// Reads a body of at most `bound` bytes.
+pub(crate) async fn read(
+    body: Body,
+    bound: usize,
+    (room, principal): (&Arc<Room>, &SpiffeId),
+    patience: Duration,
+) -> Result<Whole, Refused> {
+    let fault = |reason, detail| Refused::from(Fault { reason, detail });
+    let mut held = Held::none(room, principal);
+    if body.is_end_stream() {
+        return Ok(Whole { bytes: Bytes::new(), held });
+    }
+    if usize::try_from(body.size_hint().lower()).map_or(true, |least| least > bound) {
+        return Err(fault(DenyReason::TooLarge, "the body is too large"));
+    }
+    let read = async {
+        let mut body = body;
+        let mut bytes = BytesMut::new();
+        while let Some(frame) = body.frame().await {
+            let frame = frame.map_err(|_| fault(DenyReason::Malformed, "the request body broke off"))?;
+            // Trailers say nothing that is looked at, and are not forwarded.
+            let Ok(data) = frame.into_data() else { continue };
+            if bytes.len() + data.len() > bound {
+                return Err(fault(DenyReason::TooLarge, "the body is too large"));
+            }
+            if !held.grow(data.len()) {
+                let full = "too many bodies are being read: try again later";
+                let status = StatusCode::SERVICE_UNAVAILABLE;
+                return Err(Refused { status, ..fault(DenyReason::Limit, full) });
+            }
+            bytes.extend_from_slice(&data);
+        }
+        Ok(bytes.freeze())
+    };
+    let bytes = tokio::time::timeout(patience.saturating_mul(PIECES), read).await.unwrap_or_else(|_| {
+        let status = StatusCode::REQUEST_TIMEOUT;
+        Err(Refused { status, ..fault(DenyReason::Malformed, "the request body did not come in time") })
+    })?;
+    Ok(Whole { bytes, held })
+}
