@@ -24,6 +24,7 @@ mod break_glass;
 mod browser;
 mod brokers;
 mod by_policy;
+mod connect;
 mod control;
 mod cut;
 mod delegation;
