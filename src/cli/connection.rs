@@ -131,6 +131,11 @@ impl Connection {
         Ok(Target { endpoint, rule, identity, ca: self.ca_file() })
     }
 
+    /// Whether a certificate is named.
+    pub(super) fn has_certificate(&self) -> bool {
+        self.cert.is_some()
+    }
+
     /// The state of a running `up`, where that is what the verbs talk to.
     pub(super) fn local(&self) -> Option<State> {
         if self.control.is_some() { None } else { State::read(&self.data).ok() }

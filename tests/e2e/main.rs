@@ -42,6 +42,7 @@ mod paths;
 mod plans;
 mod policies;
 mod reconsidered;
+mod recording;
 mod refused;
 mod requests;
 mod restore;
