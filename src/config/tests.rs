@@ -38,7 +38,9 @@ fn the_examples_are_read_and_paths_start_from_the_file() {
     assert_eq!(control.store, Store::Sqlite("/etc/jitgate/control.db".into()));
     assert_eq!(control.lease, Duration::from_secs(15));
     assert_eq!(control.people[0].identities.len(), 2);
-    assert_eq!(control.services.len(), 2);
+    assert_eq!(control.services.len(), 3);
+    let ops = &control.services["ops"];
+    assert_eq!(ops.tools["restart_service"], crate::model::Sensitivity::High);
     let tickets = control.tickets.as_ref().unwrap();
     assert_eq!(tickets.header.as_ref().unwrap().1, Path::new("/etc/jitgate/tickets.secret"));
     assert_eq!(tickets.url.of("X-1"), "https://tickets.example.internal/rest/api/2/issue/X-1");
