@@ -1,5 +1,6 @@
 //! `jitgate requests`: what was asked for and how it stands; the whole story of one; the next step of a plan.
 
+mod facts;
 mod follow;
 mod words;
 
@@ -40,7 +41,8 @@ pub(super) struct Requests {
 #[derive(Debug, clap::Subcommand)]
 enum RequestsVerb {
     /// Show a request and its story, in order: asked, evaluated, approved, granted, used, extended, ended
-    #[command(after_help = "Example:\n  jitgate requests show rq_01k2abcdefghjkmnpqrstvwxyz")]
+    #[command(after_help = "Example:\n  jitgate requests show rq_01k2abcdefghjkmnpqrstvwxyz\n\n\
+Below the story: for each evaluation the policies that determined it, and the facts that they saw.")]
     Show {
         /// Which
         id: AccessRequestId,
@@ -150,7 +152,8 @@ async fn show(client: &mut Client, id: AccessRequestId, output: Output) -> Resul
     one(&request)?;
     output::line("")?;
     let row = |chapter: &Value| [text(chapter, "time"), actor(chapter, "actor"), text(chapter, "text")];
-    output::table(["TIME", "BY", "WHAT HAPPENED"], story.iter().map(row))
+    output::table(["TIME", "BY", "WHAT HAPPENED"], story.iter().map(row))?;
+    facts::show(&story)
 }
 
 /// One request for people.

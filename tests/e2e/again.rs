@@ -1,6 +1,7 @@
 //! Asking again is not a loophole, and what was handed on does not outlive what it comes from.
 
 use crate::access::{ASK, agent, beside, json, pending, stderr};
+use crate::harness::world::AGENT;
 use crate::harness::{Protocol, World, eventually};
 use serde_json::Value;
 
@@ -28,6 +29,27 @@ async fn a_denial_has_a_cool_down_that_an_operator_may_lift() {
     let anew = json(&world.cli_as(&agent(&world), &ask).await);
     assert_eq!(anew["state"], "pending", "{anew}");
     assert_ne!(anew["id"], asked["id"]);
+}
+
+#[tokio::test]
+async fn what_was_revoked_is_not_asked_for_again_at_once() {
+    let world = World::start().await;
+    let ask = [&ASK[..], &["--output", "json"]].concat();
+    json(&world.cli_as(&agent(&world), &ask).await);
+    world.cli(&["approve", &pending(&world).await, "--reason", "r"]).await;
+    world.cli(&["revoke", "--task", "INC-7", "--reason", "seen enough", "--wait"]).await;
+
+    let early = world.cli_as(&agent(&world), &ask).await;
+    assert_eq!(early.status.code(), Some(1), "{early:?}");
+    assert!(stderr(&early).contains("was revoked lately: ask again after"), "{early:?}");
+    assert_eq!(world.cli(&["requests", "--state", "pending"]).await, serde_json::json!([]));
+    // Something else may be asked for, and the same once somebody has lifted it.
+    let beside =
+        ["request", "--task", "INC-8", "--scope", "orders:GET:/v2/*", "--ttl", "1m", "--reason", "r"];
+    let beside = world.cli_as(&agent(&world), &[&beside[..], &["--output", "json"]].concat()).await;
+    assert_eq!(json(&beside)["state"], "pending", "{beside:?}");
+    world.cli(&["cooldown", "lift", AGENT, "--reason", "agreed"]).await;
+    assert_eq!(json(&world.cli_as(&agent(&world), &ask).await)["state"], "pending");
 }
 
 #[tokio::test]

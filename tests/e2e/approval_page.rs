@@ -61,7 +61,7 @@ async fn a_request_is_narrowed_and_approved_on_its_page() {
     let request = now(&world, &request).await;
     assert_eq!(
         (&request["approvals"][0]["reason"], &request["approvals"][0]["ttl_seconds"]),
-        (&json!("only orders"), &json!(180.0))
+        (&json!("only orders"), &json!(180))
     );
     world.granted(&request).await;
     assert_eq!(world.client(Protocol::H1).get("/v1/orders/7").await.status, 200);

@@ -20,6 +20,13 @@ permit (principal, action == Action::"request", resource) when { context.method 
 @id("owners")
 @approvers("1 of owner")
 permit (principal, action == Action::"request", resource) when { context.method == "POST" };
+@id("looks")
+permit (principal, action == Action::"request", resource)
+when { context.method == "HEAD" && resource.sensitivity != Sensitivity::"critical" };
+@id("looks-at-what-is-critical")
+@approvers("2 of approvers")
+permit (principal, action == Action::"request", resource)
+when { context.method == "HEAD" && resource.sensitivity == Sensitivity::"critical" };
 @id("hands-on")
 permit (principal, action == Action::"delegate", resource);
 "#;
@@ -65,6 +72,7 @@ owner = "group:payments"
 upstream = ["http://127.0.0.1:9"]
 [[ service ]]
 name = "stock"
+sensitivity = "critical"
 owner = "person:Bob"
 upstream = ["http://127.0.0.1:9"]
 "#;
@@ -215,6 +223,24 @@ async fn who_approved_gets_no_part_of_it() {
     let path = format!("/v1/grants/{}/delegate", child["grant"].as_str().unwrap());
     let refused = world.api(&helper, ("POST", &path), &part("operator/ada-laptop")).await;
     assert_eq!((refused.status.as_u16(), refused.reason()), (403, "self_approval".into()), "{refused:?}");
+}
+
+#[tokio::test]
+async fn how_sensitive_a_service_is_decides_who_approves() {
+    let world = world().await;
+    let of = |task: &str, services: Value| {
+        let scope = json!([{"type": "http", "locations": services, "actions": ["HEAD"], "paths": ["/v1/*"]}]);
+        with(asked(task, "HEAD", "/"), "scope", scope)
+    };
+    let low = world.ask(&world.ca.svid("agent/demo"), &of("T", json!(["billing"]))).await;
+    assert_eq!((&low["state"], &low["waiting_for"]), (&json!("approved"), &Value::Null), "{low}");
+    // One critical service among others is enough.
+    for (task, services) in [("U", json!(["stock"])), ("V", json!(["billing", "stock"]))] {
+        let request = world.pending("agent/demo", &of(task, services)).await;
+        assert_eq!(request["waiting_for"][0]["approvals"], 2, "{request}");
+        assert_eq!(world.approved_by("operator/ada", &request).await, "pending");
+        assert_eq!(world.approved_by("operator/bob", &request).await, "approved");
+    }
 }
 
 #[tokio::test]

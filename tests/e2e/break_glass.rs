@@ -113,6 +113,6 @@ async fn a_review_that_nobody_closes_is_told_and_shown() {
     assert!(chat.chat("was due at").await.contains(told["data"]["review"].as_str().unwrap()));
     let status = world.cli(&["status"]).await;
     assert_eq!(status["reviews"], json!({"open": 1, "overdue": 1}), "{status}");
-    assert!(status["attention"].to_string().contains("1 reviews are open, 1 of them overdue"), "{status}");
+    assert!(status["attention"].to_string().contains("1 review is open, 1 overdue"), "{status}");
     assert_eq!(world.cli(&["reviews"]).await[0]["overdue"], true);
 }

@@ -107,6 +107,14 @@ async fn access_is_granted_at_once_with_two_people_or_not_at_all() {
 
     let reads = ask(&world, "agent/demo", "INC-1", "GET").await;
     assert_eq!(reads["state"], "approved", "{reads}");
+    let shown = world.try_cli(&["requests", "show", reads["id"].as_str().unwrap()]).await;
+    let shown = String::from_utf8(shown.stdout).unwrap();
+    for (name, value) in
+        [("determined by", "reads"), ("principal.attributes.groups", "agents"), ("request.source", "127.")]
+    {
+        let says = |line: &str| line.split_once(name).is_some_and(|(_, rest)| rest.trim().starts_with(value));
+        assert!(shown.lines().any(says), "{name} {value}: {shown}");
+    }
     enforced(&world, &reads).await;
     assert_eq!(world.client(Protocol::H1).get("/v1/orders/7").await.status, 200);
 

@@ -85,3 +85,27 @@ async fn access_is_asked_for_narrowed_handed_on_and_ends_with_its_task() {
     assert_ne!(world.client(Protocol::H1).get("/v1/orders/7").await.status, 200);
     assert_ne!(as_helper.get("/v1/orders/7").await.status, 200);
 }
+
+#[tokio::test]
+async fn everything_of_a_service_cannot_be_asked_for() {
+    let world = World::start().await;
+    let mcp = |tools: Value, arguments: Value| json!([{"type": "mcp", "locations": ["orders"], "actions": ["tools/call"], "tools": tools, "arguments": arguments}]);
+    let asks = async |scope: Value| {
+        let ask = json!({"task": "INC-1", "reason": "a test", "scope": scope, "ttl": "5m"});
+        post(&world, &world.agent, "/v1/requests", &ask).await
+    };
+    let http = json!([{"type": "http", "locations": ["orders"], "actions": ["*"], "paths": ["/**"]}]);
+    let part = mcp(json!(["get_metrics"]), json!(true));
+    let among = json!([part[0], mcp(json!(["*"]), json!(true))[0]]);
+    for wide in [http, mcp(json!(["*"]), json!(true)), among] {
+        let refused = asks(wide).await;
+        assert_eq!((refused.status.as_u16(), refused.reason()), (422, "too_wide".into()), "{refused:?}");
+        let said = refused.json()["detail"].to_string();
+        assert!(said.contains("name the actions, the paths or the tools that the task needs"), "{said}");
+    }
+    assert_eq!(world.cli(&["requests"]).await, json!([]), "nothing is left of them");
+    for narrower in [part, mcp(json!(["*"]), json!({"properties": {"server": {"const": "srv-7"}}}))] {
+        let asked = asks(narrower).await;
+        assert_eq!((asked.status.as_u16(), &asked.json()["state"]), (201, &json!("pending")), "{asked:?}");
+    }
+}

@@ -41,6 +41,16 @@ impl Running {
         more: &[&str],
         script: &str,
     ) -> Self {
+        Self::approved_with(world, (task, scope), (more, &[]), script).await
+    }
+
+    /// `more` are flags of `run`, `less` those of the approval.
+    pub(crate) async fn approved_with(
+        world: &World,
+        (task, scope): (&str, &str),
+        (more, less): (&[&str], &[&str]),
+        script: &str,
+    ) -> Self {
         let mut command = tokio::process::Command::new(JITGATE);
         command.args(flags_for(world, task, scope)).args(more).args(["--", "sh", "-c", script]);
         command.current_dir(world.path("")).stdin(Stdio::null()).stdout(Stdio::piped());
@@ -48,7 +58,7 @@ impl Running {
         let mut child = command.stderr(Stdio::piped()).kill_on_drop(true).spawn().unwrap();
         let lines = BufReader::new(child.stdout.take().unwrap()).lines();
         let id = pending(world).await;
-        world.cli(&["approve", &id, "--reason", "go ahead"]).await;
+        world.cli(&[&["approve", &id, "--reason", "go ahead"], less].concat()).await;
         Self { child, lines }
     }
 

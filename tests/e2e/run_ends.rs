@@ -40,6 +40,20 @@ async fn a_killed_run_leaves_no_access_behind() {
 }
 
 #[tokio::test]
+async fn a_command_whose_time_runs_out_is_ended_and_its_task_has_failed() {
+    let world = World::start().await;
+    let (script, less) = ("echo ready; exec sleep 1000", ["--ttl", "2s"]);
+    let scope = ("T", "orders:GET:/v1/**");
+    let mut running = Running::approved_with(&world, scope, (&[], &less), script).await;
+    assert_eq!(running.line().await, "ready");
+    let (code, out, err) = running.end().await;
+    assert_eq!((code, out.as_str()), (Some(128 + 15), ""), "{err}");
+    assert!(err.contains("the access is expired; ending the command"), "{err}");
+    assert_eq!(state(&world).await, "failed");
+    assert_eq!(world.cli(&["grants", "--task", "T"]).await, serde_json::json!([]));
+}
+
+#[tokio::test]
 async fn what_the_command_leaves_behind_has_no_access() {
     let world = World::start().await;
     let script = "setsid sleep 1000 </dev/null >/dev/null 2>&1 & echo $!; echo \"$JITGATE_ORIGIN\"";

@@ -20,6 +20,7 @@ mod read;
 mod request_view;
 mod requests;
 mod revocations;
+mod seconds;
 mod site;
 mod status;
 mod story;

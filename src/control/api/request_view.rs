@@ -1,5 +1,6 @@
 //! An access request as callers see it.
 
+use crate::control::api::seconds::Seconds;
 use crate::control::api::site::Site;
 use crate::control::state::{RequestRecord, RequestState, Rules, State};
 use crate::control::workflow::{max_uses, progress};
@@ -24,7 +25,8 @@ pub(super) struct RequestView {
     task: TaskId,
     #[schema(value_type = Vec<Object>)]
     scope: Scope,
-    ttl_seconds: f64,
+    #[schema(value_type = f64)]
+    ttl_seconds: Seconds,
     reason: String,
     /// The grant that answers it; of a plan the one of the step that was opened last.
     #[schema(value_type = Option<String>)]
@@ -125,7 +127,8 @@ struct ApprovalView {
     #[schema(value_type = Option<Vec<Object>>)]
     scope: Option<Scope>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    ttl_seconds: Option<f64>,
+    #[schema(value_type = Option<f64>)]
+    ttl_seconds: Option<Seconds>,
     reason: String,
 }
 
@@ -161,7 +164,7 @@ impl RequestView {
             principal: request.principal.clone(),
             task: request.task.clone(),
             scope: request.scope.clone(),
-            ttl_seconds: request.ttl.get().as_secs_f64(),
+            ttl_seconds: Seconds(request.ttl),
             reason: request.reason.clone(),
             grant: record.grants.last().copied(),
             role: request.role.as_ref().map(ToString::to_string),
@@ -239,7 +242,7 @@ fn approvals(record: &RequestRecord) -> Vec<ApprovalView> {
         by: approval.by.clone(),
         at: approval.at,
         scope: approval.scope.clone(),
-        ttl_seconds: approval.ttl.map(|ttl| ttl.get().as_secs_f64()),
+        ttl_seconds: approval.ttl.map(Seconds),
         reason: approval.reason.clone(),
     };
     record.approvals.iter().map(view).collect()

@@ -104,14 +104,17 @@ fn attention(
 ) -> Vec<String> {
     let mut notes = Vec::new();
     if pending > 0 {
-        notes.push(format!("{pending} access requests wait for a decision"));
+        let (requests, wait) = if pending == 1 { ("request", "waits") } else { ("requests", "wait") };
+        notes.push(format!("{pending} access {requests} {wait} for a decision"));
     }
     if reviews.open > 0 {
-        notes.push(format!("{} reviews are open, {} of them overdue", reviews.open, reviews.overdue));
+        let are = if reviews.open == 1 { "review is" } else { "reviews are" };
+        notes.push(format!("{} {are} open, {} overdue", reviews.open, reviews.overdue));
     }
     for webhook in webhooks.iter().filter(|webhook| !webhook.dead_letters.is_empty()) {
         let count = webhook.dead_letters.len();
-        notes.push(format!("webhook `{}` has {count} messages that could not be delivered", webhook.name));
+        let messages = if count == 1 { "message" } else { "messages" };
+        notes.push(format!("webhook `{}` has {count} {messages} that could not be delivered", webhook.name));
     }
     if proxies.is_empty() {
         notes.push("no proxy has ever joined".to_owned());

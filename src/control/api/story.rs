@@ -163,11 +163,15 @@ fn words(body: &EventBody) -> String {
             let outcome = match &evaluation.outcome {
                 PolicyOutcome::Denied { because } => format!("denied: {}", because.join("; ")),
                 PolicyOutcome::Permitted(terms) if terms.stages.is_empty() => "granted at once".to_owned(),
-                PolicyOutcome::Permitted(terms) => {
-                    format!("needs approval, {} stage(s)", terms.stages.len())
-                }
+                PolicyOutcome::Permitted(terms) => match terms.stages.len() {
+                    1 => "needs approval".to_owned(),
+                    stages => format!("needs approval in {stages} stages"),
+                },
             };
-            let by = evaluation.determining.join(", ");
+            let by = match evaluation.determining.join(", ") {
+                none if none.is_empty() => "no policy".to_owned(),
+                by => by,
+            };
             format!("policy {} evaluated: {outcome} (determined by {by})", evaluation.policy)
         }
         EventBody::AccessApproved { hash, scope, ttl, reason, .. } => {

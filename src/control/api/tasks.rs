@@ -3,6 +3,7 @@
 use crate::control::api::decisions::{Nothing, Reason};
 use crate::control::api::problem::Problem;
 use crate::control::api::read::{Caller, json_body};
+use crate::control::api::seconds::Seconds;
 use crate::control::api::{Api, respond};
 use crate::control::authz::Need;
 use crate::control::state::{Command, State, Task};
@@ -36,7 +37,8 @@ pub(super) struct TaskView {
     #[schema(value_type = Option<String>, format = DateTime)]
     deadline: Option<Time>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    idle_timeout_seconds: Option<f64>,
+    #[schema(value_type = Option<f64>)]
+    idle_timeout_seconds: Option<Seconds>,
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, format = DateTime)]
     ended_at: Option<Time>,
@@ -57,7 +59,7 @@ impl TaskView {
             state: task.ended.map_or("open", |(outcome, _)| outcome.as_str()),
             opened_at: task.opened_at,
             deadline: task.deadline,
-            idle_timeout_seconds: task.idle_timeout.map(|timeout| timeout.get().as_secs_f64()),
+            idle_timeout_seconds: task.idle_timeout.map(Seconds),
             ended_at: task.ended.map(|(_, at)| at),
             grants: state.select(&Selector::Task(name.clone()), now),
             requests: state.requests_of(name).map(|record| record.request.id).collect(),

@@ -15,7 +15,7 @@ pub enum AccessRefusal {
     },
     /// Everything of a service.
     #[error(
-        "`{permission}` asks for everything that a service has: name the actions or the paths that the task needs"
+        "`{permission}` asks for everything that a service has: name the actions, the paths or the tools that the task needs"
     )]
     TooWide {
         /// The permission.
