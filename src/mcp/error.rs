@@ -101,7 +101,7 @@ impl Denial<'_> {
     fn body(&self, code: i32) -> Vec<u8> {
         let mut message = format!("access denied ({}): {}", self.reason.as_str(), self.detail);
         if let (Some(at), false) = (self.access_request, self.required.is_empty()) {
-            message.push_str(&format!("; ask for `error.data.required` at {at}"));
+            message.push_str(&format!(" (of `error.data`), at {at} or with the tool `request_access`"));
         }
         let data = Data {
             r#type: kind(self.reason),

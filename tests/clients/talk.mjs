@@ -1,4 +1,4 @@
-// A real client of MCP, driven line by line: each line of the input is {"tool": NAME, "arguments": {…}} or {"list": true}, each line
+// A real client of MCP, driven line by line: each line of the input is {"tool": NAME, "arguments": {…}} or {"list": true}, {"resources": true}, {"prompts": true} or {"read": URI}, each line
 // of the output what the SDK made of the answer. The first line of the output says which version was agreed on.
 //
 // node talk.mjs v1|v2|v2-legacy URL CA CERTIFICATE KEY
@@ -26,15 +26,24 @@ async function connected() {
   return [client, client.getNegotiatedProtocolVersion()];
 }
 
+async function answer(asked) {
+  if (asked.list) return await client.listTools();
+  if (asked.resources) return await client.listResources();
+  if (asked.prompts) return await client.listPrompts();
+  if (asked.read) return await client.readResource({ uri: asked.read });
+  return await client.callTool({ name: asked.tool, arguments: asked.arguments }, ...(sdk === 'v1' ? [undefined, watching] : [watching]));
+}
+const watching = { onprogress: (progress) => say({ progress: progress.progress }) };
+
 const say = (value) => console.log(JSON.stringify(value));
 const [client, version] = await connected();
 say({ version });
 for await (const line of createInterface({ input: process.stdin })) {
   const asked = JSON.parse(line);
   try {
-    say(asked.list ? await client.listTools() : await client.callTool({ name: asked.tool, arguments: asked.arguments }));
+    say(await answer(asked));
   } catch (error) {
-    say({ error: String(error?.message ?? error), code: error?.code });
+    say({ error: String(error?.message ?? error), code: error?.code, data: error?.data });
   }
 }
 await client.close();

@@ -33,6 +33,7 @@ mod frames;
 mod headers;
 mod hostile;
 mod limits;
+mod mcp;
 mod operation;
 mod outside;
 mod over_restart;

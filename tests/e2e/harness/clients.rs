@@ -80,7 +80,7 @@ impl Talk {
         self.line().await["tools"].take()
     }
 
-    async fn send(&mut self, line: &Value) {
+    pub(crate) async fn send(&mut self, line: &Value) {
         self.to.write_all(format!("{line}\n").as_bytes()).await.unwrap();
     }
 

@@ -12,6 +12,7 @@ pub(crate) mod pki;
 pub(crate) mod raw;
 pub(crate) mod recorder;
 pub(crate) mod stub;
+pub(crate) mod tools;
 pub(crate) mod upstream;
 pub(crate) mod wait;
 pub(crate) mod world;

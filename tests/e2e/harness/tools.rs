@@ -1,0 +1,60 @@
+//! Real servers of MCP: packages of `tests/clients`, each on a port of its own of the loopback network.
+
+use super::clients::folder;
+use super::wait::{eventually, within};
+use parking_lot::Mutex;
+use serde_json::Value;
+use std::process::Stdio;
+use std::sync::Arc;
+use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::process::{Child, Command};
+
+/// See the head of this file. It ends when it is dropped.
+pub(crate) struct Tools {
+    pub(crate) port: u16,
+    said: Arc<Mutex<Vec<Value>>>,
+    _process: Child,
+}
+
+impl Tools {
+    /// `@modelcontextprotocol/server-everything`: versions with sessions; answers everything with event streams.
+    pub(crate) async fn everything() -> Self {
+        let script = "node_modules/@modelcontextprotocol/server-everything/dist/index.js";
+        Self::start(|command, port| command.args([script, "streamableHttp"]).env("PORT", port)).await
+    }
+
+    /// `ops-server.mjs`: 2026-07-28, and older versions without sessions; answers with JSON where it can.
+    pub(crate) async fn ops() -> Self {
+        Self::start(|command, port| command.arg("ops-server.mjs").arg(port)).await
+    }
+
+    async fn start(with: impl FnOnce(&mut Command, String) -> &mut Command) -> Self {
+        let folder = folder().await;
+        let port = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().port();
+        let mut command = Command::new("node");
+        with(&mut command, port.to_string()).current_dir(folder).kill_on_drop(true);
+        let mut process = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+        let mut lines = BufReader::new(process.stdout.take().unwrap()).lines();
+        let said = Arc::<Mutex<Vec<Value>>>::default();
+        let hears = Arc::clone(&said);
+        tokio::spawn(async move {
+            while let Ok(Some(line)) = lines.next_line().await {
+                hears.lock().extend(serde_json::from_str::<Value>(&line));
+            }
+        });
+        eventually("an MCP server", || async { TcpStream::connect(("127.0.0.1", port)).await.ok() }).await;
+        Self { port, said, _process: process }
+    }
+
+    /// What the server has said that it did.
+    pub(crate) fn said(&self) -> Vec<Value> {
+        self.said.lock().clone()
+    }
+
+    /// Waits until the server has said this.
+    pub(crate) async fn says(&self, what: &Value) {
+        let said = || async { self.said().contains(what).then_some(()) };
+        within(&format!("{what} of an MCP server"), eventually("a word", said)).await;
+    }
+}
