@@ -28,7 +28,7 @@ const CONTROL: &str = include_str!("../../config/control.toml");
 fn the_examples_are_read_and_paths_start_from_the_file() {
     let proxy = parse(PROXY).unwrap().proxy.unwrap();
     assert_eq!(proxy.identity.key, Path::new("/etc/jitgate/proxy/key.pem"));
-    assert_eq!(proxy.services.len(), 3);
+    assert_eq!(proxy.services.len(), 4);
     let demand = proxy.services[2].user_token.as_ref().unwrap();
     assert_eq!((demand.header.as_str(), demand.audience.as_str()), (UserTokenRule::HEADER, "payroll"));
     assert_eq!(demand.claims["tenant"], ClaimValue::Text("internal".into()));

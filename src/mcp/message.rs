@@ -199,8 +199,10 @@ fn named<'a>(method: &str, params: &'a Map<String, Value>) -> Result<Option<&'a 
             (either(reference)?, true)
         }
         "tools/call" | "prompts/get" => (either(params)?.filter(|_| params.contains_key(NAME)), true),
-        "resources/read" | "resources/subscribe" | "resources/unsubscribe" => {
-            (either(params)?.filter(|_| params.contains_key(URI)), true)
+        "resources/read" => (either(params)?.filter(|_| params.contains_key(URI)), true),
+        // Without a URI no permission fits; a version that does not have them says so.
+        "resources/subscribe" | "resources/unsubscribe" => {
+            (either(params)?.filter(|_| params.contains_key(URI)), false)
         }
         _ => (either(params)?, false),
     };

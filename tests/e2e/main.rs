@@ -34,6 +34,7 @@ mod headers;
 mod hostile;
 mod limits;
 mod mcp;
+mod mcp_wire;
 mod operation;
 mod outside;
 mod over_restart;
