@@ -80,6 +80,7 @@ fn measure(set: &PolicySet, scope: &str) -> Result<(Duration, Duration), Failure
         authenticated: None,
         emergency: false,
         plan: None,
+        envelope: None,
         task_deadline: None,
         task_idle_timeout: None,
         kind: RequestKind::Access,

@@ -6,7 +6,8 @@ use super::connection::Connection;
 use super::grants::text;
 use super::output::{self, Output};
 use super::{Failure, grants, requests, scopes};
-use crate::model::{Scope, SpiffeId, Time, Ttl};
+use crate::model::grant::Limits;
+use crate::model::{Entry, Scope, SpiffeId, Time, Ttl};
 use crate::runtime::clock::Mono;
 use http::{HeaderName, HeaderValue};
 use serde::{Deserialize, Serialize};
@@ -21,13 +22,15 @@ const WAIT: &str = "1h";
 /// Ask for access
 #[derive(Debug, clap::Args)]
 #[command(
-    group = clap::ArgGroup::new("asked").required(true).multiple(false).args(["scope", "role", "plan"]),
+    group = clap::ArgGroup::new("asked").required(true).multiple(false).args(["scope", "role", "plan", "envelope"]),
     after_help = "Examples:\n  \
 jitgate request --task INC-4711 --scope 'orders:GET,HEAD:/v1/orders/*' --ttl 15m --reason 'look at one order' --wait\n  \
 jitgate request --task INC-4711 --role order-reader --ttl 1h --reason 'night shift' --ticket OPS-7\n  \
-jitgate request --task REL-9 --plan plan.json --ttl 30m --reason 'release 9' --wait=10m --output json\n\n\
+jitgate request --task REL-9 --plan plan.json --ttl 30m --reason 'release 9' --wait=10m --output json\n  \
+jitgate request --task INC-4711 --envelope envelope.json --ttl 1h --reason 'clean up' --wait\n\n\
 PLAN is a JSON array of steps: {\"scope\": …, \"max_uses\": N, \"reassess\": true}, the scope in text or JSON form; the\n\
 first step opens with the grant, `jitgate requests advance` opens the next.\n\
+An envelope is a JSON array of entries: {\"scope\": …, \"limits\": {\"max_uses\": N, …}}; one decision makes a grant of each at once.\n\
 It ends with 0 when the request is granted, or pending and --wait was not given; with 1 when it is refused or nobody\n\
 decided in time."
 )]
@@ -37,6 +40,9 @@ pub(super) struct Request {
     /// Ordered steps, each with a scope of its own
     #[arg(long, value_name = "FILE.json", conflicts_with_all = ["scope", "role"])]
     plan: Option<PathBuf>,
+    /// Several scopes with limits of their own, decided at once
+    #[arg(long, value_name = "FILE.json", conflicts_with_all = ["scope", "role", "plan"])]
+    envelope: Option<PathBuf>,
     /// Why, for those who decide
     #[arg(long)]
     reason: String,
@@ -75,8 +81,10 @@ impl Request {
     fn body(&self) -> Result<serde_json::Map<String, Value>, Failure> {
         let mut body = self.wanted.body(&self.reason)?;
         let plan = self.plan.as_deref().map(plan).transpose()?;
+        let envelope = self.envelope.as_deref().map(envelope).transpose()?;
         let optional = [
             ("plan", plan.map(|plan| json!(plan))),
+            ("envelope", envelope.map(|envelope| json!(envelope))),
             ("principal", self.principal.as_ref().map(|principal| json!(principal))),
             ("not_before", self.not_before.map(|at| json!(at))),
             ("task_deadline", self.task_deadline.map(|at| json!(at))),
@@ -179,10 +187,34 @@ struct Step {
     reassess: bool,
 }
 
-fn plan(file: &Path) -> Result<Vec<Step>, Failure> {
+/// An entry of an envelope as it stands in a file.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct WrittenEntry {
+    scope: Box<RawValue>,
+    #[serde(default)]
+    limits: Limits,
+}
+
+fn read<T: serde::de::DeserializeOwned>(file: &Path) -> Result<T, Failure> {
     let fail = |why: String| Failure::usage(format!("`{}`: {why}", file.display()));
     let text = std::fs::read_to_string(file).map_err(|error| fail(error.to_string()))?;
-    let written: Vec<WrittenStep> = serde_json::from_str(&text).map_err(|error| fail(error.to_string()))?;
+    serde_json::from_str(&text).map_err(|error| fail(error.to_string()))
+}
+
+fn envelope(file: &Path) -> Result<Vec<Entry>, Failure> {
+    let written: Vec<WrittenEntry> = read(file)?;
+    let entry = |(number, entry): (usize, WrittenEntry)| {
+        let scope = scopes::written(&entry.scope)
+            .map_err(|why| Failure::usage(format!("`{}`: entry {number}: {why}", file.display())))?;
+        Ok(Entry { scope, limits: entry.limits })
+    };
+    written.into_iter().enumerate().map(entry).collect()
+}
+
+fn plan(file: &Path) -> Result<Vec<Step>, Failure> {
+    let fail = |why: String| Failure::usage(format!("`{}`: {why}", file.display()));
+    let written: Vec<WrittenStep> = read(file)?;
     let step = |(number, step): (usize, WrittenStep)| {
         let scope = scopes::written(&step.scope).map_err(|why| fail(format!("step {number}: {why}")))?;
         Ok(Step { scope, max_uses: step.max_uses, reassess: step.reassess })

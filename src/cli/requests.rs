@@ -181,6 +181,7 @@ pub(super) fn one(request: &Value) -> Result<(), Failure> {
         ("decided at", text(request, "decided_at")),
         ("grant", text(request, "grant")),
         ("steps", words::steps(request)),
+        ("envelope", words::envelope(request)),
         ("token", text(request, "token")),
         ("asked at", text(request, "requested_at")),
         ("decide by", pending_until(request)),

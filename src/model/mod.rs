@@ -39,7 +39,7 @@ pub use mcp::McpCall;
 pub use name::{GroupName, ProxyName, RoleName, ServiceName, TaskId, WebhookName};
 pub use principal::SpiffeId;
 pub use profile::{Attributes, Owner, PrincipalKind, PrincipalProfile, Sensitivity, ServiceProfile};
-pub use request::{AccessRequest, Plan, RequestKind, Step, User, UserId};
+pub use request::{AccessRequest, Entry, Envelope, Plan, RequestKind, Step, User, UserId};
 pub use revision::{Epoch, LogId, Revision};
 pub use scope::{Permission, Scope};
 pub use time::{Time, Ttl};

@@ -1,5 +1,6 @@
 //! An access request as it was asked: what policies decide on, what approvers see, and what the hash that they approve is over.
 
+use crate::model::grant::Limits;
 use crate::model::scope::sha256;
 use crate::model::strict::{Object, present};
 use crate::model::{AccessRequestId, GrantId, GroupName, RoleName, Scope, SpiffeId, TaskId, Time, Ttl};
@@ -13,6 +14,8 @@ pub const MAX_JUSTIFICATION: usize = 4096;
 pub const MAX_TICKET: usize = 256;
 /// Most steps of a plan.
 pub const MAX_STEPS: usize = 32;
+/// Most entries of an envelope.
+pub const MAX_ENTRIES: usize = 32;
 
 /// An access request. Immutable; where it stands is a view of the log.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -26,7 +29,7 @@ pub struct AccessRequest {
     pub principal: SpiffeId,
     /// The unit of work that it is for.
     pub task: TaskId,
-    /// What is asked for. Of a plan: everything that its steps name.
+    /// What is asked for. Of a plan or an envelope: everything that its parts name.
     pub scope: Scope,
     /// The named scope template that `scope` was expanded from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -56,6 +59,9 @@ pub struct AccessRequest {
     /// Ordered steps, each opened when the one before is left.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub plan: Option<Plan>,
+    /// Several scopes with limits of their own: one decision, one grant for each, all at once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub envelope: Option<Envelope>,
     /// When the task ends, whatever happens. Of a task that is open already: the same or absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub task_deadline: Option<Time>,
@@ -133,6 +139,39 @@ struct RawStep {
 impl From<Object<RawStep>> for Step {
     fn from(Object(raw): Object<RawStep>) -> Self {
         Self { scope: raw.scope, max_uses: raw.max_uses, reassess: raw.reassess }
+    }
+}
+
+/// What one task may do, and how much of each: asked for and decided on at once.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Envelope {
+    /// From 1 to [`MAX_ENTRIES`], no two with the same scope.
+    pub entries: Vec<Entry>,
+}
+
+/// One entry of an envelope.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "Object<RawEntry>")]
+pub struct Entry {
+    /// What it may do.
+    pub scope: Scope,
+    /// How much of it; absent: as much as its time allows.
+    #[serde(skip_serializing_if = "Limits::is_unlimited")]
+    pub limits: Limits,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawEntry {
+    scope: Scope,
+    #[serde(default)]
+    limits: Limits,
+}
+
+impl From<Object<RawEntry>> for Entry {
+    fn from(Object(raw): Object<RawEntry>) -> Self {
+        Self { scope: raw.scope, limits: raw.limits }
     }
 }
 

@@ -4,7 +4,7 @@ use crate::harness::client::full;
 use crate::harness::clients::Talk;
 use crate::harness::form::{fields, filled};
 use crate::harness::pki::Files;
-use crate::harness::{Answer, Protocol, World, eventually, id};
+use crate::harness::{Answer, Protocol, Setup, World, eventually, id};
 use serde_json::{Value, json};
 
 fn agent(world: &World) -> Files {
@@ -66,9 +66,9 @@ async fn works_from_asking_to_done(sdk: &str, version: &str) {
     );
     let approved = done(&talk.line().await);
     assert_eq!(approved["state"], "approved", "{approved}");
-    assert_eq!(approved["access"]["scope"], asked["scope"], "{approved}");
+    assert_eq!(approved["access"][0]["scope"], asked["scope"], "{approved}");
 
-    world.applied(&approved["access"]["revision"]).await;
+    world.applied(&approved["access"][0]["revision"]).await;
     assert_eq!(world.client(Protocol::H1).get("/v1/orders/7").await.status, 200);
     let mine = done(&talk.call("my_access", json!({"task": "INC-1"})).await);
     assert_eq!((&mine["grants"][0]["id"], &mine["pending"]), (&approved["grant"], &json!([])));
@@ -94,6 +94,12 @@ async fn a_client_of_the_second_era_works_from_asking_to_done() {
 #[tokio::test]
 async fn a_client_of_the_second_era_may_speak_as_in_the_first() {
     works_from_asking_to_done("v2-legacy", "2025-11-25").await;
+}
+
+#[tokio::test]
+async fn a_client_in_python_works_from_asking_to_done_in_both_eras() {
+    works_from_asking_to_done("python", "2026-07-28").await;
+    works_from_asking_to_done("python-legacy", "2025-11-25").await;
 }
 
 #[tokio::test]
@@ -139,6 +145,34 @@ async fn a_tool_refuses_with_what_to_do() {
         let told = format!("{unknown}");
         assert!(told.contains("there is no such tool") && told.contains("my_access"), "{unknown}");
     }
+}
+
+#[tokio::test]
+async fn a_tool_with_its_exact_arguments_is_asked_for_in_either_form() {
+    let ops = "[[service]]\nname = \"ops\"\nupstream = [\"mcp+http://127.0.0.1:9/mcp\"]\n";
+    let world = Setup::new().tables(ops).start().await;
+    let operator = world.ca.svid("operator/local");
+    let mut talk = Talk::start(&world, "v2", &server(&world), &agent(&world)).await;
+    // The name reads backwards where it is not shown as an escape.
+    let arguments = json!({"type": "object", "properties": {"service": {"const": "\u{202e}gnillib<b>"}},
+        "required": ["service"], "additionalProperties": false});
+    let scope = json!([{"type": "mcp", "locations": ["ops"], "actions": ["tools/call"], "tools": ["restart_service"],
+        "arguments": arguments}]);
+    let ask = |task: &str, scope: Value| json!({"task": task, "reason": "r", "ttl": "5m", "scope": scope});
+    let asked = done(&talk.call("request_access", ask("T-1", scope.clone())).await);
+    assert_eq!(asked["scope"], scope, "{asked}");
+    let text = json!("ops:tools/call:restart_service{service=\"\u{202e}gnillib<b>\"}");
+    let same = done(&talk.call("request_access", ask("T-2", text)).await);
+    assert_eq!(same["scope"], scope, "{same}");
+
+    let page = world.page(&operator, id(&asked)).await;
+    let html = String::from_utf8(page.body.to_vec()).unwrap();
+    assert!(html.contains("\\u202egnillib&lt;b&gt;") && !html.contains('\u{202e}'), "{html}");
+    let form = filled(fields(&page), &[("decision", "approve"), ("reason", "r")]);
+    assert_eq!(world.submit(&operator, id(&asked), (&form, &[])).await.status, 303);
+    let approved = done(&talk.call("access_status", json!({"id": id(&asked)})).await);
+    assert_eq!(approved["access"][0]["scope"], scope, "what was shown is what was meant");
+    assert_eq!(approved["approvals"][0]["scope"], Value::Null, "{approved}");
 }
 
 #[tokio::test]

@@ -28,6 +28,7 @@ mod control;
 mod cut;
 mod delegation;
 mod deny;
+mod envelopes;
 mod facts;
 mod frames;
 mod headers;

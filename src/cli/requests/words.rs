@@ -64,6 +64,16 @@ pub(super) fn steps(request: &Value) -> String {
     list("steps").iter().enumerate().map(step).collect::<Vec<_>>().join("; ")
 }
 
+/// The entries of an envelope: what each may do, and how much.
+pub(super) fn envelope(request: &Value) -> String {
+    let entries = request.get("envelope").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+    let entry = |entry: &Value| {
+        let limits = entry.get("limits").map(|limits| format!(", {limits}")).unwrap_or_default();
+        format!("{}{limits}", scopes::shown(entry, " "))
+    };
+    entries.iter().map(entry).collect::<Vec<_>>().join("; ")
+}
+
 /// How often something may be used, where that is limited.
 pub(super) fn uses(of: &Value) -> String {
     match text(of, "max_uses").as_str() {

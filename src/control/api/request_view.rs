@@ -81,6 +81,13 @@ pub(super) struct RequestView {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<Vec<Object>>)]
     plan: Option<crate::model::Plan>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Vec<Object>>)]
+    envelope: Option<crate::model::Envelope>,
+    /// Of an envelope: the grants of its entries. An entry that a live grant answered already has none of its own.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schema(value_type = Vec<String>)]
+    grants: Vec<GrantId>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     steps: Vec<StepView>,
     /// While it is pending: the page where people with a say decide on it.
@@ -180,6 +187,8 @@ impl RequestView {
             policy: record.evaluated.as_ref().map(|evaluated| evaluated.policy.clone()),
             approvals: approvals(record),
             plan: request.plan.clone(),
+            envelope: request.envelope.clone(),
+            grants: request.envelope.as_ref().map(|_| record.grants.clone()).unwrap_or_default(),
             steps: steps(state, record, now),
             approval_url: is_pending.then(|| site.approval_url(request.id)),
             token: None,
@@ -193,6 +202,12 @@ impl RequestView {
     /// The grant, if the request is approved.
     pub(super) fn granted(&self) -> Option<GrantId> {
         self.grant.filter(|_| self.state == RequestState::Approved.as_str())
+    }
+
+    /// All grants of an approved request.
+    pub(super) fn all_granted(&self) -> impl Iterator<Item = GrantId> {
+        let one = self.granted().filter(|grant| !self.grants.contains(grant));
+        self.grants.iter().copied().filter(|_| self.granted().is_some()).chain(one)
     }
 
     pub(super) fn set_token(&mut self, token: Option<String>) {

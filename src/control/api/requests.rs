@@ -9,7 +9,8 @@ use crate::control::state::{Command, Outcome, RequestState};
 use crate::control::workflow::{AccessCommand, NewRequest, Wanted, may_see};
 use crate::model::strict::present;
 use crate::model::{
-    AccessRequestId, IdempotencyKey, Plan, RoleName, Scope, SpiffeId, Step, TaskId, Time, Ttl,
+    AccessRequestId, Entry, Envelope, IdempotencyKey, Plan, RoleName, Scope, SpiffeId, Step, TaskId, Time,
+    Ttl,
 };
 use axum::body::Body;
 use axum::extract::{Path, State as Shared};
@@ -34,7 +35,7 @@ pub(super) struct AskFor {
     task: TaskId,
     /// The justification; at most 4 KiB.
     reason: String,
-    /// What is asked for: RFC 9396 `authorization_details`. One of `scope`, `role` and `plan`.
+    /// What is asked for: RFC 9396 `authorization_details`. One of `scope`, `role`, `plan` and `envelope`.
     #[serde(default, deserialize_with = "present")]
     #[schema(value_type = Option<Vec<Object>>)]
     scope: Option<Scope>,
@@ -46,6 +47,10 @@ pub(super) struct AskFor {
     #[serde(default, deserialize_with = "present")]
     #[schema(value_type = Option<Vec<Object>>)]
     plan: Option<Vec<Step>>,
+    /// Several scopes with limits of their own, decided at once: each a `scope`, where wanted `limits`. One grant for each.
+    #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = Option<Vec<Object>>)]
+    envelope: Option<Vec<Entry>>,
     /// How long, from approval or from `not_before`.
     #[schema(value_type = String, example = "15m")]
     ttl: Ttl,
@@ -82,14 +87,21 @@ pub(super) struct AskFor {
 
 impl AskFor {
     fn wanted(&mut self) -> Result<Wanted, Problem> {
-        match (self.scope.take(), self.role.take(), self.plan.take()) {
-            (Some(scope), None, None) => Ok(Wanted::Scope(scope)),
-            (None, Some(role), None) => Ok(Wanted::Role(role)),
-            (None, None, Some(steps)) => Ok(Wanted::Plan(Plan { steps })),
-            (None, None, None) => {
-                Err(Problem::malformed("nothing is asked for: give `scope`, `role` or `plan`"))
+        let wanted = [
+            self.scope.take().map(Wanted::Scope),
+            self.role.take().map(Wanted::Role),
+            self.plan.take().map(|steps| Wanted::Plan(Plan { steps })),
+            self.envelope.take().map(|entries| Wanted::Envelope(Envelope { entries })),
+        ];
+        let mut given = wanted.into_iter().flatten();
+        match (given.next(), given.next()) {
+            (Some(wanted), None) => Ok(wanted),
+            (None, _) => {
+                Err(Problem::malformed("nothing is asked for: give `scope`, `role`, `plan` or `envelope`"))
             }
-            (_, _, _) => Err(Problem::malformed("give one of `scope`, `role` and `plan`")),
+            (Some(_), Some(_)) => {
+                Err(Problem::malformed("give one of `scope`, `role`, `plan` and `envelope`"))
+            }
         }
     }
 }

@@ -49,6 +49,7 @@ pub(super) fn world(scope: &[&str]) -> World {
             authenticated: None,
             emergency: false,
             plan: None,
+            envelope: None,
             task_deadline: None,
             task_idle_timeout: None,
             kind: RequestKind::Access,

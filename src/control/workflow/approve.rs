@@ -135,9 +135,9 @@ fn check_narrower(record: &RequestRecord, new: &NewApproval) -> Result<(), Refus
         return refuse(AccessRefusal::Longer { ttl, asked: asked.ttl });
     }
     match &new.scope {
-        Some(_) if asked.plan.is_some() => {
-            refuse(AccessRefusal::Invalid("a plan is approved as it is, or denied: leave out `scope`"))
-        }
+        Some(_) if asked.plan.is_some() || asked.envelope.is_some() => refuse(AccessRefusal::Invalid(
+            "a plan or an envelope is approved as it is, or denied: leave out `scope`",
+        )),
         Some(scope) if !asked.scope.contains(scope) => refuse(AccessRefusal::NotNarrower),
         Some(_) | None => Ok(()),
     }

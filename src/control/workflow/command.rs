@@ -3,8 +3,8 @@
 use crate::control::workflow::Disallowed;
 use crate::model::event::TaskOutcome;
 use crate::model::{
-    AccessRequestId, Attributes, GrantId, IdempotencyKey, Plan, ReviewId, RoleName, Scope, SpiffeId, TaskId,
-    Time, Ttl, User,
+    AccessRequestId, Attributes, Envelope, GrantId, IdempotencyKey, Plan, ReviewId, RoleName, Scope,
+    SpiffeId, TaskId, Time, Ttl, User,
 };
 use std::net::IpAddr;
 
@@ -50,6 +50,8 @@ pub enum Wanted {
     Role(RoleName),
     /// Ordered steps.
     Plan(Plan),
+    /// Several scopes with limits of their own, all at once.
+    Envelope(Envelope),
 }
 
 /// More time for a grant.

@@ -64,9 +64,10 @@ pub(super) fn pending_duplicate(
     new: &NewRequest,
     scope: &Scope,
 ) -> Option<AccessRequestId> {
-    let plan = match &new.wanted {
-        Wanted::Plan(plan) => Some(plan),
-        Wanted::Scope(_) | Wanted::Role(_) => None,
+    let (plan, envelope) = match &new.wanted {
+        Wanted::Plan(plan) => (Some(plan), None),
+        Wanted::Envelope(envelope) => (None, Some(envelope)),
+        Wanted::Scope(_) | Wanted::Role(_) => (None, None),
     };
     let found = state.pending_of(requester).find(|record| {
         let known = &record.request;
@@ -75,6 +76,7 @@ pub(super) fn pending_duplicate(
             && known.task == new.task
             && known.scope == *scope
             && known.plan.as_ref() == plan
+            && known.envelope.as_ref() == envelope
             && known.ttl == new.ttl
             && known.not_before == new.not_before
             && known.reason == new.reason
@@ -109,7 +111,7 @@ pub(super) fn number(state: &State, requester: &SpiffeId, context: &Context<'_>)
 
 /// One live grant for each principal, task and scope.
 pub(super) fn live_duplicate(state: &State, request: &AccessRequest, now: Time) -> Option<GrantId> {
-    if request.plan.is_some() {
+    if request.plan.is_some() || request.envelope.is_some() {
         return None;
     }
     let start = request.not_before.unwrap_or(now).max(now);

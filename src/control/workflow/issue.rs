@@ -8,7 +8,8 @@ use crate::control::workflow::{plan, refuse};
 use crate::model::event::{Actor, EventBody};
 use crate::model::grant::{Conditions, Limits, Lineage};
 use crate::model::{
-    AccessRequest, AccessRequestId, Grant, GrantId, RequestKind, ReviewId, Scope, Terms, Time, Ttl, User,
+    AccessRequest, AccessRequestId, Entry, Grant, GrantId, RequestKind, ReviewId, Scope, Terms, Time, Ttl,
+    User,
 };
 use std::num::NonZeroU64;
 use std::sync::Arc;
@@ -26,38 +27,53 @@ pub(super) struct Grounds<'a> {
 #[derive(Clone, Copy)]
 struct Part<'a> {
     scope: &'a Scope,
-    max_uses: Option<NonZeroU64>,
+    limits: Limits,
     window: (Time, Time),
 }
 
-/// Issues the grant of a request, or of the first step of its plan; an emergency or an exception opens a review.
-pub(super) fn issue(
+/// Issues the grant of a request, of the first step of its plan, or of each entry of its envelope; an emergency or an exception opens
+/// a review.
+pub(super) fn issue<'a>(
     draft: &mut Draft<'_>,
-    grounds: &Grounds<'_>,
+    grounds: &Grounds<'a>,
     by: Actor,
     context: &mut Context<'_>,
 ) -> Result<GrantId, Refusal> {
     let request = grounds.request;
     let window = window(draft, grounds, context)?;
-    let first = request.plan.as_ref().and_then(|plan| plan.steps.first());
-    let part = match first {
-        Some(step) => {
-            draft.push(EventBody::StepOpened { request: request.id, number: 0, asked: None });
-            Part { scope: &step.scope, max_uses: step.max_uses, window }
+    let mut parts: Vec<Part<'_>> = Vec::new();
+    if let Some(step) = request.plan.as_ref().and_then(|plan| plan.steps.first()) {
+        draft.push(EventBody::StepOpened { request: request.id, number: 0, asked: None });
+        parts.push(Part { scope: &step.scope, limits: at_most(step.max_uses), window });
+    } else if let Some(envelope) = &request.envelope {
+        let part = |entry: &'a Entry| Part { scope: &entry.scope, limits: entry.limits, window };
+        parts.extend(envelope.entries.iter().map(part));
+    } else {
+        let limits = at_most(plan::max_uses(draft.state, &request.kind));
+        parts.push(Part { scope: &request.scope, limits, window });
+    }
+    let mut existing = None;
+    if request.plan.is_none() {
+        // What counts is what would be issued, which an approver may have narrowed to what is there already.
+        let mut missing = Vec::with_capacity(parts.len());
+        for part in parts {
+            let (scope, _) = narrowed(draft, grounds, part.scope)?;
+            match draft.state.same((&request.principal, &request.task, &scope), window) {
+                Some(grant) => existing = existing.or(Some(grant.id)),
+                None => missing.push(part),
+            }
         }
-        None => Part { scope: &request.scope, max_uses: plan::max_uses(draft.state, &request.kind), window },
+        parts = missing;
+    }
+    let (grant, is_new) = match (push(draft, grounds, &parts, by, context)?, existing) {
+        (Some(grant), _) => (grant, true),
+        (None, Some(grant)) => (grant, false),
+        (None, None) => return refuse(AccessRefusal::NotLive),
     };
-    // What counts is what would be issued, which an approver may have narrowed to what is there already.
-    let (scope, _) = narrowed(draft, grounds, part.scope)?;
-    let same = (&request.principal, &request.task, &scope);
-    if request.plan.is_none()
-        && let Some(existing) = draft.state.same(same, window)
-    {
-        let grant = existing.id;
+    if !is_new {
         draft.push_as(Actor::System, EventBody::AccessSatisfied { request: request.id, grant });
         return Ok(grant);
     }
-    let grant = push(draft, grounds, part, by, context)?;
     if grounds.terms.review {
         let review = ReviewId::from_parts(context.now.as_millis(), (context.random)());
         let due = context.now.plus(context.rules.requests.review_within);
@@ -76,38 +92,49 @@ pub(super) fn issue_step(
     if end <= context.now {
         return refuse(AccessRefusal::NotLive);
     }
-    let part = Part { scope, max_uses, window: (context.now, end) };
-    push(draft, grounds, part, Actor::System, context)
+    let part = Part { scope, limits: at_most(max_uses), window: (context.now, end) };
+    match push(draft, grounds, &[part], Actor::System, context)? {
+        Some(grant) => Ok(grant),
+        None => refuse(AccessRefusal::NotLive),
+    }
 }
 
+fn at_most(max_uses: Option<NonZeroU64>) -> Limits {
+    Limits { max_uses, ..Limits::default() }
+}
+
+/// One grant for each part, in one event: all or none. The id of the first; none if there is nothing to issue.
 fn push(
     draft: &mut Draft<'_>,
     grounds: &Grounds<'_>,
-    part: Part<'_>,
+    parts: &[Part<'_>],
     by: Actor,
     context: &mut Context<'_>,
-) -> Result<GrantId, Refusal> {
-    if draft.state.live().len() >= context.rules.max_grants {
+) -> Result<Option<GrantId>, Refusal> {
+    let request = grounds.request;
+    if draft.state.live().len().saturating_add(parts.len()) > context.rules.max_grants {
         return Err(Refusal::Full { max: context.rules.max_grants });
     }
-    let request = grounds.request;
-    let (scope, lineage) = narrowed(draft, grounds, part.scope)?;
-    let grant = Arc::new(Grant {
-        id: GrantId::from_parts(context.now.as_millis(), (context.random)()),
-        principal: request.principal.clone(),
-        task: request.task.clone(),
-        scope,
-        not_before: part.window.0,
-        expires_at: part.window.1,
-        conditions: conditions(draft, grounds, context)?,
-        limits: limits(draft, grounds, part.max_uses),
-        recording: recording(draft, grounds),
-        lineage: Some(Arc::new(lineage)),
-        revision: draft.next_revision(),
-    });
-    let id = grant.id;
-    draft.push_as(by, EventBody::GrantsIssued { grants: vec![grant], reason: request.reason.clone() });
-    Ok(id)
+    let mut grants = Vec::with_capacity(parts.len());
+    for part in parts {
+        let (scope, lineage) = narrowed(draft, grounds, part.scope)?;
+        grants.push(Arc::new(Grant {
+            id: GrantId::from_parts(context.now.as_millis(), (context.random)()),
+            principal: request.principal.clone(),
+            task: request.task.clone(),
+            scope,
+            not_before: part.window.0,
+            expires_at: part.window.1,
+            conditions: conditions(draft, grounds, context)?,
+            limits: limits(draft, grounds, part.limits),
+            recording: recording(draft, grounds),
+            lineage: Some(Arc::new(lineage)),
+            revision: draft.next_revision(),
+        }));
+    }
+    let Some(first) = grants.first().map(|grant| grant.id) else { return Ok(None) };
+    draft.push_as(by, EventBody::GrantsIssued { grants, reason: request.reason.clone() });
+    Ok(Some(first))
 }
 
 /// The grant that a request goes on from or is a part of, which must be live.
@@ -237,12 +264,18 @@ fn conditions(
 
 const UNPINNED: AccessRefusal = AccessRefusal::Invalid("the policies pin the source, which is not known");
 
-fn limits(draft: &Draft<'_>, grounds: &Grounds<'_>, of_step: Option<NonZeroU64>) -> Limits {
+fn limits(draft: &Draft<'_>, grounds: &Grounds<'_>, asked: Limits) -> Limits {
     let inherited = head(draft, grounds.request).ok().flatten().map(|live| live.grant.limits);
     let mut limits = inherited.unwrap_or_default();
     let least = |one: Option<NonZeroU64>, other: Option<NonZeroU64>| one.into_iter().chain(other).min();
-    limits.max_uses = least(limits.max_uses, least(of_step, grounds.terms.max_uses));
-    limits.idle_timeout = limits.idle_timeout.into_iter().chain(grounds.terms.idle_timeout).min();
+    limits.max_uses = least(limits.max_uses, least(asked.max_uses, grounds.terms.max_uses));
+    limits.bytes = least(limits.bytes, asked.bytes);
+    let concurrent = limits.concurrent_streams.into_iter().chain(asked.concurrent_streams);
+    limits.concurrent_streams = concurrent.min();
+    // Rates over different times are not compared: whoever hands something on with one keeps it.
+    limits.rate = limits.rate.or(asked.rate);
+    let idle = limits.idle_timeout.into_iter().chain(asked.idle_timeout).chain(grounds.terms.idle_timeout);
+    limits.idle_timeout = idle.min();
     limits
 }
 

@@ -176,6 +176,7 @@ fn blank(
         authenticated: None,
         emergency: false,
         plan: None,
+        envelope: None,
         task_deadline: None,
         task_idle_timeout: None,
         kind: RequestKind::Access,

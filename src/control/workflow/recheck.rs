@@ -67,6 +67,7 @@ fn evaluate(state: &State, rules: &Rules, direct: Direct<'_>) -> Evaluation {
         authenticated: None,
         emergency: false,
         plan: None,
+        envelope: None,
         task_deadline: None,
         task_idle_timeout: None,
         kind: RequestKind::Access,

@@ -7,9 +7,10 @@ use crate::control::state::{Outcome, Refusal, Rules};
 use crate::control::workflow::command::{NewRequest, Wanted};
 use crate::control::workflow::refusal::AccessRefusal;
 use crate::control::workflow::{caller, consider, controls, refuse};
-use crate::model::request::{MAX_STEPS, MAX_TICKET};
+use crate::model::request::{MAX_ENTRIES, MAX_STEPS, MAX_TICKET};
 use crate::model::{
-    AccessRequest, AccessRequestId, Permission, Plan, RequestKind, RoleName, Scope, SpiffeId, Ttl,
+    AccessRequest, AccessRequestId, Entry, Envelope, Permission, Plan, RequestKind, RoleName, Scope,
+    SpiffeId, Ttl,
 };
 
 /// Decides on a new request.
@@ -29,7 +30,7 @@ pub(super) fn ask(
         }
         Some(_) | None => requester.clone(),
     };
-    let (scope, role, plan) = wanted(&new.wanted, new.ttl, rules)?;
+    let Asked { scope, role, plan, envelope } = wanted(&new.wanted, new.ttl, rules)?;
     check_services(&scope, rules)?;
     check_ttl(new.ttl, rules)?;
     let start = new.not_before.map(|at| window_start(Some(at), context.now)).transpose()?;
@@ -54,6 +55,7 @@ pub(super) fn ask(
         authenticated: new.authenticated.clone(),
         emergency: new.emergency,
         plan,
+        envelope,
         task_deadline: new.task_deadline,
         task_idle_timeout: new.task_idle_timeout,
         kind: RequestKind::Access,
@@ -69,16 +71,26 @@ pub(super) fn ask(
     consider::consider(draft, request, context)
 }
 
-/// What is asked for, as permissions; a named scope is expanded now, once.
-fn wanted(
-    wanted: &Wanted,
-    ttl: Ttl,
-    rules: &Rules,
-) -> Result<(Scope, Option<RoleName>, Option<Plan>), Refusal> {
+/// What is asked for, as permissions.
+struct Asked {
+    scope: Scope,
+    role: Option<RoleName>,
+    plan: Option<Plan>,
+    envelope: Option<Envelope>,
+}
+
+impl Asked {
+    fn plain(scope: Scope) -> Self {
+        Self { scope, role: None, plan: None, envelope: None }
+    }
+}
+
+/// A named scope is expanded now, once.
+fn wanted(wanted: &Wanted, ttl: Ttl, rules: &Rules) -> Result<Asked, Refusal> {
     match wanted {
         Wanted::Scope(scope) => {
             check_width(scope)?;
-            Ok((scope.clone(), None, None))
+            Ok(Asked::plain(scope.clone()))
         }
         Wanted::Role(name) => {
             let Some(template) = rules.directory.template(name) else {
@@ -88,25 +100,48 @@ fn wanted(
                 Some(max) if ttl.get() > max.get() => {
                     refuse(AccessRefusal::RoleTtl { ttl, max, role: name.clone() })
                 }
-                Some(_) | None => Ok((template.scope.clone(), Some(name.clone()), None)),
+                Some(_) | None => {
+                    Ok(Asked { role: Some(name.clone()), ..Asked::plain(template.scope.clone()) })
+                }
             }
         }
         Wanted::Plan(plan) => {
             if plan.steps.is_empty() || plan.steps.len() > MAX_STEPS {
                 return refuse(AccessRefusal::Invalid("a plan has from 1 to 32 steps"));
             }
-            let mut all: Vec<Permission> = Vec::new();
-            for step in &plan.steps {
-                check_width(&step.scope)?;
-                all.extend(step.scope.permissions().iter().cloned());
+            let scope = union(plan.steps.iter().map(|step| &step.scope))?;
+            Ok(Asked { plan: Some(plan.clone()), ..Asked::plain(scope) })
+        }
+        Wanted::Envelope(envelope) => {
+            let entries = &envelope.entries;
+            if entries.is_empty() || entries.len() > MAX_ENTRIES {
+                return refuse(AccessRefusal::Invalid("an envelope has from 1 to 32 entries"));
             }
-            all.sort_by_cached_key(Permission::canonical_json);
-            all.dedup();
-            let scope = Scope::new(all)
-                .map_err(|_| Refusal::from(AccessRefusal::Invalid("the plan has too many permissions")))?;
-            Ok((scope, None, Some(plan.clone())))
+            // One live grant for each principal, task and scope: two would be two budgets for one thing.
+            let twice = |(at, entry): (usize, &Entry)| {
+                entries.iter().take(at).any(|other| other.scope == entry.scope)
+            };
+            if entries.iter().enumerate().any(twice) {
+                return refuse(AccessRefusal::Invalid(
+                    "two entries of an envelope have the same scope: make one of them",
+                ));
+            }
+            let scope = union(entries.iter().map(|entry| &entry.scope))?;
+            Ok(Asked { envelope: Some(envelope.clone()), ..Asked::plain(scope) })
         }
     }
+}
+
+/// Everything that any of them names, in one order.
+fn union<'a>(scopes: impl Iterator<Item = &'a Scope>) -> Result<Scope, Refusal> {
+    let mut all: Vec<Permission> = Vec::new();
+    for scope in scopes {
+        check_width(scope)?;
+        all.extend(scope.permissions().iter().cloned());
+    }
+    all.sort_by_cached_key(Permission::canonical_json);
+    all.dedup();
+    Scope::new(all).map_err(|_| AccessRefusal::Invalid("there are too many permissions in all").into())
 }
 
 pub(super) fn check_width(scope: &Scope) -> Result<(), Refusal> {

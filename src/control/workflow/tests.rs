@@ -3,6 +3,7 @@
 #![allow(clippy::wildcard_enum_match_arm, reason = "a test names the one outcome that it expects")]
 
 mod attacks;
+mod envelope;
 mod often;
 mod random;
 mod recheck;

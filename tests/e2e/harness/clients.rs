@@ -27,12 +27,28 @@ fn install() -> PathBuf {
         let entry = entry.unwrap();
         fs::copy(entry.path(), folder.join(entry.file_name())).unwrap();
     }
-    let wanted = fs::read(Path::new(SOURCE).join("package-lock.json")).unwrap();
-    let done = folder.join("installed.json");
+    let listed =
+        ["package-lock.json", "requirements.txt"].map(|name| fs::read(Path::new(SOURCE).join(name)).unwrap());
+    let wanted = listed.concat();
+    let done = folder.join("installed");
     if fs::read(&done).ok().as_ref() != Some(&wanted) {
         let mut npm = std::process::Command::new("npm");
         npm.args(["ci", "--ignore-scripts", "--no-audit", "--no-fund"]).current_dir(&folder);
         let output = npm.output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+        let mut pip = std::process::Command::new("python3");
+        pip.args([
+            "-m",
+            "pip",
+            "install",
+            "--quiet",
+            "--upgrade",
+            "--target",
+            "python",
+            "-r",
+            "requirements.txt",
+        ]);
+        let output = pip.current_dir(&folder).output().unwrap();
         assert!(output.status.success(), "{output:?}");
         fs::write(&done, wanted).unwrap();
     }
@@ -49,11 +65,14 @@ pub(crate) struct Talk {
 }
 
 impl Talk {
-    /// `sdk` is `v1`, `v2` or `v2-legacy`.
+    /// `sdk` is `v1`, `v2` or `v2-legacy` (TypeScript), `python` or `python-legacy`.
     pub(crate) async fn start(world: &World, sdk: &str, url: &str, who: &Files) -> Self {
         let folder = folder().await;
-        let mut command = Command::new("node");
-        command.arg("talk.mjs").args([sdk, url]).arg(world.path("ca.pem")).arg(&who.cert).arg(&who.key);
+        let (program, script) =
+            if sdk.starts_with("python") { ("python3", "talk.py") } else { ("node", "talk.mjs") };
+        let mut command = Command::new(program);
+        command.env("PYTHONPATH", folder.join("python"));
+        command.arg(script).args([sdk, url]).arg(world.path("ca.pem")).arg(&who.cert).arg(&who.key);
         command.current_dir(folder).stdin(Stdio::piped()).stdout(Stdio::piped()).kill_on_drop(true);
         let mut process = command.spawn().unwrap();
         let to = process.stdin.take().unwrap();

@@ -47,7 +47,8 @@ pub(crate) fn fields(page: &Answer) -> Fields {
         };
         fields.insert(attribute("name").unwrap(), attribute("value").unwrap_or_default());
     }
-    if let Some((_, rest)) = html.split_once("<textarea name=\"scope\" rows=\"6\">\n") {
+    if let Some((_, rest)) = html.split_once("<textarea name=\"scope\"") {
+        let (_, rest) = rest.split_once(">\n").unwrap();
         fields.insert("scope".to_owned(), plain(rest.split_once("</textarea>").unwrap().0));
     }
     fields

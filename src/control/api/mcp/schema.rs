@@ -132,6 +132,14 @@ fn request_access() -> Value {
         "task": task("The unit of work that it is for, such as a ticket's number. All access of a task ends with it."),
         "reason": {"type": "string", "description": "Why, in words, for the people who decide.", "maxLength": 4096},
         "scope": scope(),
+        "envelope": {
+            "type": "array", "minItems": 1, "maxItems": 32,
+            "description": "Instead of `scope`, for a task that needs several things, each so often: one decision for all of them, and one \
+                grant for each entry. `limits` may name `max_uses` (calls in all), `rate` (`{\"requests\": 10, \"per\": \"1m\"}`), \
+                `concurrent_streams` (calls at once), `bytes`, `idle_timeout`.",
+            "items": {"type": "object", "properties": {"scope": scope(), "limits": {"type": "object"}}, "required": ["scope"], "additionalProperties": false},
+            "examples": [[{"scope": ["orders:GET:/v1/orders/*"], "limits": {"max_uses": 20}}, {"scope": ["orders:POST:/v1/orders"], "limits": {"max_uses": 1}}]],
+        },
         "role": {"type": "string", "description": "Instead of `scope`: the name of a scope in the configuration."},
         "ttl": {"type": "string", "description": "How long, from approval: `15m`, `1h`.", "examples": ["15m"]},
         "wait": wait(),
@@ -154,7 +162,7 @@ fn request() -> Value {
             "state": {"type": "string", "description": "`pending`, `approved`, `denied`, `expired`, `cancelled`"},
             "next": {"type": "string", "description": "What to do now."},
             "approval_url": {"type": "string", "description": "While it is pending: where people with a say decide."},
-            "access": {"type": "object", "description": "The grant: `scope`, `expires_at`."},
+            "access": {"type": "array", "items": {"type": "object"}, "description": "The grants: each with `scope`, `limits`, `expires_at`."},
             "because": {"type": "array", "items": {"type": "string"}, "description": "Why it was refused."},
         },
     })

@@ -51,9 +51,9 @@ async fn request_access(
     let length = wait(&mut arguments)?;
     let key = text(&mut arguments, "idempotency_key")?;
     let key = key.map(|key| keyed(&key, &arguments)).transpose()?;
-    if let Some(scope) = arguments.get_mut("scope") {
-        spell_out(scope)?;
-    }
+    let entries = arguments.get_mut("envelope").and_then(Value::as_array_mut);
+    entries.into_iter().flatten().filter_map(|entry| entry.get_mut("scope")).try_for_each(spell_out)?;
+    arguments.get_mut("scope").map_or(Ok(()), spell_out)?;
     let (_, asked) = requests::ask_for(api, caller, headers, (read(arguments)?, key)).await?;
     let view = requests::when_decided(api, caller, asked.id(), length).await?;
     answer(api, caller, &view)
@@ -80,10 +80,11 @@ fn answer(api: &Api, caller: &Caller, view: &RequestView) -> Result<Value, Probl
         let why: Vec<&str> = because.iter().filter_map(Value::as_str).collect();
         next = format!("{next}: {}", why.join("; "));
     }
-    let access = view.granted().and_then(|grant| grants::view(api, caller, grant));
-    let access = access.map(|grant| written(&grant)).transpose()?;
+    let access: Vec<_> = view.all_granted().filter_map(|grant| grants::view(api, caller, grant)).collect();
     if let Some(members) = value.as_object_mut() {
-        members.extend(access.map(|access| ("access".to_owned(), access)));
+        if !access.is_empty() {
+            members.insert("access".to_owned(), written(&access)?);
+        }
         members.insert("next".to_owned(), Value::String(next));
     }
     Ok(value)

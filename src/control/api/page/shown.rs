@@ -110,8 +110,11 @@ impl Shown {
         let html =
             html.raw("<input type=\"hidden\" name=\"hash\" value=\"").text(&self.record.hash).raw("\">");
         let html = html.raw(
-            "<label>What, one entry a line: take away what is too much<textarea name=\"scope\" rows=\"6\">\n",
+            "<label>What, one entry a line: take away what is too much<textarea name=\"scope\" rows=\"6\"",
         );
+        // These are approved as they are, or denied.
+        let is_whole = request.plan.is_some() || request.envelope.is_some();
+        let html = html.raw(if is_whole { " readonly>\n" } else { ">\n" });
         let html = html.lines(&texts(&request.scope).join("\n")).raw("</textarea></label>");
         let html =
             html.raw("<label>For how long, at most<input type=\"text\" name=\"ttl\" required value=\"");
@@ -160,6 +163,13 @@ fn asked(html: Html, request: &AccessRequest) -> Html {
             let head = format!("Step {}{uses}{anew}", number.saturating_add(1));
             html.raw("<p>").text(&head).raw("</p>").points(texts(&step.scope))
         });
+    let entries = request.envelope.iter().flat_map(|envelope| &envelope.entries);
+    let html = entries.enumerate().fold(html, |html, (number, entry)| {
+        let limits = serde_json::to_string(&entry.limits).unwrap_or_default();
+        let limits = if entry.limits.is_unlimited() { "no limit of its own".to_owned() } else { limits };
+        let head = format!("Entry {}, {limits}", number.saturating_add(1));
+        html.raw("<p>").text(&head).raw("</p>").points(texts(&entry.scope))
+    });
     html.raw("<h2>Why, in the requester's words</h2><pre>").lines(&request.reason).raw("</pre>")
 }
 

@@ -73,6 +73,7 @@ impl Given {
             authenticated: raw.authenticated.map(|raw| user(raw, now)),
             emergency: raw.emergency.unwrap_or(false),
             plan,
+            envelope: None,
             task_deadline: None,
             task_idle_timeout: None,
             kind,
