@@ -109,7 +109,7 @@ fn command_lines_that_make_no_sense_are_refused() {
         "certs issue --operator b --role proxy",
         "certs issue --agent a --role viewer",
         "up --service orders",
-        "up --service orders=mcp+http://a/mcp",
+        "up --service orders=mcp+http://a",
         "up --listen 8443",
         "grants --output yaml",
         "grants --cert c.pem",

@@ -54,7 +54,7 @@ fn the_examples_are_read_and_paths_start_from_the_file() {
         .replace("[[service]]\n", "[[service]]\nowner = \"person:Ada\"\n");
     let both = parse(&format!("{owned}\n{before_services}")).unwrap();
     let known = both.control.as_ref().unwrap().services.keys().map(|name| name.as_str()).collect::<Vec<_>>();
-    assert_eq!(known, ["orders", "payroll", "stock"]);
+    assert_eq!(known, ["ops", "orders", "payroll", "stock"]);
     let services = both.control.as_ref().unwrap().services.clone();
     let proxy = ProxyConfig { issuers: control.issuers.clone(), ..proxy };
     assert_eq!((both.proxy, both.control), (Some(proxy), Some(ControlConfig { services, ..control })));

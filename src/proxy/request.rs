@@ -48,7 +48,7 @@ pub(crate) async fn serve(connected: &Connected, request: Request<Body>) -> Resp
                     (Ok((live, Arc::clone(route))), view.form())
                 }
                 Err(denial) if denial.reason == DenyReason::NoGrant && mcp::stranger::speaks_mcp(&parts) => {
-                    let shown = selected.shown.to_owned();
+                    let shown = (selected.shown.to_owned(), incoming.required(&view, &selected, denial));
                     return Box::pin(mcp::stranger::refuse(incoming, denial, shown, &parts, body)).await;
                 }
                 Err(denial) => (Err((denial, incoming.required(&view, &selected, denial))), view.form()),

@@ -91,7 +91,7 @@ async fn what_has_two_readings_never_reaches_the_service() {
         (&mark, 400),
         (&call(r#"{"name":NaN}"#), 400),
         (&call(r#"{"name":1e400}"#), 400),
-        (&deep, 400),
+        (&deep, 413),
         (&large, 413),
         (&batch, 400),
         ("", 400),
@@ -222,12 +222,13 @@ async fn strangers_of_mcp_learn_nothing() {
         "params": {"name": "drop_database", "arguments": {"name": "x"}, "_meta": meta}});
     let discover =
         json!({"jsonrpc": "2.0", "id": "d", "method": "server/discover", "params": {"_meta": meta}});
-    let requests: [(&[(&str, &str)], String, u16); 6] = [
+    let requests: [(&[(&str, &str)], String, u16); 7] = [
         (&[version, ("mcp-method", "tools/call"), ("mcp-name", "drop_database")], call.to_string(), 200),
         (&[version, ("mcp-method", "server/discover")], discover.to_string(), 404),
         (&[], initialize(), 200),
         (&[("mcp-session-id", "s")], echo(3), 200),
-        (&[], "{".to_owned(), 400),
+        (&[], "{".to_owned(), 403),
+        (&[], r#"{"model":"x","stream":true}"#.to_owned(), 403),
         (&[("content-type", "text/plain")], echo(3), 403),
     ];
     for (headers, body, status) in requests {
@@ -271,7 +272,7 @@ async fn a_caller_with_a_token_is_refused_in_the_form_of_mcp_authorization() {
     let challenge = answer.header("www-authenticate").unwrap();
     for part in [
         "Bearer error=\"insufficient_scope\"",
-        "scope=\"ledger:tools/call:echo{",
+        "scope=\"ledger:tools/call:echo\"",
         "resource_metadata=\"https://ledger.localhost/.well-known/oauth-protected-resource/mcp\"",
     ] {
         assert!(challenge.contains(part), "{part} in {challenge}");

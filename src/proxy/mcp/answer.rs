@@ -13,6 +13,7 @@ use super::looker::{Looked, Looker};
 use super::looking::Looking;
 use super::send::Also;
 use super::shelf::Owned;
+use super::whole::Held;
 use crate::access::stream::{CutCause, Turn};
 use crate::audit::record::{End, Record};
 use crate::mcp::header::SESSION_ID;
@@ -161,7 +162,8 @@ pub(super) async fn pass(
     let (source, filter, out) = match kind {
         Kind::Stream => (Some(source), Some(Filter::new(bound)), Vec::new()),
         Kind::Message | Kind::Words | Kind::Nothing => {
-            let read = collect(&way, source, bound).await;
+            let held = Held::none(&looker.calls.shelf().room, looker.standing.caller().peer().principal());
+            let read = collect(&way, source, bound, held).await;
             match read.and_then(|text| look(&kind, &mut head, &mut looker, text)) {
                 Ok(out) => (None, None, out),
                 Err(broken) => return stop(way, looker, &canceller, broken),
@@ -240,7 +242,7 @@ fn session(
 }
 
 /// Reads what is no stream.
-async fn collect(way: &Way, mut source: Source, bound: usize) -> Result<Vec<u8>, Broken> {
+async fn collect(way: &Way, mut source: Source, bound: usize, mut held: Held) -> Result<Vec<u8>, Broken> {
     let mut text = Vec::new();
     let read = poll_fn(|cx| {
         loop {
@@ -262,7 +264,7 @@ async fn collect(way: &Way, mut source: Source, bound: usize) -> Result<Vec<u8>,
                 }
                 Poll::Ready(Some(Ok(data))) => {
                     live.stream().set_deadline(Turn::ServiceSends, None);
-                    if text.len() + data.len() > bound {
+                    if text.len() + data.len() > bound || !held.grow(data.len()) {
                         return Poll::Ready(Err(Broken::Service));
                     }
                     text.extend_from_slice(&data);

@@ -20,14 +20,16 @@ pub(crate) fn speaks_mcp(parts: &Parts) -> bool {
     let text = |name| parts.headers.get(name).and_then(|value| http::HeaderValue::to_str(value).ok());
     parts.method == Method::POST
         && text(CONTENT_TYPE).is_some_and(|kind| kind.starts_with("application/json"))
-        && text(ACCEPT).is_some_and(|takes| takes.contains("text/event-stream"))
+        && text(ACCEPT)
+            .is_some_and(|takes| takes.contains("text/event-stream") && takes.contains("application/json"))
 }
 
-/// Refuses in the form of MCP. `shown` is the name that the caller used.
+/// Refuses in the form of MCP what is a message of MCP, and everything else as everywhere: with `as_http`, what would have been enough
+/// for it. `shown` is the name that the caller used.
 pub(crate) async fn refuse(
     mut incoming: Incoming<'_>,
     denial: Denial,
-    shown: String,
+    (shown, as_http): (String, Option<Permission>),
     parts: &Parts,
     body: Body,
 ) -> Response<Download> {
@@ -55,7 +57,10 @@ pub(crate) async fn refuse(
             let required = shown.parse().ok().and_then(|service| required(&service, &received));
             incoming.refuse_denied(denial, required.as_ref())
         }
-        Err(refused) => incoming.refuse_message(&refused),
+        Err(_) => {
+            incoming.answers_in(Shape::Problem);
+            incoming.refuse_denied(denial, as_http.as_ref())
+        }
     }
 }
 

@@ -11,8 +11,8 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Bytes of bodies that are in memory, of all requests together. What is read of them as values takes several times that.
-const ROOM: usize = 64 << 20;
+/// Bytes of bodies that are in memory, of all requests and of all answers that are no stream. What is read of them as values takes several times that.
+const ROOM: usize = 256 << 20;
 /// Within so many times the patience for one piece, all of a body has come.
 const PIECES: u32 = 4;
 
@@ -43,11 +43,11 @@ pub(crate) struct Whole {
 }
 
 impl Held {
-    fn none(room: &Arc<Room>, principal: &SpiffeId) -> Self {
+    pub(super) fn none(room: &Arc<Room>, principal: &SpiffeId) -> Self {
         Self { room: Arc::clone(room), principal: principal.clone(), bytes: 0 }
     }
 
-    fn grow(&mut self, bytes: usize) -> bool {
+    pub(super) fn grow(&mut self, bytes: usize) -> bool {
         let mut taken = self.room.0.lock();
         let of_one = taken.by.get(&self.principal).copied().unwrap_or_default() + bytes;
         if taken.in_all + bytes > ROOM || of_one > SHARE {
