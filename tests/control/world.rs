@@ -144,7 +144,8 @@ impl World {
         let person = ["spiffe://jitgate.local/operator/admin", "spiffe://jitgate.local/agent/of-admin"];
         let config = ControlConfig {
             listen: "127.0.0.1:0".parse().unwrap(),
-            public_url: None,
+            // The port is another one after each restart.
+            public_url: Some("https://control.example:8444".parse().unwrap()),
             admin_listen: None,
             store: Store::Sqlite(folder.path().join("control.db")),
             lease: Duration::from_secs(15),
