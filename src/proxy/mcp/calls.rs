@@ -11,10 +11,13 @@ use std::sync::Arc;
 pub(super) struct Calls {
     shelf: Arc<Shelf>,
     owned: Option<Owned>,
-    open: Vec<(Id, Call<Arc<Cell>>)>,
+    open: Vec<Noted>,
     /// An event of the answer has an id: who lost the stream may go on from there.
     resumable: bool,
 }
+
+/// A call with its id, as sessions note it.
+pub(super) type Noted = (Id, Call<Arc<Cell>>);
 
 /// Whose a message of the upstream is.
 pub(super) enum Heard {

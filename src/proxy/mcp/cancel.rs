@@ -73,10 +73,13 @@ impl Canceller {
 pub(super) fn task(worker: &Arc<Worker>, orphan: Orphan) {
     let Orphan { service, handle, session, version } = orphan;
     let Some(route) = route(worker, &service) else { return };
-    let mut params = json!({"taskId": handle});
-    if version.is_stateless() {
-        params["_meta"] = json!({"io.modelcontextprotocol/protocolVersion": version.as_str()});
-    }
+    let params = match version.is_stateless() {
+        true => {
+            let meta = json!({"io.modelcontextprotocol/protocolVersion": version.as_str()});
+            json!({"taskId": handle, "_meta": meta})
+        }
+        false => json!({"taskId": handle}),
+    };
     let message =
         json!({"jsonrpc": "2.0", "id": "jitgate-cancel", "method": "tasks/cancel", "params": params});
     let place = session.as_ref().map(|owned| place(&owned.owner));

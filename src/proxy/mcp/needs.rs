@@ -1,12 +1,10 @@
 //! What each message of a request needs in order to be forwarded.
 
-use crate::access::Cell;
+use super::calls::Noted;
 use crate::audit::record::Called;
 use crate::mcp::privilege::{self, Privilege};
-use crate::mcp::session::Call;
 use crate::mcp::{self, Id, Inbound, ListKind, Notification, Received, Request, task};
 use crate::model::{GrantId, McpCall};
-use std::sync::Arc;
 
 /// What a message needs.
 pub(super) enum What<'r> {
@@ -36,7 +34,7 @@ impl<'r> Message<'r> {
 /// What a request needs, never nothing. `task` tells the grant under which a task was made.
 pub(super) fn of<'r>(
     received: &'r Received,
-    resumed: Option<&(Id, Call<Arc<Cell>>)>,
+    resumed: Option<&Noted>,
     task: impl Fn(&str) -> Option<GrantId>,
 ) -> Vec<Message<'r>> {
     let mut out = Vec::with_capacity(1);

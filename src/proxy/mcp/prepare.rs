@@ -1,6 +1,6 @@
 //! From the head of a request to its admission.
 
-use super::calls::Calls;
+use super::calls::{Calls, Noted};
 use super::needs::{self, What};
 use super::send::Sending;
 use super::shelf::Owned;
@@ -153,7 +153,7 @@ fn resumed(
     incoming: &Incoming<'_>,
     received: &Received,
     owned: Option<&Owned>,
-) -> Result<Option<(Id, Call<Arc<Cell>>)>, Stop> {
+) -> Result<Option<Noted>, Stop> {
     let Inbound::OpenStream { last_event_id: Some(event) } = &received.inbound else { return Ok(None) };
     let Some(Owned { id, owner }) = owned else {
         return Err(SessionError::UnknownEvent.refused(None).into());
@@ -177,7 +177,7 @@ fn enter(
     received: &Received,
     owned: Option<Owned>,
     (messages, cells): (&[needs::Message<'_>], &[Arc<Cell>]),
-    resumed: Option<(Id, Call<Arc<Cell>>)>,
+    resumed: Option<Noted>,
 ) -> Result<Calls, Stop> {
     let connected = incoming.connected();
     let shelf = &connected.worker.shared.mcp;
