@@ -1,7 +1,7 @@
 //! The audit lines as bytes. The one place that knows their fields and their order; `docs/audit-line.schema.json` says the same.
 //!
 //! Pure: what is known goes in, `now` goes in, bytes come out. Every line has every common field, `null` where it does not apply,
-//! so that a reader never has to tell "absent" from "unknown". A line is written without its opening `{"seq":N,`, which the sink
+//! so that a reader never has to tell "absent" from "unknown"; those of a recording are only where there is one. A line is written without its opening `{"seq":N,`, which the sink
 //! puts in front when it knows the line's place.
 
 use super::record::{Decision, End, Facts, Handshake, Kind};
@@ -17,6 +17,8 @@ pub(super) const TRUNCATED: &str = "…[truncated]";
 
 /// More than all names, fixed-size values and punctuation of a line; the test with the longest of everything asserts it.
 const FIXED_LEN: usize = 1024;
+/// More than the two fields of a recording.
+const RECORDING_LEN: usize = 192;
 /// More than any `handshake` line, whose only variable parts are a proxy's name, an address and our own words.
 pub(super) const HANDSHAKE_LEN: usize = 1280;
 
@@ -90,7 +92,8 @@ pub(super) fn bound(proxy: &[u8], facts: &Facts) -> usize {
         + facts.method.as_ref().map_or(0, |method| method.as_str().len())
         + facts.user.as_ref().map_or(0, |user| user.fragment.len())
         + facts.called.as_ref().map_or(NO_CALL.len(), |called| called.fragment.len());
-    FIXED_LEN + proxy.len() + facts.caller.fragment.len() + facts.path.len() + names
+    let recording = if facts.reel.is_some() { RECORDING_LEN } else { 0 };
+    FIXED_LEN + recording + proxy.len() + facts.caller.fragment.len() + facts.path.len() + names
 }
 
 /// An `admit` line (`ending` is `None`) or an `end` line.
@@ -137,7 +140,24 @@ pub(super) fn request(out: &mut Vec<u8>, proxy: &[u8], facts: &Facts, ending: Op
     integer(out, b",\"bytes_out\":", Some(facts.bytes_out));
     integer(out, b",\"decision_ns\":", facts.decision_ns);
     integer(out, b",\"duration_us\":", ending.map(|ending| micros(ending.took)));
+    recording(out, facts);
     out.push(b'}');
+}
+
+/// Where the request is recorded; the digest is known once that is written.
+fn recording(out: &mut Vec<u8>, facts: &Facts) {
+    let (file, sha256) = match (&facts.stored, &facts.reel) {
+        (Some(stored), _) => (&stored.file, stored.sha256.as_ref()),
+        (None, Some(reel)) => (&reel.file, None),
+        (None, None) => return,
+    };
+    // A day and an id.
+    plain(out, b",\"recording\":", Some(file));
+    out.extend_from_slice(b",\"recording_sha256\":");
+    match sha256 {
+        Some(digest) => quoted(out, |out| hex(out, digest)),
+        None => out.extend_from_slice(b"null"),
+    }
 }
 
 /// How a request ended.

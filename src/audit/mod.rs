@@ -4,12 +4,15 @@
 //! disk space for its line; only a `Record` may be forwarded under. Whatever becomes of it, it leaves exactly one `end` line.
 //! The lines are documented in `docs/audit-line.schema.json`.
 
+pub mod age;
 pub mod record;
+pub mod recording;
 pub mod sink;
 
 mod budget;
 mod line;
 mod queue;
+mod redact;
 mod resume;
 mod room;
 mod settings;

@@ -7,6 +7,7 @@ use super::budget::Budget;
 use super::record::Kind;
 use super::room::Room;
 use super::text::number;
+use crate::model::ProxyName;
 use crate::runtime::metrics::Metrics;
 use parking_lot::{Condvar, Mutex};
 use std::cell::Cell;
@@ -75,6 +76,7 @@ pub(super) enum Stage {
 /// What requests and the writer share.
 pub(super) struct Shared {
     pub(super) proxy: Vec<u8>,
+    pub(super) name: ProxyName,
     pub(super) room: Room,
     pub(super) queue: Mutex<Queue>,
     pub(super) budget: Mutex<Budget>,

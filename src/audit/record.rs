@@ -6,6 +6,13 @@
 //! a thread panics). The exceptions are those of product law 7, which are counted: a draft that finds no room, and refused requests
 //! above the budget of refusals.
 
+mod end;
+mod facts;
+mod recorded;
+
+pub use end::End;
+pub(super) use facts::Facts;
+
 use super::line::{self, Ending};
 use super::sink::{AuditSink, Claim, Unavailable};
 use super::text::escaped_within;
@@ -71,44 +78,6 @@ impl Protocol {
             Self::Grpc => "grpc",
             Self::WebSocket => "websocket",
             Self::Mcp => "mcp",
-        }
-    }
-}
-
-/// How a request ended. Causes are words of a closed set (`EndCause::as_str`, `stale`, …), never text of a caller.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum End {
-    /// The whole response was handed on.
-    Complete,
-    /// We cut it, because of this.
-    Cut(&'static str),
-    /// The client went away first.
-    ClientGone,
-    /// The upstream failed in this way.
-    UpstreamError(&'static str),
-    /// Nobody can say.
-    Unknown,
-}
-
-impl End {
-    /// The value of `end`.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Complete => "complete",
-            Self::Cut(_) => "cut",
-            Self::ClientGone => "client_gone",
-            Self::UpstreamError(_) => "upstream_error",
-            Self::Unknown => "unknown",
-        }
-    }
-
-    /// The value of `cause`.
-    #[must_use]
-    pub fn cause(self) -> Option<&'static str> {
-        match self {
-            Self::Cut(cause) | Self::UpstreamError(cause) => Some(cause),
-            Self::Complete | Self::ClientGone | Self::Unknown => None,
         }
     }
 }
@@ -195,30 +164,6 @@ impl Decision {
     }
 }
 
-/// What a line says.
-pub(super) struct Facts {
-    pub(super) caller: Arc<Caller>,
-    pub(super) user: Option<Arc<Named>>,
-    pub(super) id: RequestId,
-    pub(super) started: Mono,
-    pub(super) trace: Option<TraceId>,
-    pub(super) service: Option<ServiceName>,
-    pub(super) method: Option<Method>,
-    /// Escaped already; empty while unknown (a path has at least its slash).
-    pub(super) path: Vec<u8>,
-    pub(super) protocol: Option<Protocol>,
-    pub(super) called: Option<Box<Called>>,
-    pub(super) grant: Option<GrantId>,
-    pub(super) task: Option<TaskId>,
-    pub(super) revision: Option<Revision>,
-    pub(super) decision: Option<Decision>,
-    pub(super) decision_ns: Option<u64>,
-    pub(super) status: Option<u16>,
-    pub(super) bytes_in: u64,
-    pub(super) bytes_in_shared: Option<Arc<AtomicU64>>,
-    pub(super) bytes_out: u64,
-}
-
 /// Where the `end` line is to go.
 enum Fate {
     /// Not admitted: the line goes through the budget of refusals.
@@ -240,11 +185,16 @@ struct Unfinished {
 impl Unfinished {
     fn settle(&mut self, end: End, at: Mono) {
         let fate = std::mem::replace(&mut self.fate, Fate::Settled);
+        if matches!(fate, Fate::Drafted) {
+            // Nothing was handed on.
+            self.facts.reel = None;
+        }
         let now = wall();
         let ending = Ending { end, took: at.since(self.facts.started) };
         let (sink, facts) = (&self.sink, &self.facts);
         let write = |out: &mut Vec<u8>| line::request(out, sink.proxy(), facts, Some(&ending), now);
         match fate {
+            Fate::Admitted(claim) if facts.reel.is_some() => self.leave_to_recorder(ending, claim),
             Fate::Admitted(claim) => sink.write(claim, Kind::End, write),
             Fate::Drafted => {
                 let reason = facts.decision.and_then(Decision::reason).unwrap_or(end.as_str());
@@ -270,27 +220,7 @@ pub struct Draft(Box<Unfinished>);
 impl Draft {
     /// As early as there is a request; `started` is when its head had arrived.
     pub fn begin(sink: &Arc<AuditSink>, caller: &Arc<Caller>, id: RequestId, started: Mono) -> Self {
-        let facts = Facts {
-            caller: Arc::clone(caller),
-            user: None,
-            id,
-            started,
-            trace: None,
-            service: None,
-            method: None,
-            path: Vec::new(),
-            protocol: None,
-            called: None,
-            grant: None,
-            task: None,
-            revision: None,
-            decision: None,
-            decision_ns: None,
-            status: None,
-            bytes_in: 0,
-            bytes_in_shared: None,
-            bytes_out: 0,
-        };
+        let facts = Facts::new(Arc::clone(caller), id, started);
         Self(Box::new(Unfinished { sink: Arc::clone(sink), facts, fate: Fate::Drafted }))
     }
 

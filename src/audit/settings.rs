@@ -1,5 +1,7 @@
 //! What a trail is made of, and why it cannot be opened.
 
+use super::recording::RecordingError;
+use crate::config::RecordingConfig;
 use crate::model::ProxyName;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -44,6 +46,8 @@ pub struct AuditConfig {
     pub queue_lines: u32,
     /// The budget of refusals.
     pub denials: DenialBudget,
+    /// How requests are recorded whose grant demands it; without, they are refused.
+    pub recording: Option<RecordingConfig>,
 }
 
 impl AuditConfig {
@@ -57,6 +61,7 @@ impl AuditConfig {
             rotate_every: None,
             queue_lines: 65_536,
             denials: DenialBudget::default(),
+            recording: None,
         }
     }
 }
@@ -91,6 +96,9 @@ pub enum AuditError {
         /// What was named.
         path: PathBuf,
     },
+    /// Nothing can be recorded.
+    #[error(transparent)]
+    Recording(#[from] RecordingError),
 }
 
 impl AuditError {
@@ -101,9 +109,10 @@ impl AuditError {
     pub(super) fn into_io(self) -> io::Error {
         match self {
             Self::Io { source, .. } => source,
-            other @ (Self::Locked { .. } | Self::NotAFile { .. } | Self::NotATrail { .. }) => {
-                io::Error::other(other)
-            }
+            other @ (Self::Locked { .. }
+            | Self::NotAFile { .. }
+            | Self::NotATrail { .. }
+            | Self::Recording(_)) => io::Error::other(other),
         }
     }
 }

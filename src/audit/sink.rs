@@ -8,6 +8,7 @@ use super::budget::Budget;
 use super::line;
 use super::queue::{Queue, Shared, Stage};
 use super::record::{Handshake, Kind};
+use super::recording::Recorder;
 use super::room::Room;
 pub use super::settings::{AuditConfig, AuditError, DenialBudget, Target};
 use super::trail::Trail;
@@ -25,6 +26,8 @@ use std::time::Duration;
 
 /// A sink that nobody closed gets this long to write what is left.
 const DROP_DEADLINE: Duration = Duration::from_secs(2);
+/// When every line is written, the thread that writes recordings has nothing left to do.
+const STOP_RECORDER: Duration = Duration::from_secs(1);
 
 /// The trail cannot take another line: refuse the request with `audit_unavailable`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -44,6 +47,7 @@ pub struct CloseError {
 /// The trail of one process.
 pub struct AuditSink {
     shared: Arc<Shared>,
+    recorder: Option<Recorder>,
 }
 
 impl AuditSink {
@@ -56,7 +60,10 @@ impl AuditSink {
             Target::File(path) => path.clone(),
             Target::Stdout => "standard output".into(),
         };
-        let (sink, writer) = Self::with_writer(config, metrics, wall(), Mono::now())?;
+        let recording = config.recording.clone();
+        let recorder = recording.map(|config| Recorder::open(&config, Arc::clone(&metrics))).transpose()?;
+        let (mut sink, writer) = Self::with_writer(config, metrics, wall(), Mono::now())?;
+        sink.recorder = recorder;
         let thread = std::thread::Builder::new()
             .name("audit".into())
             .spawn(move || writer.run())
@@ -101,6 +108,7 @@ impl AuditSink {
     ) -> Result<(Self, Writer), AuditError> {
         let shared = Arc::new(Shared {
             proxy: line::proxy(config.proxy.as_str()),
+            name: config.proxy.clone(),
             room: Room::new(config.queue_lines),
             queue: Mutex::new(Queue { seq, ..Queue::default() }),
             budget: Mutex::new(Budget::new(config.denials)),
@@ -112,7 +120,7 @@ impl AuditSink {
             short: AtomicBool::new(false),
         });
         let writer = Writer::new(Arc::clone(&shared), output, now)?;
-        Ok((Self { shared }, writer))
+        Ok((Self { shared, recorder: None }, writer))
     }
 
     /// Sets aside a place and space for one line of at most `bytes` bytes. A refusal has been counted.
@@ -184,6 +192,17 @@ impl AuditSink {
     /// # Errors
     /// [`CloseError`] when lines are left at the deadline.
     pub fn close(&self, deadline: Duration) -> Result<(), CloseError> {
+        if let Some(recorder) = &self.recorder {
+            recorder.close();
+        }
+        let closed = self.close_trail(deadline);
+        if let Some(recorder) = &self.recorder {
+            recorder.stop(STOP_RECORDER);
+        }
+        closed
+    }
+
+    fn close_trail(&self, deadline: Duration) -> Result<(), CloseError> {
         let mut stage = self.shared.stage.lock();
         if *stage == Stage::Running {
             self.shared.room.shut();
@@ -202,6 +221,16 @@ impl AuditSink {
                 Err(CloseError { lines: self.shared.queue.lock().lines.total() })
             }
         }
+    }
+
+    /// Whoever writes recordings, where that is configured.
+    pub(super) fn recorder(&self) -> Option<&Recorder> {
+        self.recorder.as_ref()
+    }
+
+    /// The name in each line.
+    pub(super) fn name(&self) -> &str {
+        self.shared.name.as_str()
     }
 
     pub(super) fn proxy(&self) -> &[u8] {

@@ -167,7 +167,13 @@ fn rotated(path: &Path, last: u64, now: Time) -> PathBuf {
 }
 
 /// Secures bytes from `from` on; returns how many, and whether the file system can allocate.
-fn secure(file: &File, from: u64, wanted: u64, least: u64, can_allocate: bool) -> io::Result<(u64, bool)> {
+pub(super) fn secure(
+    file: &File,
+    from: u64,
+    wanted: u64,
+    least: u64,
+    can_allocate: bool,
+) -> io::Result<(u64, bool)> {
     let least = least.max(LEAST_CHUNK);
     let wanted = wanted.max(least);
     if can_allocate && let Some(piece) = allocate(file, from, wanted, least)? {

@@ -1,6 +1,7 @@
 //! `jitgate audit`: reads the trail that a proxy on this machine writes.
 
 mod follow;
+mod show;
 
 use super::Failure;
 use super::connection::Connection;
@@ -18,6 +19,7 @@ const POLL: Duration = Duration::from_millis(200);
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum Audit {
     Tail(Tail),
+    Show(show::Show),
 }
 
 /// Show the last lines of the trail on this machine, and follow it
@@ -68,17 +70,24 @@ struct Filter {
 
 impl Audit {
     pub(super) fn run(self, connection: &Connection, output: Output) -> Result<(), Failure> {
-        let Self::Tail(tail) = self;
-        tail.run(connection, output)
+        match self {
+            Self::Tail(tail) => tail.run(connection, output),
+            Self::Show(show) => show.run(connection, output),
+        }
     }
+}
+
+/// The trail that is named, or that of `jitgate up`.
+fn trail(named: Option<PathBuf>, connection: &Connection) -> PathBuf {
+    named.unwrap_or_else(|| {
+        let state = connection.local().and_then(|state| state.audit);
+        state.unwrap_or_else(|| connection.data.join("audit").join("audit.jsonl"))
+    })
 }
 
 impl Tail {
     fn run(self, connection: &Connection, output: Output) -> Result<(), Failure> {
-        let path = self.file.clone().unwrap_or_else(|| {
-            let state = connection.local().and_then(|state| state.audit);
-            state.unwrap_or_else(|| connection.data.join("audit").join("audit.jsonl"))
-        });
+        let path = trail(self.file.clone(), connection);
         let mut follower = Follower::open(path).map_err(Failure::failed)?;
         let mut last = VecDeque::new();
         follower

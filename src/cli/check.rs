@@ -2,7 +2,8 @@
 
 use super::Failure;
 use super::output::{self, Output};
-use crate::config::{Config, ConfigErrors, PolicyConfig, Problem};
+use crate::audit::recording::recipients;
+use crate::config::{Config, ConfigErrors, PolicyConfig, Problem, RecipientSource};
 use crate::control::notify::Secrets;
 use crate::control::policy::{PolicyErrors, PolicySet};
 use crate::identity::keyfile::{self, Secrecy};
@@ -81,6 +82,13 @@ fn files(config: &Config) -> Vec<Problem> {
         let own = proxy.services.iter().filter_map(|s| Some((&s.name, s.upstream_ca.as_ref()?)));
         named.extend(own.map(|(name, file)| (format!("upstream_ca of `{name}`"), file)));
     }
+    let recipients = config.proxy.iter().filter_map(|proxy| {
+        let recording = proxy.audit.recording.as_ref()?;
+        let RecipientSource::File(file) = &recording.recipient else { return None };
+        let error = recipients(&recording.recipient).err()?;
+        let key = "proxy.audit.recording.recipient_file".to_owned();
+        Some(Problem { file: file.clone(), line: None, key, message: error.to_string() })
+    });
     if let Some(control) = &config.control {
         named.push(("control.identity.certificate".to_owned(), &control.identity.certificate));
         named.push(("control.identity.key".to_owned(), &control.identity.key));
@@ -107,7 +115,7 @@ fn files(config: &Config) -> Vec<Problem> {
         let key = "tickets.secret_file".to_owned();
         Some(Problem { file: file.clone(), line: None, key, message: error.to_string() })
     });
-    named.into_iter().filter_map(problem).chain(secrets).chain(ticket).collect()
+    named.into_iter().filter_map(problem).chain(secrets).chain(ticket).chain(recipients).collect()
 }
 
 fn services(proxy: &crate::config::ProxyConfig) -> String {

@@ -131,9 +131,48 @@ impl Connection {
         Ok(Target { endpoint, rule, identity, ca: self.ca_file() })
     }
 
+    /// Whether a certificate is named.
+    pub(super) fn has_certificate(&self) -> bool {
+        self.cert.is_some()
+    }
+
     /// The state of a running `up`, where that is what the verbs talk to.
     pub(super) fn local(&self) -> Option<State> {
         if self.control.is_some() { None } else { State::read(&self.data).ok() }
+    }
+
+    /// The same flags once more, for a program that is started elsewhere: every path is absolute.
+    pub(super) fn arguments(&self, flags: &GateFlags) -> std::io::Result<Vec<String>> {
+        let path = |path: &Path| {
+            let path = std::path::absolute(path)?;
+            path.into_os_string().into_string().map_err(|_| std::io::Error::other("a path is not UTF-8"))
+        };
+        let mut all = Vec::new();
+        let mut put = |flag: &str, value: Option<String>| {
+            if let Some(value) = value {
+                all.extend([flag.to_owned(), value]);
+            }
+        };
+        let files = |file: &Option<PathBuf>| file.as_deref().map(path).transpose();
+        // Whatever is not named is looked for there.
+        let named = self.control.is_some() && self.cert.is_some() && self.ca.is_some();
+        put("--data", if named { None } else { Some(path(&self.data)?) });
+        put("--control", self.control.as_ref().map(ToString::to_string));
+        put("--control-id", self.control_id.as_ref().map(ToString::to_string));
+        put("--proxy", flags.proxy.as_ref().map(ToString::to_string));
+        put("--proxy-id", flags.proxy_id.as_ref().map(ToString::to_string));
+        put("--cert", files(&self.cert)?);
+        put("--key", files(&self.key)?);
+        put("--ca", files(&self.ca)?);
+        put(
+            "--as",
+            match &self.acting {
+                None | Some(Acting::Agent) => None,
+                Some(Acting::Operator) => Some("operator".to_owned()),
+                Some(Acting::Folder(folder)) => Some(path(folder)?),
+            },
+        );
+        Ok(all)
     }
 
     fn ca_file(&self) -> PathBuf {

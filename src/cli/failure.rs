@@ -45,7 +45,7 @@ impl Failure {
 }
 
 /// The error and its sources on one line; where a source is shown by its outer error already, once.
-fn chain(error: &dyn Error) -> String {
+pub(super) fn chain(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut next = error.source();
     while let Some(source) = next {

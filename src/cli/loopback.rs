@@ -15,9 +15,10 @@ mod reply;
 mod secret;
 
 pub(super) use bearer::Bearer;
-pub(super) use gate::Gate;
+pub(super) use gate::{Gate, GateError, Outgoing};
 pub(super) use secret::Secret;
 
+use crate::mcp::rules::EndpointPath;
 use crate::model::{ServiceName, TaskId};
 use crate::runtime::clock::Mono;
 use forward::Port;
@@ -55,7 +56,11 @@ pub(super) struct Passage {
     /// Whether it is sent before anybody has demanded one.
     pub(super) always_bears: bool,
     /// The task that they are under.
-    pub(super) task: TaskId,
+    pub(super) task: Option<TaskId>,
+    /// What is called, where that is not the service of the port.
+    pub(super) authority: Option<String>,
+    /// The only path that there is.
+    pub(super) only: Option<EndpointPath>,
     /// Until then a denial may only mean that the gate has not heard of a new grant: what can be repeated is.
     pub(super) settles: Mono,
     /// The gate has permitted something: a denial means what it says.
@@ -73,6 +78,14 @@ impl Loopback {
             listeners.push((service.clone(), listener, address));
         }
         Ok(Self { secret, listeners })
+    }
+
+    /// One port for one service, on this address, which is a loopback address.
+    pub(super) async fn bind_at(service: ServiceName, address: SocketAddr) -> std::io::Result<Self> {
+        let secret = Secret::generate().map_err(std::io::Error::other)?;
+        let listener = TcpListener::bind(address).await?;
+        let address = listener.local_addr()?;
+        Ok(Self { secret, listeners: vec![(service, listener, address)] })
     }
 
     /// Who knows it may use the listeners.

@@ -9,6 +9,7 @@ mod audit;
 mod certs;
 mod check;
 mod client;
+mod connect;
 mod connection;
 mod cooldown;
 mod decide;
@@ -66,6 +67,7 @@ enum Verb {
     Request(request::Request),
     Requests(requests::Requests),
     Run(run::Run),
+    Connect(connect::Connect),
     Approve(decide::Approve),
     Deny(decide::Deny),
     Cancel(decide::Cancel),
@@ -139,6 +141,7 @@ fn run(cli: Cli) -> Result<ExitCode, Failure> {
         Verb::Proxy(verb) => verb.run(&telemetry),
         Verb::Control(verb) => verb.run(&telemetry),
         Verb::Check(verb) => verb.run(output),
+        Verb::Connect(verb) => verb.run(&connection, output),
         Verb::Request(verb) => verb.run(&connection, output),
         Verb::Requests(verb) => verb.run(&connection, output),
         Verb::Approve(verb) => verb.run(&connection, output),

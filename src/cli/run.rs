@@ -12,7 +12,7 @@ mod access;
 mod asking;
 mod command;
 mod environment;
-mod signals;
+pub(super) mod signals;
 mod supervise;
 mod terminal;
 mod token;
@@ -144,7 +144,9 @@ impl Run {
             gate,
             bearer: Arc::clone(tokens.bearer()),
             always_bears: self.token,
-            task: self.wanted.task.clone(),
+            task: Some(self.wanted.task.clone()),
+            authority: None,
+            only: None,
             settles: Mono::now().plus(SETTLES),
             heard: AtomicBool::new(false),
         };
@@ -168,7 +170,7 @@ impl Run {
 }
 
 /// Tells whoever sits in front of it, beside what the command prints.
-fn say(text: &str) {
+pub(super) fn say(text: &str) {
     use std::io::Write as _;
     // Nobody reads it: nothing is lost.
     let _ = writeln!(std::io::stderr().lock(), "jitgate: {}", escaped(text));

@@ -33,7 +33,7 @@ fn every_verb_has_a_summary_and_an_example_that_starts_with_it() {
             "the example of `{path}`: {help}"
         );
     });
-    for verb in "up proxy control check request requests approve deny cancel grant grants extend delegate revoke task reviews cooldown run explain status audit certs completions".split(' ')
+    for verb in "up proxy control check request requests approve deny cancel grant grants extend delegate revoke task reviews cooldown run connect explain status audit certs completions".split(' ')
     {
         assert!(names.contains(&format!("jitgate {verb}")), "{verb}");
     }

@@ -4,8 +4,8 @@ use crate::config::problem::{ConfigErrors, Problem};
 use crate::config::raw::RawFile;
 use crate::config::source::Source;
 use crate::config::{
-    AuditTarget, ControlConfig, ControlLink, IdentityFiles, ProxyConfig, Role, ServiceConfig, Store,
-    TrustFiles, build,
+    AuditTarget, ControlConfig, ControlLink, IdentityFiles, ProxyConfig, RecordingConfig, Role,
+    ServiceConfig, Store, TrustFiles, build,
 };
 use crate::model::{Owner, SpiffeId};
 use std::collections::{BTreeMap, BTreeSet};
@@ -50,6 +50,8 @@ pub struct ProxyBase {
     pub control: ControlLink,
     /// Unless the file says otherwise.
     pub audit: AuditTarget,
+    /// Unless the file says otherwise.
+    pub recording: Option<RecordingConfig>,
 }
 
 /// See [`Base`].

@@ -16,6 +16,7 @@ pub mod load;
 pub mod problem;
 pub mod proxy;
 mod raw;
+pub mod recording;
 pub mod service;
 mod source;
 mod text;
@@ -36,6 +37,7 @@ pub use proxy::{
     AccessUrl, AuditConfig, AuditTarget, ControlLink, DenialBudget, Endpoint, ProxyConfig, TlsConfig,
     reachable,
 };
+pub use recording::{JsonPointer, KeyName, Pattern, RecipientSource, RecordingConfig, Redaction};
 pub use service::{HostHeader, Protocol, ServiceConfig, Transport, Upstream};
 pub use ticket::{TicketConfig, TicketUrl};
 pub use token::TokenRules;

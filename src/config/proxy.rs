@@ -1,7 +1,9 @@
 //! The proxy's half of a configuration.
 
 use crate::config::url::{self, UrlError};
-use crate::config::{Ceilings, IdentityFiles, IssuerConfig, Limits, ServiceConfig, TrustFiles};
+use crate::config::{
+    Ceilings, IdentityFiles, IssuerConfig, Limits, RecordingConfig, ServiceConfig, TrustFiles,
+};
 use crate::model::{ProxyName, SpiffeId};
 use serde::Serialize;
 use std::fmt;
@@ -158,6 +160,8 @@ pub struct AuditConfig {
     pub queue_lines: usize,
     /// Lines for refused handshakes and denials, above which they are summarised.
     pub denials: DenialBudget,
+    /// How bodies are recorded; absent: requests whose grant demands it are refused.
+    pub recording: Option<RecordingConfig>,
 }
 
 impl AuditConfig {
@@ -170,6 +174,7 @@ impl AuditConfig {
             rotate_every: Duration::from_secs(24 * 3600),
             queue_lines: 65_536,
             denials: DenialBudget::default(),
+            recording: None,
         }
     }
 }

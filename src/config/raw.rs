@@ -7,12 +7,12 @@ use crate::config::text::{
     EventName, FieldName, HostName, Method, Parsed, PersonName, Text, TokenParty, ToolName, TrustDomain,
     Wait, ZoneName,
 };
-use crate::config::{AccessUrl, Endpoint, Role, Store, TicketUrl, WebhookUrl};
+use crate::config::{AccessUrl, Endpoint, JsonPointer, KeyName, Pattern, Role, Store, TicketUrl, WebhookUrl};
 use crate::mcp::Version;
 use crate::mcp::rules::{EndpointPath, Origin};
 use crate::model::{
-    GroupName, JwsAlgorithm, Owner, PrincipalKind, ProxyName, Risk, RoleName, Scope, Sensitivity,
-    ServiceName, SpiffeId, Ttl, WebhookName,
+    AgeRecipient, GroupName, JwsAlgorithm, Owner, PrincipalKind, ProxyName, Risk, RoleName, Scope,
+    Sensitivity, ServiceName, SpiffeId, Ttl, WebhookName,
 };
 use serde::Deserialize;
 use std::collections::BTreeMap;
@@ -105,6 +105,33 @@ pub(super) struct RawAudit {
     pub(super) queue_lines: Option<Spanned<NonZeroUsize>>,
     #[serde(default)]
     pub(super) denials: RawDenials,
+    pub(super) recording: Option<RawRecording>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawRecording {
+    pub(super) recipient: Option<Text<AgeRecipient>>,
+    pub(super) recipient_file: Option<Text<PathBuf>>,
+    pub(super) directory: Option<Text<PathBuf>>,
+    pub(super) max_body_bytes: Option<Spanned<usize>>,
+    pub(super) max_total_bytes: Option<NonZeroU64>,
+    pub(super) max_in_flight: Option<NonZeroU32>,
+    pub(super) keep: Option<Text<Ttl>>,
+    #[serde(default)]
+    pub(super) redact: RawRedaction,
+    pub(super) raw: Option<bool>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawRedaction {
+    #[serde(default)]
+    pub(super) pointers: Vec<Text<JsonPointer>>,
+    #[serde(default)]
+    pub(super) keys: Vec<Text<KeyName>>,
+    #[serde(default)]
+    pub(super) patterns: Vec<Text<Pattern>>,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -85,6 +85,54 @@ fn commented_keys_of_the_examples_are_known_and_show_their_defaults() {
 }
 
 #[test]
+fn what_is_wrong_with_recordings_is_told_with_line_and_key() {
+    let table = |text: &str| PROXY.replace("[proxy.limits]\n", &format!("[proxy.limits]\n{text}\n"));
+    let key = "age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p";
+    let given = |from: &str, to: &str| PROXY.replacen(from, to, 1);
+    let recipient = format!("recipient = \"{key}\"\n");
+    let at = "proxy.audit.recording";
+    for (text, start, says) in [
+        (given(key, "age1xyz"), format!("{at}.recipient"), "public key of age"),
+        (given(key, "AGE-SECRET-KEY-1XYZ"), format!("{at}.recipient"), "public key of age"),
+        (given(&recipient, "\n"), format!("{at}.recipient"), "age-keygen"),
+        (
+            given(&recipient, &format!("{recipient}recipient_file = \"a\"\n")),
+            format!("{at}.recipient_file"),
+            "choose one",
+        ),
+        (
+            given("# max_body_bytes = 65_536", "max_body_bytes = 10"),
+            format!("{at}.max_body_bytes"),
+            "1024 to",
+        ),
+        (given("# max_in_flight = 128", "max_in_flight = 0"), format!("{at}.max_in_flight"), "0"),
+        (given("# raw = false", "rawr = true"), format!("{at}.rawr"), "raw"),
+        (given("# pointers = []", "pointers = [\"a\"]"), format!("{at}.redact.pointers[0]"), "JSON pointer"),
+        (given("# keys = []", "keys = [\"--\"]"), format!("{at}.redact.keys[0]"), "letters or digits"),
+        (
+            given("# patterns = []", "patterns = [\"a(?=b)\"]"),
+            format!("{at}.redact.patterns[0]"),
+            "look-around",
+        ),
+        (given("# patterns = []", "patterns = [\"x*\"]"), format!("{at}.redact.patterns[0]"), "empty text"),
+    ] {
+        let problems = problems(&text);
+        let [problem] = &problems[..] else { panic!("{problems:#?}") };
+        assert!(
+            problem.contains(&format!(" {start}: ")) && problem.contains(says),
+            "{start} {says}: {problem}"
+        );
+        assert!(!problem.starts_with("0 "), "{problem}");
+    }
+    let text = table("").replacen("# patterns = []", "patterns = [\"sk-[a-z]+\"]\nkeys = [\"iban\"]", 1);
+    let recording = parse(&text).unwrap().proxy.unwrap().audit.recording.unwrap();
+    let default = Redaction::default();
+    assert_eq!(recording.redact.keys.len(), default.keys.len() + 1);
+    assert_eq!(recording.redact.patterns.len(), default.patterns.len() + 1);
+    assert_eq!(recording.directory, Path::new("/etc/jitgate/audit/recordings"));
+}
+
+#[test]
 fn every_mistake_is_reported_at_once_with_line_and_key() {
     let text = r#"
 [proxy]
@@ -395,6 +443,7 @@ fn base() -> Base {
                 identity: "spiffe://d/control".parse().unwrap(),
             },
             audit: AuditTarget::File("audit.jsonl".into()),
+            recording: None,
         },
         control: ControlBase {
             listen: None,

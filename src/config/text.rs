@@ -2,8 +2,10 @@
 
 use crate::config::service::Address;
 use crate::config::{AccessUrl, Endpoint, Role, Store, TicketUrl, WebhookEvent, WebhookUrl};
+use crate::config::{JsonPointer, KeyName, Pattern};
 use crate::mcp;
 use crate::mcp::rules::{EndpointPath, Origin};
+use crate::model::AgeRecipient;
 use crate::model::{
     GroupName, JwsAlgorithm, Owner, ProxyName, RoleName, Scope, ServiceName, SpiffeId, Ttl, WebhookName,
 };
@@ -76,6 +78,7 @@ by_from_str! {
     WebhookUrl: "a URL such as `https://hooks.example/jitgate`",
     TicketUrl: "a URL such as `https://tickets.example/api/{ticket}`",
     AccessUrl: "the URL for access requests such as `https://control.example:8444/v1/requests`",
+    AgeRecipient: "a public key of age such as `age1…`",
     Endpoint: "a control plane address such as `https://127.0.0.1:8444`",
 }
 
@@ -228,6 +231,28 @@ impl FromText for FieldName {
         } else {
             Err(format!("expected {}", Self::EXPECTED))
         }
+    }
+}
+
+impl FromText for JsonPointer {
+    const EXPECTED: &'static str = "a JSON pointer such as `/user/password` or `/items/*/pin`";
+    fn from_text(text: &str) -> Result<Self, String> {
+        Self::new(text).ok_or_else(|| format!("expected {}", Self::EXPECTED))
+    }
+}
+
+impl FromText for KeyName {
+    const EXPECTED: &'static str = "a name with letters or digits such as `iban`";
+    fn from_text(text: &str) -> Result<Self, String> {
+        Self::new(text).ok_or_else(|| format!("expected {}", Self::EXPECTED))
+    }
+}
+
+impl FromText for Pattern {
+    const EXPECTED: &'static str =
+        "a regular expression without look-around and back-references such as `sk-[a-z0-9]{16,}`";
+    fn from_text(text: &str) -> Result<Self, String> {
+        Self::new(text).map_err(|error| format!("{error}; expected {}", Self::EXPECTED))
     }
 }
 

@@ -21,6 +21,14 @@ pub struct Answer {
     pub(super) result: Option<Range<usize>>,
 }
 
+impl Answer {
+    /// Its own part of the text that it was read from.
+    #[must_use]
+    pub fn of<'t>(&self, text: &'t [u8]) -> &'t [u8] {
+        text.get(self.place.clone()).unwrap_or_default()
+    }
+}
+
 /// What an upstream says.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum AnswerKind {

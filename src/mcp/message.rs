@@ -116,7 +116,9 @@ impl Request {
         wanted.and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str)
     }
 
-    pub(super) fn meta_version(&self) -> Option<&Value> {
+    /// The version that it names in its own body, as requests of 2026-07-28 do.
+    #[must_use]
+    pub fn meta_version(&self) -> Option<&Value> {
         self.params.get(META)?.get(VERSION)
     }
 }
@@ -149,7 +151,9 @@ impl Notification {
         }
     }
 
-    pub(super) fn meta_version(&self) -> Option<&Value> {
+    /// The version that it names in its own body.
+    #[must_use]
+    pub fn meta_version(&self) -> Option<&Value> {
         self.params.get(META)?.get(VERSION)
     }
 }

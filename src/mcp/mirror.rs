@@ -1,5 +1,5 @@
-//! Headers that repeat what the body says (MCP 2026-07-28): each is there where it must be, and says the same. They are never
-//! believed: the body decides.
+//! Headers that repeat what the body says (MCP 2026-07-28): checked on what comes in ([`check`]), and made for what goes out
+//! ([`made`]). Each is there where it must be, and says the same. They are never believed: the body decides.
 //!
 //! Which argument an `Mcp-Param-NAME` repeats is said by the tool's schema, which is not known here. So its value must be one of the
 //! texts, integers and booleans that can be reached in `arguments` through objects alone, as the specification has it; no header
@@ -11,7 +11,7 @@ use super::message::Request;
 use super::number;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use http::HeaderMap;
+use http::{HeaderMap, HeaderName, HeaderValue};
 use serde_json::{Map, Value};
 use std::borrow::Cow;
 
@@ -55,6 +55,81 @@ pub(super) fn check(headers: &HeaderMap, request: &Request) -> Result<(), Fault>
     Ok(())
 }
 
+/// The headers that repeat a request: `Mcp-Method`, `Mcp-Name` where the method names something, and `Mcp-Param-*` for the arguments that
+/// the tool's schema wants repeated (`params`: [`params_of`]). Where such an argument is absent or null, so is its header.
+#[must_use]
+pub fn made(request: &Request, params: &[Param]) -> HeaderMap {
+    let call = request.call();
+    let mut headers = HeaderMap::new();
+    if let Ok(method) = HeaderValue::from_str(call.method) {
+        headers.insert(header::METHOD, method);
+    }
+    let task =
+        request.params().get("taskId").and_then(Value::as_str).filter(|_| call.method.starts_with("tasks/"));
+    let named = matches!(call.method, "tools/call" | "resources/read" | "prompts/get");
+    if let Some(name) = call.name.filter(|_| named).or(task) {
+        headers.insert(header::NAME, encoded(name));
+    }
+    for param in params.iter().filter(|_| call.method == "tools/call") {
+        let Some(arguments) = call.arguments else { break };
+        let mut path = param.path.iter();
+        let first = path.next().and_then(|name| arguments.get(&**name));
+        let value = path.fold(first, |value, name| value?.as_object()?.get(&**name));
+        let text = match value {
+            Some(Value::String(text)) => text.clone(),
+            Some(Value::Bool(flag)) => flag.to_string(),
+            Some(Value::Number(number)) => number.to_string(),
+            Some(Value::Null | Value::Array(_) | Value::Object(_)) | None => continue,
+        };
+        headers.insert(param.header.clone(), encoded(&text));
+    }
+    headers
+}
+
+/// An argument that a header repeats.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Param {
+    /// Names of members, from `arguments` down.
+    path: Box<[Box<str>]>,
+    header: HeaderName,
+}
+
+/// How deep and how many: a schema is the service's text.
+const DEEPEST: usize = 16;
+const MOST: usize = 64;
+
+/// What the `inputSchema` of a tool wants repeated: its `x-mcp-header`, reached through `properties` alone. Nothing where two name one header.
+#[must_use]
+pub fn params_of(schema: &Value) -> Vec<Param> {
+    let mut found = Vec::new();
+    collect(schema, &mut Vec::new(), &mut found);
+    let mut names: Vec<&HeaderName> = found.iter().map(|param| &param.header).collect();
+    names.sort_unstable_by_key(|name| name.as_str());
+    let twice = names.array_windows().any(|[one, other]| one == other);
+    if twice || found.len() > MOST { Vec::new() } else { found }
+}
+
+fn collect(schema: &Value, path: &mut Vec<Box<str>>, found: &mut Vec<Param>) {
+    if path.len() > DEEPEST || found.len() > MOST {
+        return;
+    }
+    let name = schema.get("x-mcp-header").and_then(Value::as_str).filter(|_| !path.is_empty());
+    let simple = matches!(
+        schema.get("type").and_then(Value::as_str),
+        Some("string" | "integer" | "boolean" | "number")
+    );
+    if let Some(header) =
+        name.filter(|_| simple).and_then(|name| format!("{}{name}", header::PARAM).parse().ok())
+    {
+        found.push(Param { path: path.as_slice().into(), header });
+    }
+    for (name, inner) in schema.get("properties").and_then(Value::as_object).into_iter().flatten() {
+        path.push(name.as_str().into());
+        collect(inner, path, found);
+        path.pop();
+    }
+}
+
 fn holds(arguments: &Map<String, Value>, wanted: &str) -> bool {
     arguments.values().any(|value| match value {
         Value::String(text) => text == wanted,
@@ -76,4 +151,69 @@ fn decoded(value: &str) -> Result<Cow<'_, str>, Fault> {
     };
     let bytes = STANDARD.decode(inner).map_err(|_| WRONG)?;
     String::from_utf8(bytes).map(Cow::Owned).map_err(|_| WRONG)
+}
+
+/// A value that says `text`: itself where a header can carry it as it is, else `=?base64?…?=`.
+fn encoded(text: &str) -> HeaderValue {
+    let plain = !text.is_empty()
+        && text.bytes().all(|byte| (0x20..=0x7e).contains(&byte))
+        && text.trim() == text
+        && !(text.starts_with("=?base64?") && text.ends_with("?="));
+    let value = if plain { text.to_owned() } else { format!("=?base64?{}?=", STANDARD.encode(text)) };
+    // Visible ASCII and spaces inside: always a value.
+    HeaderValue::try_from(value).unwrap_or(HeaderValue::from_static(""))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::mcp::{Limits, Message, body};
+
+    fn request(text: &Value) -> Request {
+        let read = body::read(text.to_string().as_bytes(), Limits::default()).unwrap();
+        let crate::mcp::Content::One(Message::Request(request)) = read else { panic!("{read:?}") };
+        request
+    }
+
+    #[test]
+    fn what_is_made_is_what_is_checked() {
+        let schema = serde_json::json!({"type": "object", "properties": {
+            "region": {"type": "string", "x-mcp-header": "Region"},
+            "many": {"type": "array", "x-mcp-header": "Many", "items": {"type": "string", "x-mcp-header": "Item"}},
+            "deep": {"type": "object", "properties": {"dry": {"type": "boolean", "x-mcp-header": "Dry-Run"}}},
+            "count": {"type": "integer", "x-mcp-header": "Count"},
+            "bad": {"type": "string", "x-mcp-header": "a b\r\n"},
+        }});
+        let params = params_of(&schema);
+        assert_eq!(params.len(), 3, "{params:?}");
+        for name in ["restart", "größe", " x", "=?base64?eA==?=", "a, b", "a\u{2028}b"] {
+            let call = request(
+                &serde_json::json!({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {
+                    "name": name, "arguments": {"region": name, "deep": {"dry": true}, "count": 42, "many": ["x"]},
+                }}),
+            );
+            let headers = made(&call, &params);
+            check_method(&headers, "tools/call", true).unwrap();
+            check(&headers, &call).unwrap();
+            assert_eq!(
+                (&headers["mcp-param-dry-run"], &headers["mcp-param-count"]),
+                (&"true".parse::<HeaderValue>().unwrap(), &"42".parse::<HeaderValue>().unwrap())
+            );
+            assert_eq!(headers.len(), 5, "{headers:?}");
+            // Another call does not pass with them.
+            let other =
+                request(&serde_json::json!({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {
+                    "name": "other", "arguments": {"region": name},
+                }}));
+            assert!(check(&headers, &other).is_err());
+        }
+        let absent =
+            request(&serde_json::json!({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {
+            "name": "x", "arguments": {"region": null}}}));
+        assert_eq!(made(&absent, &params).len(), 2);
+        let list = request(&serde_json::json!({"jsonrpc": "2.0", "id": 1, "method": "tools/list"}));
+        assert_eq!(made(&list, &params).len(), 1);
+        let twice = serde_json::json!({"properties": {"a": {"type": "string", "x-mcp-header": "X"}, "b": {"type": "string", "x-mcp-header": "x"}}});
+        assert_eq!(params_of(&twice), []);
+    }
 }

@@ -10,6 +10,7 @@
 //! | [`session::Sessions`] | whose session it is, what was asked, called and sent in it |
 //! | [`answer::read`], [`list::filter`], [`sse::Filter`] | an answer: whose it is, and lists that show what is permitted |
 //! | [`error::Denial`], [`metadata`] | what a refused caller reads |
+//! | [`mirror::made`] | the headers that a client sends with a body |
 //!
 //! # A request
 //!
@@ -96,7 +97,7 @@ mod json;
 pub mod list;
 pub mod message;
 pub mod metadata;
-mod mirror;
+pub mod mirror;
 mod number;
 pub mod privilege;
 pub mod refused;

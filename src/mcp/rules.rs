@@ -27,7 +27,7 @@ impl Rules {
 
 impl Default for Rules {
     fn default() -> Self {
-        Self::new(EndpointPath("/mcp".into()))
+        Self::new(EndpointPath::default())
     }
 }
 
@@ -55,6 +55,13 @@ impl EndpointPath {
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+}
+
+/// `/mcp`.
+impl Default for EndpointPath {
+    fn default() -> Self {
+        Self("/mcp".into())
     }
 }
 

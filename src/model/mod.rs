@@ -3,6 +3,7 @@
 //! Everything here is a value. Nothing here reads a clock, opens a socket or knows tokio; whatever was constructed is
 //! valid, because the only way in is a parser that refuses ([`std::str::FromStr`], `TryFrom`, serde).
 
+pub mod age;
 pub mod audit;
 pub mod decision;
 pub mod delta;
@@ -25,6 +26,7 @@ pub(crate) mod shown;
 pub(crate) mod strict;
 pub mod time;
 
+pub use age::{AgeIdentity, AgeKeyError, AgeRecipient};
 pub use audit::AuditHealth;
 pub use decision::{ApproverRule, Evaluation, PolicyOutcome, Recording, Risk, Stage, StepUp, Terms};
 pub use delta::{Change, Delta};

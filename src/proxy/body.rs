@@ -5,6 +5,7 @@
 
 use crate::access::stream::{CutCause, Direction, Turn};
 use crate::audit::record::{End, Record};
+use crate::audit::recording::Tape;
 use crate::proxy::headers;
 use crate::proxy::router::Route;
 use crate::proxy::upstream::Reusable;
@@ -87,6 +88,7 @@ pub(crate) struct Whole {
     bytes: Option<Bytes>,
     exchange: Arc<Exchange>,
     handed_on: Arc<AtomicU64>,
+    tape: Option<Arc<Tape>>,
     _held: Box<dyn Send + Sync>,
 }
 
@@ -95,6 +97,8 @@ pub(crate) struct Uploading {
     exchange: Arc<Exchange>,
     /// What was handed on, for the audit line.
     bytes: Arc<AtomicU64>,
+    /// Where it is recorded.
+    tape: Option<Arc<Tape>>,
     over: bool,
 }
 
@@ -107,7 +111,8 @@ impl Upload {
         }
         let bytes = Arc::<AtomicU64>::default();
         record.count_bytes_in(Arc::clone(&bytes));
-        Self::Streaming(Box::new(Uploading { inner, exchange: Arc::clone(exchange), bytes, over: false }))
+        let (exchange, tape) = (Arc::clone(exchange), record.request_tape());
+        Self::Streaming(Box::new(Uploading { inner, exchange, bytes, tape, over: false }))
     }
 
     /// A body that was read already. `held` is dropped when it has been handed on.
@@ -124,8 +129,8 @@ impl Upload {
         }
         let handed_on = Arc::<AtomicU64>::default();
         record.count_bytes_in(Arc::clone(&handed_on));
-        let exchange = Arc::clone(exchange);
-        Self::Whole(Box::new(Whole { bytes: Some(bytes), exchange, handed_on, _held: held }))
+        let (exchange, tape) = (Arc::clone(exchange), record.request_tape());
+        Self::Whole(Box::new(Whole { bytes: Some(bytes), exchange, handed_on, tape, _held: held }))
     }
 }
 
@@ -137,6 +142,9 @@ impl Whole {
             return Some(Err(Broken::Cut(cause)));
         }
         self.handed_on.fetch_add(bytes.len() as u64, Ordering::Relaxed);
+        if let Some(tape) = &self.tape {
+            tape.push(&bytes);
+        }
         self.exchange.request_sent(now);
         Some(Ok(Frame::data(bytes)))
     }
@@ -169,6 +177,7 @@ impl Uploading {
                     headers::clean_trailers(trailers);
                 }
                 self.bytes.fetch_add(bytes as u64, Ordering::Relaxed);
+                tape(self.tape.as_deref(), &frame);
                 // Now the service is to take it.
                 stream.set_deadline(Turn::ServiceSends, Some(now.plus(exchange.patience.service_idle)));
                 if self.inner.is_end_stream() {
@@ -249,6 +258,8 @@ pub(crate) struct Downloading {
     record: Option<Record>,
     channel: Option<Reusable>,
     route: Arc<Route>,
+    /// Where it is recorded.
+    tape: Option<Arc<Tape>>,
     /// When the head or the last frame was handed on.
     moved: Mono,
     admit_written: bool,
@@ -276,13 +287,14 @@ impl Download {
             channel.run_by_itself();
         }
         exchange.live.stream().set_deadline(Turn::ServiceSends, None);
-        let (record, admit_written) = (Some(record), false);
+        let (tape, record, admit_written) = (record.response_tape(), Some(record), false);
         Self::Streaming(Box::new(Downloading {
             inner,
             exchange,
             record,
             channel,
             route,
+            tape,
             moved: now,
             admit_written,
         }))
@@ -321,6 +333,7 @@ impl Downloading {
                 if let Some(record) = &mut self.record {
                     record.add_bytes_out(bytes as u64);
                 }
+                tape(self.tape.as_deref(), &frame);
                 Poll::Ready(Some(Ok(frame)))
             }
             Poll::Ready(Some(Err(error))) => {
@@ -425,6 +438,12 @@ impl Body for Download {
             Self::Streaming(downloading) => downloading.inner.size_hint(),
             Self::Looked(body) => body.size_hint(),
         }
+    }
+}
+
+fn tape(tape: Option<&Tape>, frame: &Frame<Bytes>) {
+    if let (Some(tape), Some(data)) = (tape, frame.data_ref()) {
+        tape.push(data);
     }
 }
 

@@ -44,6 +44,7 @@ pub(crate) async fn forward(
     body: Incoming,
 ) -> Response<Download> {
     let Admitted { live, mut record, route, request_id, trace, at: started, shape } = admitted;
+    record.request_head(&parts.headers, parts.uri.query());
     let te = set_headers(&mut parts, connected, &live, &route, request_id, trace);
     let exchange = Exchange::new(live, patience(connected, &route));
     let upload = Upload::of(body, &exchange, &mut record, started);
@@ -66,6 +67,7 @@ pub(crate) async fn forward(
             let (mut parts, body) = response.into_parts();
             headers::clean_response(&mut parts.headers);
             record.status(parts.status.as_u16());
+            record.response_head(&parts.headers);
             parts.version = Version::HTTP_11;
             parts.extensions.clear();
             Response::from_parts(parts, Download::of(body, exchange, record, channel, route, now))

@@ -246,8 +246,21 @@ impl<'a> Incoming<'a> {
         Err(limited.unwrap_or(Denial::of(DenyReason::Revoked)).into())
     }
 
-    /// Sets the audit line's place aside; from here on the request is forwarded.
-    pub(crate) fn keep(self, live: Live, route: Arc<Route>) -> Result<Admitted, Box<Response<Download>>> {
+    /// Sets the audit line's place aside, and what a recording needs; from here on the request is forwarded. `also`: what else was
+    /// admitted for it.
+    pub(crate) fn keep(
+        mut self,
+        live: Live,
+        also: &[Live],
+        route: Arc<Route>,
+    ) -> Result<Admitted, Box<Response<Download>>> {
+        let level = |live: &Live| live.cell().recording();
+        let demanded = also.iter().map(level).fold(level(&live), Ord::max);
+        if self.draft.record_at(demanded).is_err() {
+            let reason = DenyReason::AuditUnavailable;
+            let detail = "the grant demands a recording, and nothing can be recorded; try again later";
+            return Err(Box::new(self.refuse(reason, reason.status(), detail, None)));
+        }
         let (request_id, trace, at, shape) = (self.id, self.trace, self.decided, self.shape);
         match self.draft.admit() {
             Ok(record) => {

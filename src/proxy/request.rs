@@ -65,7 +65,7 @@ pub(crate) async fn serve(connected: &Connected, request: Request<Body>) -> Resp
         Err((denial, required)) => return incoming.refuse_denied(denial, required.as_ref()),
     };
     incoming.keep_back(&mut parts.headers, &route);
-    let admitted = match incoming.keep(live, route) {
+    let admitted = match incoming.keep(live, &[], route) {
         Ok(admitted) => admitted,
         Err(response) => return *response,
     };

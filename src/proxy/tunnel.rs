@@ -3,6 +3,7 @@
 
 use crate::access::stream::{CutCause, Direction, Turn, Wanted};
 use crate::audit::record::{End, Protocol, Record};
+use crate::audit::recording::Tape;
 use crate::proxy::body::{Download, Exchange, Upload, poll_cut};
 use crate::proxy::connection::Connected;
 use crate::proxy::forward::{
@@ -40,6 +41,7 @@ pub(crate) async fn open(
 ) -> Response<Download> {
     let Admitted { live, mut record, route, request_id, trace, shape, .. } = admitted;
     let ours = parts.extensions.remove::<OnUpgrade>();
+    record.request_head(&parts.headers, parts.uri.query());
     let te = set_headers(&mut parts, connected, &live, &route, request_id, trace);
     parts.headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
     parts.headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
@@ -59,6 +61,7 @@ pub(crate) async fn open(
         Ok(answered) if is_websocket(&answered.response) => {
             record.status(101);
             record.protocol(Protocol::WebSocket);
+            record.switched();
             switch(connected, exchange, record, route, ours, answered)
         }
         // Another protocol than the one that was asked for and checked.
@@ -69,6 +72,7 @@ pub(crate) async fn open(
             let (mut parts, body) = response.into_parts();
             headers::clean_response(&mut parts.headers);
             record.status(parts.status.as_u16());
+            record.response_head(&parts.headers);
             parts.extensions.clear();
             Response::from_parts(parts, Download::of(body, exchange, record, channel, route, now))
         }
@@ -126,12 +130,17 @@ async fn run(
     let (service_read, service_write) = split(TokioIo::new(service));
     let bytes_in = Arc::<AtomicU64>::default();
     record.count_bytes_in(Arc::clone(&bytes_in));
+    let tapes = (record.request_tape(), record.response_tape());
     let mut out = 0;
     let end = {
         let up = copy(&exchange, Direction::Up, caller_read, service_write, |bytes| {
-            bytes_in.fetch_add(bytes, Ordering::Relaxed);
+            bytes_in.fetch_add(bytes.len() as u64, Ordering::Relaxed);
+            tape(&tapes.0, bytes);
         });
-        let down = copy(&exchange, Direction::Down, service_read, caller_write, |bytes| out += bytes);
+        let down = copy(&exchange, Direction::Down, service_read, caller_write, |bytes| {
+            out += bytes.len() as u64;
+            tape(&tapes.1, bytes);
+        });
         tokio::select! {
             biased;
             () = killed(&exchange) => Stopped::Cut(exchange.live.cut(CutCause::Identity)),
@@ -150,6 +159,12 @@ async fn run(
     }
     let took = Mono::now().since(exchange.live.stream().admitted());
     route.metrics.request_seconds.observe(took.as_secs_f64());
+}
+
+fn tape(tape: &Option<Arc<Tape>>, bytes: &[u8]) {
+    if let Some(tape) = tape {
+        tape.push(bytes);
+    }
 }
 
 /// Why a direction stopped.
@@ -188,7 +203,7 @@ async fn copy(
     direction: Direction,
     mut from: ReadHalf<TokioIo<Upgraded>>,
     mut to: WriteHalf<TokioIo<Upgraded>>,
-    mut count: impl FnMut(u64),
+    mut handed_on: impl FnMut(&[u8]),
 ) -> Stopped {
     let other = match direction {
         Direction::Up => Direction::Down,
@@ -220,6 +235,6 @@ async fn copy(
         if written.is_err() {
             return Stopped::Broken(other);
         }
-        count(bytes.len() as u64);
+        handed_on(bytes);
     }
 }

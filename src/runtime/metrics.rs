@@ -61,6 +61,10 @@ pub struct Metrics {
     pub audit_lines: AuditLines,
     /// `jitgate_audit_queue_length`: lines that wait for the writer.
     pub audit_queue_length: IntGauge,
+    /// `jitgate_audit_recordings_total`: recordings written.
+    pub audit_recordings: IntCounter,
+    /// `jitgate_audit_recording_bytes`: what the recordings take on the disk.
+    pub audit_recording_bytes: IntGauge,
     /// `jitgate_audit_failures_total`: requests refused because the trail could not be written.
     pub audit_failures: IntCounter,
     /// `jitgate_connections`: open client connections.
@@ -198,6 +202,18 @@ impl Metrics {
                 &r,
                 "jitgate_audit_queue_length",
                 "Audit lines that wait to be written.",
+            )?,
+            audit_recordings: register(
+                &r,
+                IntCounter::new(
+                    "jitgate_audit_recordings_total",
+                    "Recordings of requests that were written.",
+                )?,
+            )?,
+            audit_recording_bytes: gauge(
+                &r,
+                "jitgate_audit_recording_bytes",
+                "What the recordings of requests take on the disk.",
             )?,
             audit_failures: register(
                 &r,
@@ -365,7 +381,7 @@ mod tests {
     use std::process::{Command, Stdio};
 
     /// Every name of the contract.
-    const CONTRACT: [&str; 21] = [
+    const CONTRACT: [&str; 23] = [
         "jitgate_requests_total",
         "jitgate_decision_seconds",
         "jitgate_request_seconds",
@@ -383,6 +399,9 @@ mod tests {
         "jitgate_tls_handshakes_total",
         "jitgate_certificate_not_after_seconds",
         "jitgate_connections",
+        // Beyond the contract: how far `max_total_bytes` is.
+        "jitgate_audit_recordings_total",
+        "jitgate_audit_recording_bytes",
         // Beyond the contract: the alarm of a bad reload.
         "jitgate_reload_failures_total",
         "jitgate_build_info",

@@ -135,19 +135,25 @@ async fn an_upstream_that_cannot_be_reached_is_told_apart() {
 
 /// A tiny file system in memory, gone with the test. `None` where mounting is not permitted, as for a developer who is not root; in
 /// CI it must be.
-struct TinyDisk(std::path::PathBuf);
+pub(crate) struct TinyDisk(std::path::PathBuf);
 
 impl TinyDisk {
-    fn mount(at: std::path::PathBuf) -> Option<Self> {
+    pub(crate) fn mount(at: std::path::PathBuf, size: &str) -> Option<Self> {
         std::fs::create_dir_all(&at).unwrap();
         let mut command = std::process::Command::new("mount");
-        let output = command.args(["-t", "tmpfs", "-o", "size=256k", "tmpfs"]).arg(&at).output().unwrap();
+        let output =
+            command.args(["-t", "tmpfs", "-o", &format!("size={size}"), "tmpfs"]).arg(&at).output().unwrap();
         if output.status.success() {
             return Some(Self(at));
         }
         assert!(std::env::var_os("CI").is_none(), "{output:?}");
         eprintln!("not tested: may not mount a file system here");
         None
+    }
+
+    pub(crate) fn resize(&self, size: &str) {
+        let resize = ["-o", &format!("remount,size={size}")];
+        assert!(std::process::Command::new("mount").args(resize).arg(&self.0).status().unwrap().success());
     }
 }
 
@@ -160,7 +166,7 @@ impl Drop for TinyDisk {
 #[tokio::test]
 async fn a_full_disk_closes_the_gate_and_loses_no_line() {
     let mut world = crate::harness::Setup::new().prepare().await;
-    let Some(disk) = TinyDisk::mount(world.path("audit")) else { return };
+    let Some(disk) = TinyDisk::mount(world.path("audit"), "256k") else { return };
     world.start_control().await;
     world.start_proxy().await;
     world.grant("orders:GET:/**").await;
@@ -184,8 +190,7 @@ async fn a_full_disk_closes_the_gate_and_loses_no_line() {
     eventually("a line for each request that passed", || async { (ends(&world) == permitted).then_some(()) })
         .await;
 
-    let resize = ["-o", "remount,size=16m"];
-    assert!(std::process::Command::new("mount").args(resize).arg(&disk.0).status().unwrap().success());
+    disk.resize("16m");
     eventually("recovery without a restart", || async {
         (status_of_a_call(&world).await == 200).then_some(())
     })
@@ -205,7 +210,7 @@ async fn trouble_with_the_trail_is_told_when_it_begins_and_when_it_ends() {
     let tables = hook("siem", "secret_file = \"hook.secret\"") + &hook("chat", "format = \"chat\"");
     // Pings every second or so.
     let mut world = crate::harness::Setup::new().lease("3s").tables(&tables).prepare().await;
-    let Some(disk) = TinyDisk::mount(world.path("audit")) else { return };
+    let Some(disk) = TinyDisk::mount(world.path("audit"), "256k") else { return };
     let secret = world.path("hook.secret");
     std::fs::write(&secret, "whsec_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=\n").unwrap();
     std::fs::set_permissions(&secret, std::fs::Permissions::from_mode(0o600)).unwrap();
@@ -235,8 +240,7 @@ async fn trouble_with_the_trail_is_told_when_it_begins_and_when_it_ends() {
     let mut connection = world.client(Protocol::H2).connect().await;
     while connection.get("/v1/orders").await.status == 200 {}
     assert!(told("unwritable", "refuses requests").await.contains("cannot write its audit trail"));
-    let resize = ["-o", "remount,size=64m"];
-    assert!(std::process::Command::new("mount").args(resize).arg(&disk.0).status().unwrap().success());
+    disk.resize("64m");
     assert!(!told("good", "well again").await.contains("audit trail"));
     assert_eq!(status_of_a_call(&world).await, 200);
 }

@@ -31,7 +31,7 @@ async fn world(requests: &str, receiver: &Stub, chat: &Stub) -> World {
          [[webhooks]]\nname = \"chat\"\nurl = \"http://{}/\"\nformat = \"chat\"\nevents = [\"*\"]\n",
         receiver.address, chat.address
     );
-    let world = Setup::new().tables(&hooks).decided_by("", POLICIES).await;
+    let world = Setup::new().recorded().tables(&hooks).decided_by("", POLICIES).await;
     let secret = world.path("hook.secret");
     fs::write(&secret, "whsec_CQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQk=\n").unwrap();
     fs::set_permissions(&secret, fs::Permissions::from_mode(0o600)).unwrap();

@@ -69,6 +69,9 @@ impl Port {
             Ok(carried) => carried,
             Err(refused) => return reply::refused(refused),
         };
+        if self.passage.only.as_ref().is_some_and(|only| only.as_str() != parts.uri.path()) {
+            return reply::absent();
+        }
         let answered =
             if is_websocket(&parts) { self.upgrade(parts).await } else { self.pass(parts, body).await };
         let mut response = answered.unwrap_or_else(|error| reply::unavailable(&error));
@@ -210,12 +213,12 @@ impl Port {
             parts.headers.remove(name);
         }
         // A task's name is visible ASCII, a service's name a host name.
-        if let Ok(task) = HeaderValue::from_str(self.passage.task.as_str()) {
+        if let Some(Ok(task)) = self.passage.task.as_ref().map(|task| HeaderValue::from_str(task.as_str())) {
             parts.headers.insert(TASK, task);
         }
         let path = parts.uri.path_and_query().map_or("/", http::uri::PathAndQuery::as_str);
-        let uri =
-            Uri::builder().scheme("https").authority(self.service.as_str()).path_and_query(path).build();
+        let authority = self.passage.authority.as_deref().unwrap_or(self.service.as_str());
+        let uri = Uri::builder().scheme("https").authority(authority).path_and_query(path).build();
         parts.uri = uri.unwrap_or_default();
         parts.version = Version::HTTP_2;
         parts.extensions.clear();

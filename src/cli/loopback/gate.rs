@@ -16,7 +16,7 @@ use std::time::Duration;
 use tokio::sync::Mutex;
 
 /// What is sent to the gate.
-pub(super) type Outgoing = UnsyncBoxBody<Bytes, Box<dyn std::error::Error + Send + Sync>>;
+pub(in crate::cli) type Outgoing = UnsyncBoxBody<Bytes, Box<dyn std::error::Error + Send + Sync>>;
 
 /// Of one stream, and of the whole connection: enough for a fast network, little enough for many streams.
 const STREAM_WINDOW: u32 = 1 << 20;
@@ -32,7 +32,7 @@ pub(in crate::cli) struct Gate {
 
 /// Why the gate gives no answer.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum GateError {
+pub(in crate::cli) enum GateError {
     /// No connection.
     #[error(transparent)]
     Connect(#[from] ClientError),
@@ -48,7 +48,10 @@ impl Gate {
     }
 
     /// The head of the answer.
-    pub(super) async fn send(&self, mut request: Request<Outgoing>) -> Result<Response<Incoming>, GateError> {
+    pub(in crate::cli) async fn send(
+        &self,
+        mut request: Request<Outgoing>,
+    ) -> Result<Response<Incoming>, GateError> {
         let mut tries = 0;
         loop {
             let mut sender = self.sender().await?;
@@ -65,6 +68,11 @@ impl Gate {
                 },
             }
         }
+    }
+
+    /// Where it is, and as whom it is spoken to.
+    pub(in crate::cli) fn target(&self) -> &Target {
+        &self.target
     }
 
     /// What comes from now on goes over a new connection, with the certificate that is in the files then.

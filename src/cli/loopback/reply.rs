@@ -28,6 +28,12 @@ pub(super) fn refused(why: Refused) -> Response<Incoming> {
     response
 }
 
+/// Another path than the only one that there is here.
+pub(super) fn absent() -> Response<Incoming> {
+    let detail = "there is one path here: the one that was printed";
+    problem(StatusCode::NOT_FOUND, "loopback_refused", "Refused on this machine", detail)
+}
+
 /// The gate gives no answer.
 pub(super) fn unavailable(error: &GateError) -> Response<Incoming> {
     let mut text = error.to_string();

@@ -4,7 +4,7 @@ use rustix::process::Signal;
 use tokio::signal::unix::{self, SignalKind};
 
 /// The four of them.
-pub(super) struct Signals {
+pub(in crate::cli) struct Signals {
     interrupt: unix::Signal,
     terminate: unix::Signal,
     hang_up: unix::Signal,
@@ -13,7 +13,7 @@ pub(super) struct Signals {
 
 /// One that arrived.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Asked {
+pub(in crate::cli) enum Asked {
     /// SIGINT.
     Interrupt,
     /// SIGTERM.
@@ -36,7 +36,7 @@ impl Asked {
     }
 
     /// Its name.
-    pub(super) fn name(self) -> &'static str {
+    pub(in crate::cli) fn name(self) -> &'static str {
         match self {
             Self::Interrupt => "SIGINT",
             Self::Terminate => "SIGTERM",
@@ -48,7 +48,7 @@ impl Asked {
 
 impl Signals {
     /// From now on they no longer end this process.
-    pub(super) fn catch() -> std::io::Result<Self> {
+    pub(in crate::cli) fn catch() -> std::io::Result<Self> {
         Ok(Self {
             interrupt: unix::signal(SignalKind::interrupt())?,
             terminate: unix::signal(SignalKind::terminate())?,
@@ -58,7 +58,7 @@ impl Signals {
     }
 
     /// The next one. Dropping the future loses none.
-    pub(super) async fn next(&mut self) -> Asked {
+    pub(in crate::cli) async fn next(&mut self) -> Asked {
         tokio::select! {
             Some(()) = self.interrupt.recv() => Asked::Interrupt,
             Some(()) = self.terminate.recv() => Asked::Terminate,

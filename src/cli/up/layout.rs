@@ -1,13 +1,15 @@
-//! The folder of `jitgate up`: `ca.pem`, `agent/`, `operator/`, `control/`, `proxy/`, `audit/`, `control.db`, `up.json`.
+//! The folder of `jitgate up`: `ca.pem`, `agent/`, `operator/`, `control/`, `proxy/`, `audit/`, `recording/`, `control.db`, `up.json`.
 //!
 //! Invariant: one `up` at a time; the lock is held as long as [`Layout`] lives, and goes with the process however it ends.
 
+use crate::audit::age;
 use crate::cli::Failure;
 use crate::config::{
-    AuditTarget, Base, ControlBase, ControlLink, Endpoint, IdentityFiles, ProxyBase, ProxyConfig, Role,
-    Store, TrustFiles,
+    AuditTarget, Base, ControlBase, ControlLink, Endpoint, IdentityFiles, ProxyBase, ProxyConfig,
+    RecipientSource, RecordingConfig, Role, Store, TrustFiles,
 };
 use crate::identity::devca::{DevCa, DevCaError, LEAF_LIFE, Leaf, TRUST_DOMAIN, files_in};
+use crate::identity::keyfile::{self, Existing, Secrecy};
 use crate::model::SpiffeId;
 use crate::runtime::clock::wall;
 use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
@@ -62,6 +64,8 @@ impl Layout {
     /// What this folder brings along for both halves; makes the control plane's certificate for the address that refusals name.
     pub(super) fn base(&self, control: SocketAddr) -> Result<Base, Failure> {
         self.ensure(Leaf::control("local").map(|leaf| leaf.also_at(control.ip())), "control")?;
+        let recipient = RecipientSource::File(self.recording_key()?);
+        let recording = RecordingConfig::to(recipient, self.folder.join("audit").join("recordings"));
         let bundle = self.ca.bundle();
         let trust = TrustFiles { bundles: [(TRUST_DOMAIN.to_owned(), bundle)].into(), crls: Vec::new() };
         let roles = [
@@ -81,6 +85,7 @@ impl Layout {
                     identity: id(Leaf::control("local"))?,
                 },
                 audit: AuditTarget::File(self.folder.join("audit").join("audit.jsonl")),
+                recording: Some(recording),
             },
             control: ControlBase {
                 listen: Some(control),
@@ -111,6 +116,28 @@ impl Layout {
         let names: Vec<&str> = names.iter().map(String::as_str).collect();
         self.ensure(Leaf::proxy("local", &names), "proxy")?;
         Ok(())
+    }
+
+    /// The file with the public key for recordings; makes a pair where there is none. The private one may be taken elsewhere: it is
+    /// not needed here.
+    fn recording_key(&self) -> Result<PathBuf, Failure> {
+        let folder = self.folder.join("recording");
+        let public = folder.join("recipient.txt");
+        if public.exists() {
+            return Ok(public);
+        }
+        keyfile::make_folder(&folder).map_err(Failure::usage)?;
+        let (identity, recipient) = age::generate().map_err(Failure::failed)?;
+        let secret = identity.reveal().ok_or_else(|| Failure::failed("a key has no text"))?;
+        let text = format!(
+            "# opens the recordings: jitgate audit show REQUEST --key FILE\n# public key: {recipient}\n{secret}\n"
+        );
+        keyfile::write(&folder.join("key.txt"), text.as_bytes(), Secrecy::Private, Existing::Replace)
+            .and_then(|()| {
+                keyfile::write(&public, format!("{recipient}\n").as_bytes(), Secrecy::Public, Existing::Keep)
+            })
+            .map_err(Failure::usage)?;
+        Ok(public)
     }
 
     fn ensure(&self, leaf: Result<Leaf, DevCaError>, name: &str) -> Result<IdentityFiles, Failure> {
@@ -153,7 +180,8 @@ mod tests {
         let first = Layout::open(&folder).unwrap();
         first.base(SocketAddr::from(([127, 0, 0, 1], 8444))).unwrap();
         let ca = std::fs::read(folder.join("ca.pem")).unwrap();
-        for key in ["agent/key.pem", "operator/key.pem", "control/key.pem", "ca.key.pem"] {
+        for key in ["agent/key.pem", "operator/key.pem", "control/key.pem", "ca.key.pem", "recording/key.txt"]
+        {
             assert_eq!(
                 std::fs::metadata(folder.join(key)).unwrap().permissions().mode() & 0o777,
                 0o600,

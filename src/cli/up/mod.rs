@@ -207,6 +207,7 @@ fn state_of(
             AuditTarget::File(path) => Some(path.clone()),
             AuditTarget::Stdout => None,
         },
+        recordings: config.audit.recording.as_ref().map(|recording| recording.directory.clone()),
     }
 }
 

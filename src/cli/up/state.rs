@@ -27,6 +27,9 @@ pub(in crate::cli) struct State {
     pub(in crate::cli) services: Vec<Service>,
     /// The audit trail, where it is a file.
     pub(in crate::cli) audit: Option<PathBuf>,
+    /// The folder of recordings.
+    #[serde(default)]
+    pub(in crate::cli) recordings: Option<PathBuf>,
 }
 
 /// An endpoint as its URL.

@@ -5,6 +5,7 @@ mod access;
 mod issuers;
 mod control;
 mod proxy;
+mod recording;
 mod service;
 mod tickets;
 mod webhooks;

@@ -1,12 +1,12 @@
 //! `[proxy]` and its tables.
 
-use super::{duration, filled, identity, path, required, service, trust, value};
+use super::{duration, filled, identity, path, recording, required, service, trust, value};
 use crate::config::raw::{RawAudit, RawCeilings, RawControlLink, RawLimits, RawProxy, RawService, split};
 use crate::config::source::Source;
 use crate::config::text::HostName;
 use crate::config::{
     AuditConfig, AuditTarget, Ceilings, ControlLink, DenialBudget, IssuerConfig, Limits, ProxyBase,
-    ProxyConfig, ServiceConfig, TlsConfig, TrustFiles,
+    ProxyConfig, RecordingConfig, ServiceConfig, TlsConfig, TrustFiles,
 };
 use crate::model::SpiffeId;
 use std::collections::BTreeSet;
@@ -55,7 +55,7 @@ pub(in crate::config) fn proxy(
     let identity = identity(source, "proxy", raw.identity, base.identity);
     let trust = trust(source, "proxy", raw.trust, base.trust);
     let control = control_link(source, raw.control, base.control, trust.as_ref());
-    let audit = audit(source, raw.audit, base.audit);
+    let audit = audit(source, raw.audit, base.audit, base.recording);
     let limits = limits(source, raw.limits);
     let ceilings = ceilings(source, raw.ceilings, trust.as_ref());
     let config = ProxyConfig {
@@ -92,6 +92,7 @@ struct Base {
     trust: Option<TrustFiles>,
     control: Option<ControlLink>,
     audit: Option<AuditTarget>,
+    recording: Option<RecordingConfig>,
     services: Vec<ServiceConfig>,
     sample: Option<ServiceConfig>,
 }
@@ -105,6 +106,7 @@ impl From<ProxyBase> for Base {
             trust: Some(base.trust),
             control: Some(base.control),
             audit: Some(base.audit),
+            recording: base.recording,
             services: base.services,
             sample: base.sample,
         }
@@ -157,7 +159,12 @@ fn in_bundles(source: &mut Source<'_>, id: &SpiffeId, place: &Range<usize>, trus
     }
 }
 
-fn audit(source: &mut Source<'_>, raw: Option<RawAudit>, base: Option<AuditTarget>) -> Option<AuditConfig> {
+fn audit(
+    source: &mut Source<'_>,
+    raw: Option<RawAudit>,
+    base: Option<AuditTarget>,
+    recording_base: Option<RecordingConfig>,
+) -> Option<AuditConfig> {
     let raw = raw.unwrap_or_default();
     let stdout = raw.stdout.as_ref().is_some_and(|stdout| *stdout.get_ref());
     let target = match (path(source, raw.file), stdout, base) {
@@ -174,7 +181,9 @@ fn audit(source: &mut Source<'_>, raw: Option<RawAudit>, base: Option<AuditTarge
             None
         }
     };
-    let default = AuditConfig::to(target?);
+    let target = target?;
+    let recording = recording::recording(source, raw.recording, recording_base, &target);
+    let default = AuditConfig::to(target);
     Some(AuditConfig {
         rotate_bytes: raw.rotate_bytes.map_or(default.rotate_bytes, |bytes| bytes.into_inner().get()),
         rotate_every: duration(raw.rotate_every, default.rotate_every),
@@ -186,6 +195,7 @@ fn audit(source: &mut Source<'_>, raw: Option<RawAudit>, base: Option<AuditTarge
                 .map_or(default.denials.lines_per_second, |lines| lines.get()),
             burst: raw.denials.burst.map_or(default.denials.burst, |burst| burst.get()),
         },
+        recording,
         target: default.target,
     })
 }

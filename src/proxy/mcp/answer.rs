@@ -172,6 +172,8 @@ pub(super) async fn pass(
     };
     head.headers.remove(CONTENT_LENGTH);
     way.record.status(head.status.as_u16());
+    way.record.response_head(&head.headers);
+    let tape = way.record.response_tape();
     let Way { exchange, also, record, route, lasting, .. } = way;
     let looking = Looking {
         source,
@@ -186,6 +188,7 @@ pub(super) async fn pass(
         out,
         ending: None,
         admit_written: false,
+        tape,
     };
     Response::from_parts(head, Download::Looked(Box::new(looking)))
 }

@@ -4,7 +4,7 @@ use super::shelf::{Owned, Shelf};
 use crate::access::{Cell, GrantSet};
 use crate::mcp::session::{Belongs, Call, SessionError};
 use crate::mcp::{Answer, AnswerKind, EventId, Id, ListKind};
-use crate::model::Time;
+use crate::model::{Recording, Time};
 use std::sync::Arc;
 
 /// The calls of one request.
@@ -14,6 +14,8 @@ pub(super) struct Calls {
     open: Vec<Noted>,
     /// An event of the answer has an id: who lost the stream may go on from there.
     resumable: bool,
+    /// How much of the answer is recorded.
+    recorded: Recording,
 }
 
 /// A call with its id, as sessions note it.
@@ -25,13 +27,20 @@ pub(super) enum Heard {
     Pass(Option<ListKind>),
     /// It answers a call whose grant has ended: the caller is told that instead.
     Over(Id),
+    /// It answers a call that must be recorded, and came where nothing is: the caller is told that instead.
+    Unrecorded(Id),
     /// It answers nothing that was asked: it is left out.
     Unasked,
 }
 
 impl Calls {
     pub(super) fn new(shelf: Arc<Shelf>, owned: Option<Owned>) -> Self {
-        Self { shelf, owned, open: Vec::new(), resumable: false }
+        Self { shelf, owned, open: Vec::new(), resumable: false, recorded: Recording::Metadata }
+    }
+
+    /// So much of the answer is recorded.
+    pub(super) fn recorded_at(&mut self, level: Recording) {
+        self.recorded = level;
     }
 
     /// The session that it belongs to.
@@ -85,7 +94,18 @@ impl Calls {
         };
         match self.shelf.sessions().hear(session, owner, answer, now) {
             Ok(Belongs::ToSession) => Ok(Heard::Pass(None)),
-            Ok(Belongs::ToCall(call)) if set.holds(&call.of) => Ok(Heard::Pass(call.list)),
+            Ok(Belongs::ToCall(call)) if set.holds(&call.of) => {
+                let demanded = call.of.recording();
+                Ok(match &answer.kind {
+                    _ if demanded < Recording::Full || self.recorded == Recording::Full => {
+                        Heard::Pass(call.list)
+                    }
+                    AnswerKind::Result(id) | AnswerKind::Error(Some(id)) => Heard::Unrecorded(id.clone()),
+                    AnswerKind::Error(None) | AnswerKind::Question(_) | AnswerKind::Notification => {
+                        Heard::Unasked
+                    }
+                })
+            }
             Ok(Belongs::ToCall(_)) => match &answer.kind {
                 AnswerKind::Result(id) | AnswerKind::Error(Some(id)) => Ok(Heard::Over(id.clone())),
                 AnswerKind::Error(None) | AnswerKind::Question(_) | AnswerKind::Notification => {

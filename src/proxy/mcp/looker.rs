@@ -54,10 +54,21 @@ impl Looker {
                 }
                 (Heard::Pass(_), _) => {}
                 // Of a batch one message cannot be left out alone; no service has to answer so.
-                (Heard::Over(_) | Heard::Unasked, _) if answers.len() > 1 => return Err(BROKEN),
+                (Heard::Over(_) | Heard::Unrecorded(_) | Heard::Unasked, _) if answers.len() > 1 => {
+                    return Err(BROKEN);
+                }
                 (Heard::Over(id), _) => {
                     self.calls.finish(&id);
                     return Ok(Looked::Pass(Cow::Owned(self.says_over(&id))));
+                }
+                (Heard::Unrecorded(id), _) => {
+                    self.calls.finish(&id);
+                    let detail = "the answer must be recorded, and came on a stream that is not";
+                    return Ok(Looked::Pass(Cow::Owned(self.says(
+                        &id,
+                        DenyReason::AuditUnavailable,
+                        detail,
+                    ))));
                 }
                 (Heard::Unasked, _) => return Ok(Looked::LeaveOut),
             }

@@ -9,6 +9,7 @@ use super::looker::{Looked, Looker};
 use super::send::Also;
 use crate::access::stream::{CutCause, Turn};
 use crate::audit::record::{End, Record};
+use crate::audit::recording::Tape;
 use crate::mcp::Fault;
 use crate::mcp::sse::{Filter, Step};
 use crate::model::DenyReason;
@@ -43,6 +44,8 @@ pub(super) struct Looking {
     /// What is still to be done when it is over otherwise than by itself.
     pub(super) ending: Option<Ending>,
     pub(super) admit_written: bool,
+    /// Where it is recorded.
+    pub(super) tape: Option<Arc<Tape>>,
 }
 
 /// The end of an answer that was cut.
@@ -114,6 +117,9 @@ impl Looking {
         let bytes = Bytes::from(std::mem::take(&mut self.out));
         if let Some(record) = &mut self.record {
             record.add_bytes_out(bytes.len() as u64);
+        }
+        if let Some(tape) = &self.tape {
+            tape.push(&bytes);
         }
         Some(Frame::data(bytes))
     }
@@ -190,6 +196,10 @@ impl Looking {
     /// Goes on under another live grant for the service.
     fn goes_on(&mut self, now: Mono) -> bool {
         let Some(live) = self.looker.standing.attend() else { return false };
+        // What it demands to be recorded was not set aside for.
+        if self.record.as_ref().is_none_or(|record| record.recording() < live.cell().recording()) {
+            return false;
+        }
         let exchange = Exchange::new(live, self.exchange.patience);
         exchange.request_sent(now);
         exchange.live.stream().set_deadline(Turn::ServiceSends, None);

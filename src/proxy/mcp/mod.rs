@@ -40,7 +40,7 @@ pub(crate) async fn serve(
     body: Body,
 ) -> Response<Download> {
     let Some(rules) = route.service.mcp.clone() else { return incoming.refuse_unserved() };
-    let Ready { live, also, sending } =
+    let Ready { live, also, mut sending } =
         match prepare::prepare(&mut incoming, &route, &rules, &parts, body).await {
             Ok(ready) => *ready,
             Err(Stop::Refused(refused)) => return incoming.refuse_message(&refused),
@@ -57,8 +57,11 @@ pub(crate) async fn serve(
         };
     incoming.keep_back(&mut parts.headers, &route);
     let connected = incoming.connected();
-    match incoming.keep(live, route) {
-        Ok(admitted) => send::send(connected, admitted, also, parts, sending).await,
+    match incoming.keep(live, &also, route) {
+        Ok(admitted) => {
+            sending.calls.recorded_at(admitted.record.recording());
+            send::send(connected, admitted, also, parts, sending).await
+        }
         Err(response) => *response,
     }
 }

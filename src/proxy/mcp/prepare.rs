@@ -139,8 +139,17 @@ pub(super) async fn prepare(
         limits: rules.limits,
         initialize: matches!(&received.inbound, Inbound::Call(request) if request.call().method == "initialize"),
         lasting,
+        arguments: arguments(&messages, &cells),
     };
     Ok(Box::new(Ready { live, also: lives, sending }))
+}
+
+/// The arguments of the one call in a body, where it must be recorded. Several are recorded as the body that they come in.
+fn arguments(messages: &[needs::Message<'_>], cells: &[Arc<Cell>]) -> Option<serde_json::Value> {
+    let ([message], [cell]) = (messages, cells) else { return None };
+    let What::Call(call) = &message.what else { return None };
+    let recorded = call.arguments.filter(|_| !cell.recording().is_metadata());
+    recorded.map(|arguments| serde_json::Value::Object(arguments.clone()))
 }
 
 fn now(incoming: &Incoming<'_>) -> Result<Time, Stop> {

@@ -30,6 +30,8 @@ pub(super) struct Sending {
     pub(super) limits: Limits,
     pub(super) initialize: bool,
     pub(super) lasting: bool,
+    /// Those of a call that is recorded.
+    pub(super) arguments: Option<serde_json::Value>,
 }
 
 /// What else was admitted for the messages of one body: each of them must go on living.
@@ -58,8 +60,12 @@ pub(super) async fn send(
     sending: Sending,
 ) -> Response<Download> {
     let Admitted { live, mut record, route, request_id, trace, at: started, shape } = admitted;
-    let Sending { place, whole, calls, standing, version, limits, initialize, lasting } = sending;
+    let Sending { place, whole, calls, standing, version, limits, initialize, lasting, arguments } = sending;
     let also = Also(also);
+    record.request_head(&parts.headers, None);
+    if let Some(arguments) = &arguments {
+        record.call_arguments(arguments);
+    }
     let te = set_headers(&mut parts, connected, &live, &route, request_id, trace);
     // An answer with a coding could not be looked at. The origin was checked here; behind us it says nothing.
     for name in [ACCEPT_ENCODING, ORIGIN] {

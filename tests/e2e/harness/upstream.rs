@@ -190,6 +190,7 @@ async fn respond(path: &str, running: Running) -> Response<Body> {
             let _until_given_up = running;
             std::future::pending().await
         }
+        "/json" => json_answer(),
         "/trailers" => trailers(running),
         "/grpc.Stock/Get" => grpc_refusal(),
         "/hop" => Response::builder()
@@ -205,6 +206,13 @@ async fn respond(path: &str, running: Running) -> Response<Body> {
             None => text(StatusCode::OK, "hello"),
         },
     }
+}
+
+fn json_answer() -> Response<Body> {
+    let mut response =
+        text(StatusCode::OK, r#"{"id":7,"note":"for all","access_token":"from-upstream-hunter2"}"#);
+    response.headers_mut().insert("content-type", "application/json".parse().unwrap());
+    response
 }
 
 fn text(status: StatusCode, body: &'static str) -> Response<Body> {

@@ -27,12 +27,19 @@ pub(crate) struct Setup {
     lease: &'static str,
     proxy: String,
     trust: String,
+    recording: Option<String>,
     tables: String,
 }
 
 impl Setup {
     pub(crate) fn new() -> Self {
-        Self { lease: "15s", proxy: String::new(), trust: String::new(), tables: String::new() }
+        Self {
+            lease: "15s",
+            proxy: String::new(),
+            trust: String::new(),
+            recording: None,
+            tables: String::new(),
+        }
     }
 
     /// How long a proxy may go on without its control plane.
@@ -50,6 +57,17 @@ impl Setup {
     /// Lines for `[proxy.trust]`.
     pub(crate) fn trust(mut self, lines: &str) -> Self {
         self.trust.push_str(lines);
+        self
+    }
+
+    /// Requests can be recorded; `key.txt` opens what is.
+    pub(crate) fn recorded(self) -> Self {
+        self.recorded_with("")
+    }
+
+    /// The same with more lines for its table.
+    pub(crate) fn recorded_with(mut self, lines: &str) -> Self {
+        self.recording = Some(lines.to_owned());
         self
     }
 
@@ -92,7 +110,11 @@ impl Setup {
     }
 
     fn configuration(&self, world: &World) -> String {
-        let Self { lease, proxy, trust, tables } = self;
+        let Self { lease, proxy, trust, recording, tables } = self;
+        let recording = recording.as_ref().map_or_else(String::new, |lines| {
+            let recipient = age_key(&world.path("key.txt"));
+            format!("[proxy.audit.recording]\nrecipient = \"{recipient}\"\nmax_in_flight = 16\n{lines}\n")
+        });
         let (address, upstream) = (world.address, world.upstream.address);
         let owned = "[[service]]\nowner = \"spiffe://jitgate.local/operator/local\"";
         let tables = tables.replace("[[service]]", owned);
@@ -116,6 +138,7 @@ endpoints = ["https://{address}:8444"]
 identity = "spiffe://jitgate.local/control/local"
 [proxy.audit]
 file = "audit/audit.jsonl"
+{recording}
 [control]
 listen = "{address}:8444"
 admin_listen = "{address}:9465"
@@ -140,6 +163,14 @@ upstream = ["http://{upstream}"]
 "#
         )
     }
+}
+
+/// A new pair of keys, made by the standard tool; the public one.
+pub(crate) fn age_key(file: &Path) -> String {
+    let made = Command::new("age-keygen").arg("-o").arg(file).output().expect("the package `age` is needed");
+    assert!(made.status.success(), "{made:?}");
+    let public = Command::new("age-keygen").arg("-y").arg(file).output().unwrap();
+    String::from_utf8(public.stdout).unwrap().trim().to_owned()
 }
 
 /// See the head of this file.
