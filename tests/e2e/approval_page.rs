@@ -1,6 +1,7 @@
 //! A person with a browser and a certificate decides on the page of a request: on what is shown, from that page alone, and never for
 //! themselves.
 
+use crate::harness::browser::{Browser, Identity};
 use crate::harness::form::{Fields, fields, filled};
 use crate::harness::{Answer, Protocol, Setup, World, asked, id, with};
 use serde_json::{Value, json};
@@ -231,4 +232,44 @@ async fn a_public_url_is_what_callers_are_told() {
     let elsewhere =
         world.api_as(&operator).host("evil.example").get(&format!("/approve/{}", id(&request))).await;
     assert_eq!(elsewhere.status, 421);
+}
+
+#[tokio::test]
+async fn a_browser_decides_on_the_page_and_for_no_other_page() {
+    let world = World::start().await;
+    let origin = format!("https://{}:8444", world.address);
+    let identity = Identity {
+        ca: world.path("ca.pem"),
+        certificate: world.operator.cert.clone(),
+        key: world.operator.key.clone(),
+        origins: std::slice::from_ref(&origin),
+        address: world.address.to_string(),
+    };
+    let mut browser = Browser::start(&identity).await;
+    let request = world.ask(&world.agent, &asked("INC-1", "GET", "/v1/orders")).await;
+    let url = request["approval_url"].as_str().unwrap();
+
+    // Another page makes the browser, with its certificate, send what it can guess.
+    let hidden = ["token", "hash", "scope", "ttl", "reason"]
+        .map(|name| format!("<input name={name} value=5m>"))
+        .concat();
+    let foreign = format!(
+        "data:text/html,<form method=post action={url}>{hidden}<button name=decision value=approve>x</button></form>"
+    );
+    browser.open(&foreign).await;
+    browser.run("setTimeout(() => document.querySelector('button').click()); true").await;
+    browser.shows("a form is sent from its own page").await;
+    assert_eq!(now(&world, &request).await["state"], "pending");
+
+    browser.open(url).await;
+    assert_eq!(browser.run("document.querySelector('textarea').value").await, "orders:GET:/v1/orders");
+    assert_eq!(
+        browser.run("getComputedStyle(document.querySelector('dl')).display").await,
+        "grid",
+        "its own style counts"
+    );
+    let fill = "document.querySelector('input[name=reason]').value = 'fine'; setTimeout(() => document.querySelector('button[value=approve]').click()); true";
+    browser.run(fill).await;
+    browser.shows("approved by spiffe://jitgate.local/operator/local").await;
+    assert_eq!(now(&world, &request).await["state"], "approved");
 }

@@ -100,7 +100,24 @@ impl Browser {
         answer["result"]["value"].take()
     }
 
+    /// Waits until a page says this, whatever page it is by then.
+    pub(crate) async fn shows(&mut self, text: &str) {
+        let browser = tokio::sync::Mutex::new(self);
+        eventually(text, || async {
+            let ask = json!({"expression": "document.body.innerText", "returnByValue": true});
+            // A page that is just left answers nothing.
+            let answer = browser.lock().await.try_call("Runtime.evaluate", ask).await.ok()?;
+            answer["result"]["value"].as_str()?.contains(text).then_some(())
+        })
+        .await;
+    }
+
     async fn call(&mut self, method: &str, params: Value) -> Value {
+        let answer = self.try_call(method, params).await;
+        answer.unwrap_or_else(|error| panic!("{method}: {error}"))
+    }
+
+    async fn try_call(&mut self, method: &str, params: Value) -> Result<Value, Value> {
         self.number += 1;
         let number = self.number;
         let mut message = json!({"id": number, "method": method, "params": params});
@@ -113,8 +130,8 @@ impl Browser {
                 let text = self.socket.next().await.expect("the browser is gone").unwrap();
                 let mut answer: Value = serde_json::from_str(text.to_text().unwrap()).unwrap();
                 if answer["id"] == number {
-                    assert_eq!(answer["error"], Value::Null, "{method}: {answer}");
-                    return answer["result"].take();
+                    let (error, result) = (answer["error"].take(), answer["result"].take());
+                    return if error.is_null() { Ok(result) } else { Err(error) };
                 }
             }
         })
