@@ -167,6 +167,42 @@ async fn an_ordinary_grant_records_nothing_and_a_policy_may_ask_for_arguments_al
 }
 
 #[tokio::test]
+async fn a_tool_call_is_recorded_by_its_arguments_and_what_the_tool_said() {
+    let redact = "redact = { pointers = [\"/server/pin\"] }";
+    let world = Setup::new().recorded_with(redact).decided_by("", POLICIES).await;
+    let upstream = world.upstream.address;
+    world
+        .append_config(&format!("[[service]]\nname = \"ops\"\nupstream = [\"mcp+http://{upstream}/mcp\"]\n"));
+    let world = world.start_both().await;
+    let scope = json!([{"type": "mcp", "locations": ["ops"], "actions": ["tools/call"], "tools": ["restart"], "arguments": true}]);
+    let wanted = with(with(asked("FIRE-1", "POST", "/"), "emergency", json!(true)), "scope", scope);
+    let request = world.ask(&world.agent, &wanted).await;
+    world.granted(&request).await;
+    let meta = json!({"io.modelcontextprotocol/protocolVersion": "2026-07-28", "io.modelcontextprotocol/clientCapabilities": {}});
+    let arguments = json!({"server": {"name": "srv-7", "pin": "hunter2"}, "api_key": "hunter2"});
+    let body = json!({"jsonrpc": "2.0", "id": "q", "method": "tools/call",
+        "params": {"name": "restart", "arguments": arguments, "_meta": meta}});
+    let mut connection = world.client(Protocol::H1).host("ops.localhost").connect().await;
+    let call = connection
+        .request("POST", "/mcp")
+        .header("content-type", "application/json")
+        .header("accept", "application/json, text/event-stream")
+        .header("mcp-protocol-version", "2026-07-28")
+        .header("mcp-method", "tools/call")
+        .header("mcp-name", "restart");
+    let answer = Answer::of(connection.send(call.body(full(body.to_string())).unwrap()).await).await;
+    assert!(answer.json()["result"].is_object(), "{answer:?}");
+    let line = world.ends("/mcp").await[0].clone();
+    assert_eq!(line["tool"], "restart", "{line}");
+    let recording = opened(&world, &line).await;
+    let kept = r#"{"server":{"name":"srv-7","pin":"[redacted]"},"api_key":"[redacted]"}"#;
+    assert_eq!(recording["arguments"]["text"], kept, "{recording}");
+    assert!(recording["request"].is_null(), "{recording}");
+    let said = recording["response"]["text"].as_str().unwrap();
+    assert!(said.contains("up") && !recording.to_string().contains("hunter2"), "{recording}");
+}
+
+#[tokio::test]
 async fn what_cannot_be_redacted_is_told_by_digest_and_length() {
     let world = world(Setup::new().recorded()).await;
     break_glass(&world, "POST", "/**").await;

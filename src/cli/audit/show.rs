@@ -27,8 +27,8 @@ pub(in crate::cli) struct Show {
     /// Which
     request: RequestId,
     /// The private key that recordings are encrypted to (a file of age-keygen); without, only the lines are shown
-    // In the place of the key of a certificate, which is of no use here.
-    #[arg(long, value_name = "FILE")]
+    // In the place of the key of a certificate, which is of no use here; also in the environment, where `--cert` demands one.
+    #[arg(long, value_name = "FILE", env = "JITGATE_KEY", hide_env = true)]
     key: Option<PathBuf>,
     /// The trail [default: audit/audit.jsonl under --data, or where the running `up` writes it]; older files beside it are read, too
     #[arg(long, value_name = "FILE")]

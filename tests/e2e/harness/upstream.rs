@@ -190,7 +190,11 @@ async fn respond(path: &str, running: Running) -> Response<Body> {
             let _until_given_up = running;
             std::future::pending().await
         }
-        "/json" => json_answer(),
+        "/json" => json_answer(r#"{"id":7,"note":"for all","access_token":"from-upstream-hunter2"}"#),
+        // To a call with the id `q`.
+        "/mcp" => json_answer(
+            r#"{"jsonrpc":"2.0","id":"q","result":{"resultType":"complete","content":[{"type":"text","text":"{\"token\":\"hunter2\",\"state\":\"up\"}"}]}}"#,
+        ),
         "/trailers" => trailers(running),
         "/grpc.Stock/Get" => grpc_refusal(),
         "/hop" => Response::builder()
@@ -208,9 +212,8 @@ async fn respond(path: &str, running: Running) -> Response<Body> {
     }
 }
 
-fn json_answer() -> Response<Body> {
-    let mut response =
-        text(StatusCode::OK, r#"{"id":7,"note":"for all","access_token":"from-upstream-hunter2"}"#);
+fn json_answer(body: &'static str) -> Response<Body> {
+    let mut response = text(StatusCode::OK, body);
     response.headers_mut().insert("content-type", "application/json".parse().unwrap());
     response
 }
