@@ -4,6 +4,7 @@ mod calls;
 mod endpoint;
 mod hostile;
 mod listen;
+mod sdk;
 mod without_access;
 
 use crate::access::{agent, connection};
