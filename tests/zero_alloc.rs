@@ -5,10 +5,12 @@
     reason = "a test ends by panicking; clippy's exceptions for tests do not reach helpers outside #[test]"
 )]
 
-use jitgate::access::{Request, Table, UserProof, Verdict, View, decide, decide_after, host_label};
+use jitgate::access::{
+    Request, Table, UserProof, Verdict, View, attend, decide, decide_after, host_label, shows,
+};
 use jitgate::config::Ceilings;
 use jitgate::model::grant::{Conditions, Lineage};
-use jitgate::model::{Change, Delta, EndCause, Grant, GrantId, Revision, SpiffeId, Time};
+use jitgate::model::{Change, Delta, EndCause, Grant, GrantId, McpCall, Revision, SpiffeId, Time};
 use std::hint::black_box;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -61,6 +63,15 @@ fn table() -> Table {
         *grant = Arc::new(Grant { lineage, ..Grant::clone(grant) });
     }
     changes.push(narrowed);
+    changes.extend(
+        (200..300)
+            .map(|n| grant(n, &format!("ops:tools/call:restart{{server=srv-{n}}}"), Conditions::default())),
+    );
+    let pattern = r#"{"type":"mcp","locations":["ops"],"actions":["tools/call"],"tools":["scale"],"arguments":{"type":"object",
+        "properties":{"service":{"pattern":"^[a-z]+-\\d+$"},"replicas":{"type":"integer","minimum":1,"maximum":9},"zone":{"enum":["a","b"]}},
+        "required":["service"],"additionalProperties":false}}"#;
+    changes.push(grant(300, pattern, Conditions::default()));
+    changes.push(grant(301, "ops:resources/read:file:///docs/**", Conditions::default()));
     changes.push(Change::Ended {
         grant: GrantId::from_parts(3, [0; 10]),
         cause: EndCause::Revoked,
@@ -73,6 +84,57 @@ fn table() -> Table {
 #[test]
 fn the_counter_counts() {
     assert!(allocation_counter::measure(|| drop(black_box(Box::new(1)))).count_total > 0);
+}
+
+#[test]
+fn a_decision_about_a_call_allocates_nothing() {
+    let table = table();
+    let slot = table.slot(&agent());
+    let request = http::Request::builder().method("POST").uri("/mcp").header("host", "ops.localhost");
+    let parts = request.body(()).unwrap().into_parts().0;
+    let view = View::of(&parts).unwrap();
+    for (method, name, arguments, permitted) in [
+        ("tools/call", "restart", r#"{"server":"srv-250"}"#, true),
+        ("tools/call", "restart", r#"{"server":"srv-9"}"#, false),
+        ("tools/call", "scale", r#"{"service":"billing-7","replicas":3,"zone":"b"}"#, true),
+        ("tools/call", "scale", r#"{"service":"billing-x","replicas":3}"#, false),
+        ("tools/call", "stop", "{}", false),
+        ("resources/read", "file:///docs/a/b%20c", "{}", true),
+        ("resources/read", "file:///docs/../a", "{}", false),
+        ("tools/list", "", "{}", false),
+    ] {
+        let arguments: serde_json::Value = serde_json::from_str(arguments).unwrap();
+        let name = Some(name).filter(|name| !name.is_empty());
+        let call = McpCall { method, name, arguments: arguments.as_object() };
+        let request = Request {
+            service: "ops",
+            view: &view,
+            call: Some(&call),
+            only: None,
+            source: IpAddr::from([127, 0, 0, 1]),
+            token: None,
+            token_required: false,
+            user: UserProof::NotDemanded,
+        };
+        let work = || {
+            let set = slot.load();
+            assert!(matches!(attend(&set, &request, at(150)), Verdict::Permit(_)));
+            black_box(shows(&set, &request, at(150)));
+            match decide(&set, black_box(&request), at(150)) {
+                Verdict::Permit(permit) => {
+                    let _ = black_box(decide_after(&set, &request, at(150), permit.cell()));
+                    true
+                }
+                Verdict::Deny(denial) => black_box(Some(denial)).is_none(),
+            }
+        };
+        // Once before counting: the first use of a pattern builds its automaton.
+        assert_eq!(work(), permitted, "{method} {arguments}");
+        let counted = allocation_counter::measure(|| {
+            let _ = black_box(work());
+        });
+        assert_eq!(counted.count_total, 0, "{method} {arguments}");
+    }
 }
 
 #[test]

@@ -12,9 +12,10 @@ use super::{Failure, grants};
 use crate::access::view::HostBuffer;
 use crate::access::{Request, Table, UserProof, Verdict, View, decide, host_label};
 use crate::config::Ceilings;
+use crate::model::strict::Unique;
 use crate::model::{
-    Change, Delta, DenyReason, EndCause, Grant, GrantId, Revision, ServiceName, SpiffeId, TaskId, Time,
-    UserId,
+    Change, Delta, DenyReason, EndCause, Grant, GrantId, McpCall, Revision, ServiceName, SpiffeId, TaskId,
+    Time, UserId,
 };
 use crate::runtime::clock::wall;
 use findings::{Finding, KnownGrant};
@@ -29,7 +30,9 @@ use std::sync::Arc;
 #[command(after_help = "Examples:\n  \
 jitgate explain --principal spiffe://jitgate.local/agent/demo GET https://orders.localhost:8443/v1/orders\n  \
 jitgate explain --principal spiffe://jitgate.local/agent/demo --service stock --grpc \\\n    \
-POST https://gate.example/inventory.v1.Stock/Get --output json\n\n\
+POST https://gate.example/inventory.v1.Stock/Get --output json\n  \
+jitgate explain --principal spiffe://jitgate.local/agent/demo --mcp tools/call --name restart_service \\\n    \
+--arguments '{\"server\":\"srv-7\"}' POST https://ops.localhost:8443/mcp\n\n\
 It ends with 0 whether the call would be permitted or not: look at `decision`.")]
 pub(super) struct Explain {
     /// Who would call
@@ -62,10 +65,31 @@ pub(super) struct Explain {
     /// As a gRPC call
     #[arg(long)]
     grpc: bool,
+    /// As an MCP request of this method, for instance `tools/call`
+    #[arg(long, value_name = "METHOD", conflicts_with = "grpc")]
+    mcp: Option<String>,
+    /// The tool, prompt or URI that the MCP request names
+    #[arg(long, value_name = "NAME", requires = "mcp")]
+    name: Option<String>,
+    /// The arguments of the MCP request, a JSON object
+    #[arg(long, value_name = "JSON", requires = "mcp", value_parser = arguments)]
+    arguments: Option<CallArguments>,
     /// Method, for instance `GET`
     method: Method,
     /// Where to, for instance `https://orders.localhost:8443/v1/orders`
     url: Uri,
+}
+
+/// The arguments of a call.
+#[derive(Debug, Clone)]
+struct CallArguments(serde_json::Map<String, Value>);
+
+fn arguments(text: &str) -> Result<CallArguments, String> {
+    match serde_json::from_str(text) {
+        Ok(Unique(Value::Object(arguments))) => Ok(CallArguments(arguments)),
+        Ok(_) => Err("expected a JSON object".to_owned()),
+        Err(error) => Err(error.to_string()),
+    }
 }
 
 /// The tokens that a service demands.
@@ -201,10 +225,15 @@ impl Explain {
                 return explanation;
             }
         };
+        let call = self.mcp.as_ref().map(|method| McpCall {
+            method,
+            name: self.name.as_deref(),
+            arguments: self.arguments.as_ref().map(|CallArguments(arguments)| arguments),
+        });
         let request = Request {
             service: &explanation.service,
             view: &view,
-            call: None,
+            call: call.as_ref(),
             only: None,
             source: self.source,
             token: self.token,

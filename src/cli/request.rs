@@ -25,6 +25,7 @@ const WAIT: &str = "1h";
     group = clap::ArgGroup::new("asked").required(true).multiple(false).args(["scope", "role", "plan", "envelope"]),
     after_help = "Examples:\n  \
 jitgate request --task INC-4711 --scope 'orders:GET,HEAD:/v1/orders/*' --ttl 15m --reason 'look at one order' --wait\n  \
+jitgate request --task INC-4711 --scope 'ops:tools/call:restart_service{server=\"srv-7\"}' --ttl 5m --reason 'it hangs'\n  \
 jitgate request --task INC-4711 --role order-reader --ttl 1h --reason 'night shift' --ticket OPS-7\n  \
 jitgate request --task REL-9 --plan plan.json --ttl 30m --reason 'release 9' --wait=10m --output json\n  \
 jitgate request --task INC-4711 --envelope envelope.json --ttl 1h --reason 'clean up' --wait\n\n\

@@ -1,7 +1,7 @@
 //! Whose session it is, and what was said in it.
 //!
 //! A session id is a bearer secret that the upstream chose. Here it is bound to the principal, the service and the route that opened
-//! it: for anybody else, and on any other route, there is no such session. What an answer, a resumption or a cancellation refers
+//! it: for anybody else, and on any other route, there is no such session. What an answer or a resumption refers
 //! to must have been said in that very session.
 //!
 //! It refuses to know what a call may do: `C` is whatever the gate wants to find again with a call, such as the grant it runs under.

@@ -43,6 +43,28 @@ fn an_end_cuts_what_runs_and_counts_it_down() {
 }
 
 #[test]
+fn an_attendance_takes_nothing_and_is_cut_all_the_same() {
+    let (entry, countdown) = (Entry::default(), Arc::default());
+    let limits =
+        Limits { max_uses: NonZeroU64::new(1), concurrent_streams: NonZeroU32::new(1), ..Limits::default() };
+    let (there, call) = (stream(), stream());
+    let place = entry.attend(&there).unwrap();
+    assert!(place.is_attendance());
+    assert_eq!(entry.report(), Used { requests: 0, bytes: 0, running: 0 });
+    entry.add_uses(1);
+    let working = entry.admit(&call, &limits, Mono::from_nanos(1)).unwrap();
+    assert_eq!(entry.report(), Used { requests: 1, bytes: 0, running: 1 });
+    entry.leave(&working);
+    assert_eq!(entry.report().running, 0, "who attends is no activity");
+    assert_eq!(entry.end(EndCause::Revoked, &countdown).len(), 1);
+    assert_eq!((there.cut_cause(), countdown.remaining()), (Some(CutCause::Grant(EndCause::Revoked)), 1));
+    entry.leave(&place);
+    entry.leave(&place);
+    assert_eq!(countdown.remaining(), 0);
+    assert_eq!(entry.attend(&stream()).unwrap_err(), Refused::Ended(EndCause::Revoked));
+}
+
+#[test]
 fn limits_are_taken_together_or_not_at_all() {
     let entry = Entry::default();
     let limits =

@@ -1,5 +1,6 @@
 //! What the table and the decision promise together; each file is about one of them.
 
+mod calls;
 mod decision;
 mod entry;
 mod reference;

@@ -3,11 +3,12 @@
 //! A fact that nobody stated is left out, although the schema calls it required: a policy that reads it then errs, and an error
 //! denies. What the schema marks `?` is absent for good reasons, and the validator makes policies look first.
 
-use super::asked::{self, Asked, Protocol};
+use super::asked::{self, Asked, Extent, Questions};
 use super::facts::Facts;
 use super::heads::{Alike, Heads};
 use crate::model::{
-    GroupName, Owner, PrincipalProfile, RequestKind, ServiceName, ServiceProfile, SpiffeId, Time, User,
+    GroupName, Owner, PrincipalProfile, RequestKind, Sensitivity, ServiceName, ServiceProfile, SpiffeId,
+    Time, User,
 };
 use cedar_policy::{
     Context, Entities, Entity, EntityId, EntityTypeName, EntityUid, Request, RestrictedExpression as Value,
@@ -32,6 +33,7 @@ pub(super) struct Names {
     group: EntityTypeName,
     principal: EntityTypeName,
     service: EntityTypeName,
+    tool: EntityTypeName,
     action: EntityTypeName,
 }
 
@@ -46,6 +48,7 @@ impl Names {
             group: "Group".parse()?,
             principal: "Principal".parse()?,
             service: "Service".parse()?,
+            tool: "Tool".parse()?,
             action: "Action".parse()?,
         })
     }
@@ -53,6 +56,11 @@ impl Names {
     /// `Action::"NAME"`.
     pub(super) fn action(&self, name: &str) -> EntityUid {
         uid(&self.action, name)
+    }
+
+    /// `Tool::"SERVICE/NAME"`.
+    fn tool(&self, service: &ServiceName, tool: &str) -> EntityUid {
+        uid(&self.tool, &format!("{service}/{tool}"))
     }
 
     fn group_value(&self, group: &GroupName) -> Value {
@@ -75,7 +83,7 @@ pub(super) struct World<'f> {
 }
 
 impl<'f> World<'f> {
-    pub(super) fn new(names: &'f Names, facts: &'f Facts) -> Result<Self, Fault> {
+    pub(super) fn new(names: &'f Names, facts: &'f Facts, questions: &Questions<'_>) -> Result<Self, Fault> {
         let principal = uid(&names.principal, facts.principal.id.as_str());
         let requester = &facts.request.requester;
         let mut entities = vec![principal_entity(names, &facts.principal)?];
@@ -85,7 +93,14 @@ impl<'f> World<'f> {
         for (name, profile) in &facts.services {
             entities.push(service_entity(names, name, profile)?);
         }
-        // Groups are in no other group, and services in nothing: see the schema.
+        let tools: BTreeSet<_> =
+            questions.keys().filter_map(|asked| Some((asked.service, asked.tool?))).collect();
+        for (service, tool) in tools {
+            if let Some(profile) = facts.services.get(service) {
+                entities.push(tool_entity(names, service, tool, profile)?);
+            }
+        }
+        // Groups are in no other group, services in nothing, tools in their service: see the schema.
         let groups = facts.principal.attributes.groups.iter().map(|group| uid(&names.group, group.as_str()));
         Ok(Self {
             names,
@@ -98,40 +113,48 @@ impl<'f> World<'f> {
         })
     }
 
-    /// The policies that can concern a service.
-    pub(super) fn matching<'p>(&self, policies: &'p Heads, service: &ServiceName) -> Vec<&'p Alike> {
-        policies.matching(&self.whom, &[uid(&self.names.service, service.as_str())])
+    /// The policies that can concern a question.
+    pub(super) fn matching<'p>(&self, policies: &'p Heads, asked: &Asked<'_>) -> Vec<&'p Alike> {
+        let service = uid(&self.names.service, asked.service.as_str());
+        let tool = asked.tool.map(|tool| self.names.tool(asked.service, tool));
+        let what: Vec<EntityUid> = [service].into_iter().chain(tool).collect();
+        policies.matching(&self.whom, &what)
     }
 
     /// The request for one action at one service. Without `all_paths`, `paths` is left out.
     pub(super) fn request(
         &self,
         asked: &Asked<'_>,
-        paths: &BTreeSet<&str>,
+        extent: &Extent<'_>,
         all_paths: bool,
     ) -> Result<Request, Fault> {
-        let service = uid(&self.names.service, asked.service.as_str());
-        let mut pairs = self.common.clone();
-        let protocol = match asked.protocol {
-            Protocol::Http | Protocol::Grpc | Protocol::Mcp => asked.protocol.as_str(),
+        let resource = match asked.tool {
+            Some(tool) => self.names.tool(asked.service, tool),
+            None => uid(&self.names.service, asked.service.as_str()),
         };
-        pairs.push(("protocol".into(), value(&self.names.protocol, protocol)));
+        let mut pairs = self.common.clone();
+        pairs.push(("protocol".into(), value(&self.names.protocol, asked.protocol.as_str())));
         pairs.push(("method".into(), text(asked.method)));
-        pairs.push(("path_prefix".into(), text(asked::prefix(paths))));
+        pairs.push(("path_prefix".into(), text(asked::prefix(&extent.paths))));
         if all_paths {
-            pairs.push(("paths".into(), Value::new_set(paths.iter().map(|path| text(path)))));
+            pairs.push(("paths".into(), Value::new_set(extent.paths.iter().map(|path| text(path)))));
         }
-        pairs.push(("history".into(), self.history(asked.service)?));
+        if let Some(any) = extent.any_arguments {
+            pairs.push(("any_arguments".into(), Value::new_bool(any)));
+        }
+        pairs.push(("history".into(), self.history(asked)?));
         let context = Context::from_pairs(pairs)?;
-        Ok(Request::new(self.principal.clone(), self.action.clone(), service, context, None)?)
+        Ok(Request::new(self.principal.clone(), self.action.clone(), resource, context, None)?)
     }
 
-    fn history(&self, service: &ServiceName) -> Result<Value, Fault> {
+    fn history(&self, asked: &Asked<'_>) -> Result<Value, Fault> {
         let history = &self.facts.history;
-        let first = Value::new_bool(!history.services.contains(service));
+        let first = !history.services.contains(asked.service);
+        let first_for_tool =
+            asked.tool.map_or(first, |tool| !history.tools.contains(&format!("{}/{tool}", asked.service)));
         Ok(Value::new_record([
-            ("first_time_for_service".to_owned(), first.clone()),
-            ("first_time_for_tool".to_owned(), first),
+            ("first_time_for_service".to_owned(), Value::new_bool(first)),
+            ("first_time_for_tool".to_owned(), Value::new_bool(first_for_tool)),
             ("usual_hour".to_owned(), Value::new_bool(history.usual_hours.contains(&self.facts.hour()))),
             ("refusals_last_hour".to_owned(), Value::new_long(i64::from(history.refusals_last_hour))),
             ("privileged_minutes".to_owned(), long(history.privileged_minutes)),
@@ -160,6 +183,29 @@ fn principal_entity(names: &Names, profile: &PrincipalProfile) -> Result<Entity,
 }
 
 fn service_entity(names: &Names, name: &ServiceName, profile: &ServiceProfile) -> Result<Entity, Fault> {
+    let facts = service_facts(names, profile, profile.sensitivity);
+    Ok(Entity::new_with_tags(uid(&names.service, name.as_str()), facts, [], tags(&profile.labels))?)
+}
+
+/// `*` is any tool that is not named otherwise.
+fn tool_entity(
+    names: &Names,
+    service: &ServiceName,
+    tool: &str,
+    profile: &ServiceProfile,
+) -> Result<Entity, Fault> {
+    let sensitivity = profile.tools.get(tool).copied().unwrap_or(profile.sensitivity);
+    let mut facts = service_facts(names, profile, sensitivity);
+    facts.insert("name".to_owned(), text(tool));
+    let parent = uid(&names.service, service.as_str());
+    Ok(Entity::new_with_tags(names.tool(service, tool), facts, [parent], tags(&profile.labels))?)
+}
+
+fn service_facts(
+    names: &Names,
+    profile: &ServiceProfile,
+    sensitivity: Sensitivity,
+) -> HashMap<String, Value> {
     let owner = match &profile.owner {
         Owner::Person(person) => format!("person:{person}"),
         Owner::Group(group) => format!("group:{group}"),
@@ -167,12 +213,12 @@ fn service_entity(names: &Names, name: &ServiceName, profile: &ServiceProfile) -
     };
     let mut facts = HashMap::from([
         ("owner".to_owned(), text(&owner)),
-        ("sensitivity".to_owned(), value(&names.sensitivity, profile.sensitivity.as_str())),
+        ("sensitivity".to_owned(), value(&names.sensitivity, sensitivity.as_str())),
     ]);
     if let Some(environment) = &profile.environment {
         facts.insert("environment".to_owned(), text(environment));
     }
-    Ok(Entity::new_with_tags(uid(&names.service, name.as_str()), facts, [], tags(&profile.labels))?)
+    facts
 }
 
 fn tags(labels: &BTreeMap<String, String>) -> impl Iterator<Item = (String, Value)> {

@@ -197,6 +197,7 @@ fn assemble(names: Names, rules: BTreeMap<String, Rule>, found: &[Found<'_>]) ->
             spelt.note(text);
             reads_paths |= text == "paths";
             reads_method |= text == "method";
+            spelt.reads_names |= text == "name";
         });
         known.push(Known { policy, reads_method });
     }
@@ -229,7 +230,14 @@ fn applies(policy: &Policy, action: &EntityUid) -> bool {
 fn each_text(json: &serde_json::Value, note: &mut impl FnMut(&str)) {
     match json {
         serde_json::Value::String(text) => note(text),
-        serde_json::Value::Array(items) => items.iter().for_each(|item| each_text(item, note)),
+        serde_json::Value::Array(items) => {
+            // A pattern of `like` also as the text that it matches without its wildcards.
+            let literals = || items.iter().filter_map(|item| item.get("Literal")?.as_str());
+            if literals().next().is_some() {
+                note(&literals().collect::<String>());
+            }
+            items.iter().for_each(|item| each_text(item, note));
+        }
         // The attributes of a record that is written out are members.
         serde_json::Value::Object(members) => members.iter().for_each(|(name, member)| {
             note(name);

@@ -30,7 +30,7 @@ pub(super) fn decide(policies: &Compiled, facts: &Facts) -> Decided {
     if let Some(denied) = unknown_services(facts) {
         return denied;
     }
-    let Ok(questions) = asked::questions(&facts.request.scope, &policies.spelt) else {
+    let Ok(questions) = asked::questions(&facts.request.scope, &policies.spelt, &facts.services) else {
         let limit = asked::MAX_QUESTIONS;
         let text = format!(
             "the scope stands for more than {limit} actions at services: ask for less, or in several requests"
@@ -83,17 +83,17 @@ fn ask(policies: &Compiled, facts: &Facts, questions: &Questions<'_>) -> Result<
     if heads.is_empty() && facts.action == PolicyAction::Grant {
         return Ok(answers);
     }
-    let world = World::new(&policies.names, facts)?;
+    let world = World::new(&policies.names, facts, questions)?;
     let authorizer = Authorizer::new();
     // Sorted by service and protocol: questions that differ in the method alone stand together, and what never reads the method
     // answers them alike.
     let questions: Vec<_> = questions.iter().collect();
-    for alike in questions.chunk_by(|(a, paths), (b, others)| {
-        a.service == b.service && a.protocol == b.protocol && paths == others
+    for alike in questions.chunk_by(|(a, extent), (b, other)| {
+        (a.service, a.protocol, a.tool) == (b.service, b.protocol, b.tool) && extent == other
     }) {
-        let Some((first, paths)) = alike.first() else { continue };
-        let sets = world.matching(heads, first.service);
-        let mut request = world.request(first, paths, policies.reads_paths)?;
+        let Some((first, extent)) = alike.first() else { continue };
+        let sets = world.matching(heads, first);
+        let mut request = world.request(first, extent, policies.reads_paths)?;
         let mut put = |request: &Request, set: &CedarSet| {
             !set.is_empty() && answers.note(&authorizer.is_authorized(request, set, &world.entities))
         };
@@ -103,11 +103,11 @@ fn ask(policies: &Compiled, facts: &Facts, questions: &Questions<'_>) -> Result<
         }
         let by_method = sets.iter().any(|set| !set.by_method.is_empty());
         let mut unanswered = Vec::new();
-        for (asked, paths) in alike {
+        for (asked, extent) in alike {
             let mut answered = any_method;
             if by_method {
                 if asked != first {
-                    request = world.request(asked, paths, policies.reads_paths)?;
+                    request = world.request(asked, extent, policies.reads_paths)?;
                 }
                 for set in &sets {
                     answered |= put(&request, &set.by_method);
@@ -190,8 +190,11 @@ fn terms<'p>(policies: &'p Compiled, id: &str) -> Option<&'p Terms> {
 }
 
 fn shown(asked: &Asked<'_>) -> String {
-    let method: String = asked.method.chars().take(MAX_MESSAGE).collect();
-    format!("no policy permits `{method}` at `{}`", asked.service)
+    let method = short(asked.method);
+    match asked.tool {
+        Some(tool) => format!("no policy permits `{method}` of `{}` at `{}`", short(tool), asked.service),
+        None => format!("no policy permits `{method}` at `{}`", asked.service),
+    }
 }
 
 fn short(message: &str) -> String {

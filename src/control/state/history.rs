@@ -4,7 +4,8 @@
 use crate::control::policy::History;
 use crate::control::state::look::services_of;
 use crate::control::state::wall::Wall;
-use crate::model::{Grant, ServiceName, SpiffeId, Time};
+use crate::model::scope::Names;
+use crate::model::{Grant, Permission, Scope, ServiceName, SpiffeId, Time};
 use jiff::tz::TimeZone;
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::time::Duration;
@@ -15,6 +16,7 @@ pub(crate) const REACH: Duration = Duration::from_secs(30 * 86_400);
 const HOUR: Duration = Duration::from_secs(3600);
 const MAX_ASKED: usize = 1_024;
 const MAX_REFUSED: usize = 1_024;
+const MAX_TOOLS: usize = 1_024;
 /// A request of more bytes than this counts as several: whatever the longest justification, and some permissions.
 const ONE_REQUEST: usize = 8 << 10;
 /// Privileged time is summed up in slices of this length.
@@ -27,6 +29,8 @@ const TIDIED: usize = 2;
 #[derive(Debug, Clone, Default)]
 struct Record {
     services: BTreeSet<ServiceName>,
+    /// `service/tool`, the first so many; of further ones it is told each time that they are new.
+    tools: BTreeSet<String>,
     asked: VecDeque<Time>,
     /// The hour of the clock (UTC) in which it asked last, and how often in that hour.
     lately: (i64, u32),
@@ -109,6 +113,12 @@ impl Histories {
     pub(super) fn granted(&mut self, who: &SpiffeId, grant: &Grant, now: Time) {
         let length = millis(grant.expires_at.since(grant.not_before));
         let record = self.record(who, now);
+        for tool in tools_of(&grant.scope) {
+            if record.tools.len() >= MAX_TOOLS {
+                break;
+            }
+            record.tools.insert(tool);
+        }
         for service in services_of(&grant.scope) {
             record.services.insert(service.clone());
             let slices = record.access.entry(service).or_default();
@@ -152,7 +162,7 @@ impl Histories {
             .unwrap_or_default();
         History {
             services: record.services.clone(),
-            tools: BTreeSet::new(),
+            tools: record.tools.clone(),
             usual_hours: usual_hours(asked, zone),
             refusals_last_hour: u32::try_from(refused).unwrap_or(u32::MAX),
             privileged_minutes: access.as_secs() / 60,
@@ -178,6 +188,18 @@ impl Record {
         let lately = self.lately.0 >= hour(now);
         lately || !self.asked.is_empty() || !self.refused.is_empty() || !self.access.is_empty()
     }
+}
+
+/// The tools that a scope names, as `service/tool`; `*` is none of them.
+fn tools_of(scope: &Scope) -> impl Iterator<Item = String> {
+    let mcp = scope.permissions().iter().filter_map(|permission| match permission {
+        Permission::Mcp(mcp) => Some(mcp),
+        Permission::Http(_) | Permission::Grpc(_) => None,
+    });
+    mcp.flat_map(|mcp| {
+        let named = mcp.tools().into_iter().flat_map(Names::texts).filter(|tool| *tool != "*");
+        named.flat_map(|tool| mcp.locations().iter().map(move |service| format!("{service}/{tool}")))
+    })
 }
 
 /// The hours of the day in which these times are on at least [`USUAL_DAYS`] days.

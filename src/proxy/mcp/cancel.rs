@@ -75,7 +75,10 @@ pub(super) fn task(worker: &Arc<Worker>, orphan: Orphan) {
     let Some(route) = route(worker, &service) else { return };
     let params = match version.is_stateless() {
         true => {
-            let meta = json!({"io.modelcontextprotocol/protocolVersion": version.as_str()});
+            let meta = json!({
+                "io.modelcontextprotocol/protocolVersion": version.as_str(),
+                "io.modelcontextprotocol/clientCapabilities": {},
+            });
             json!({"taskId": handle, "_meta": meta})
         }
         false => json!({"taskId": handle}),

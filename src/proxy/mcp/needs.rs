@@ -14,6 +14,8 @@ pub(super) enum What<'r> {
     Under(GrantId),
     /// A grant that permits this call.
     Call(McpCall<'r>),
+    /// It is about a task that no call of this caller is known to have made: nothing permits that.
+    Nothing,
 }
 
 /// One message, or one part of it.
@@ -78,11 +80,12 @@ fn asked<'r>(
     out: &mut Vec<Message<'r>>,
 ) {
     let call = request.call();
-    let under = task::handle(request).and_then(task);
+    // A handle belongs to the call that made the task, whatever else is granted.
+    let of_task = task::handle(request).map(|handle| task(handle).map_or(What::Nothing, What::Under));
     let (what, list) = match privilege::needed(call.method, received.version) {
         Privilege::Free | Privilege::Listen => (What::Attend, None),
         Privilege::List(kind) => (What::Attend, Some(kind)),
-        Privilege::Granted => (under.map_or(What::Call(call), What::Under), None),
+        Privilege::Granted => (of_task.unwrap_or(What::Call(call)), None),
     };
     out.push(Message { what, call: Some((request.id().clone(), list)), answers: None });
     if privilege::needed(call.method, received.version) == Privilege::Listen {

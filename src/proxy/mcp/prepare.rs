@@ -71,8 +71,6 @@ pub(super) async fn prepare(
         return Err(Stop::Elsewhere);
     }
     let head = Head::read(rules, &parts.method, &parts.headers)?;
-    let identified = incoming.identify(service.as_str(), &parts.headers).await;
-    identified.map_err(|denial| Stop::Denied(denial, None))?;
     let principal = connected.caller.peer().principal();
     let found = match head.session() {
         Some(id) => Some(
@@ -91,6 +89,9 @@ pub(super) async fn prepare(
     };
     let received = head.with_body(whole.bytes.clone(), found.map(|(_, version)| version))?;
     incoming.says(&received);
+    // Only now: what is said of a token depends on what the message is.
+    let identified = incoming.identify(service.as_str(), &parts.headers).await;
+    identified.map_err(|denial| Stop::Denied(denial, None))?;
 
     let place = found.map_or(Address(0), |(place, _)| place);
     let owner = Owner { principal: principal.clone(), service: service.clone(), route: place };
@@ -106,6 +107,7 @@ pub(super) async fn prepare(
             What::Attend => Need::Attend(None),
             What::Under(grant) => Need::Attend(Some(*grant)),
             What::Call(call) => Need::Call(call),
+            What::Nothing => return Err(Stop::Denied(Denial::of(DenyReason::OutOfScope), None)),
         };
         if primary.is_none() && !matches!(message.what, What::Attend) {
             primary = Some(lives.len());
@@ -223,6 +225,6 @@ fn enter(
 fn required(service: &ServiceName, what: &What<'_>, denial: Denial) -> Option<Permission> {
     match what {
         What::Call(call) if asking_could_help(denial.reason) => Permission::for_mcp(service, call),
-        What::Call(_) | What::Attend | What::Under(_) => None,
+        What::Call(_) | What::Attend | What::Under(_) | What::Nothing => None,
     }
 }

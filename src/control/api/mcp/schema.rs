@@ -108,6 +108,8 @@ fn scope() -> Value {
             "actions": {"type": "array", "items": {"type": "string"}, "description": "HTTP methods; gRPC paths `/pkg.Service/Method`; MCP methods such as `tools/call`."},
             "paths": {"type": "array", "items": {"type": "string"}, "description": "`http`: `*` is one segment, a final `**` any rest."},
             "tools": {"type": "array", "items": {"type": "string"}, "description": "`mcp`: names of tools, for `tools/call`."},
+            "resources": {"type": "array", "items": {"type": "string"}, "description": "`mcp`: patterns of URIs, for `resources/read` and its like."},
+            "prompts": {"type": "array", "items": {"type": "string"}, "description": "`mcp`: names of prompts, for `prompts/get`."},
             "arguments": {"description": "`mcp`: `true` for any, or a JSON Schema that the arguments have to fit."},
         },
         "required": ["type", "locations", "actions"],

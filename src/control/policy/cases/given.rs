@@ -151,7 +151,7 @@ fn services(
             sensitivity: raw.sensitivity.unwrap_or_default(),
             environment: raw.environment,
             labels: raw.labels.unwrap_or_default(),
-            tools: BTreeMap::new(),
+            tools: raw.tools.unwrap_or_default(),
             requestable: true,
         };
         known.insert(name, profile);

@@ -103,6 +103,7 @@ pub(super) struct RawKnown {
     pub(super) sensitivity: Option<Sensitivity>,
     pub(super) environment: Option<String>,
     pub(super) labels: Option<BTreeMap<String, String>>,
+    pub(super) tools: Option<BTreeMap<String, Sensitivity>>,
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -253,6 +254,7 @@ impl RawKnown {
             sensitivity: over.sensitivity.or(self.sensitivity),
             environment: over.environment.or(self.environment),
             labels: over.labels.or(self.labels),
+            tools: over.tools.or(self.tools),
         }
     }
 }

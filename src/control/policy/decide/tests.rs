@@ -21,10 +21,11 @@ fn in_full(files: &[PolicyFile], policies: &Compiled, facts: &Facts) -> Decided 
         parsed.policies().map(|policy| policy.new_id(PolicyId::new(policy.annotation("id").unwrap())));
     let counts = |effect| facts.action != PolicyAction::Grant || effect == Effect::Forbid;
     let set = CedarSet::from_policies(named.filter(|policy| counts(policy.effect()))).unwrap();
-    let world = World::new(&policies.names, facts).unwrap();
+    let questions = asked::questions(&facts.request.scope, &policies.spelt, &facts.services).unwrap();
+    let world = World::new(&policies.names, facts, &questions).unwrap();
     let mut answers = Answers::default();
-    for (asked, paths) in asked::questions(&facts.request.scope, &policies.spelt).unwrap() {
-        let request = world.request(&asked, &paths, true).unwrap();
+    for (asked, extent) in questions {
+        let request = world.request(&asked, &extent, true).unwrap();
         if !answers.note(&Authorizer::new().is_authorized(&request, &set, &world.entities)) {
             answers.unanswered.push(shown(&asked));
         }
@@ -56,6 +57,9 @@ fn policy() -> impl Strategy<Value = String> {
         "resource in Service::\"stock\"",
         "resource is Service",
         "resource is Service in Service::\"stock\"",
+        "resource is Tool",
+        "resource == Tool::\"orders/drop\"",
+        "resource is Tool in Service::\"orders\"",
     ]);
     let condition = select(vec![
         "",
@@ -70,6 +74,9 @@ fn policy() -> impl Strategy<Value = String> {
         "when { context.method == \"PUT\" && context.services * 9223372036854775807 * 2 > 0 }",
         "when { resource.environment == \"production\" }",
         "when { context.protocol == Protocol::\"grpc\" }",
+        "when { context.history.first_time_for_tool }",
+        "when { context has any_arguments && context.any_arguments }",
+        "when { context.method == \"tools/call\" }",
     ]);
     let effect = prop_oneof![4 => Just("permit"), 1 => Just("forbid")];
     (effect, principal, action, resource, condition)
@@ -86,6 +93,7 @@ proptest! {
         scope in prop::collection::btree_set(select(vec![
             "orders:GET:/x", "orders:GET,PUT:/v1/a", "stock:PURGE,POST:/x", "orders,stock:*:/v1/*", "stock:/p.S/M", "orders:/p.S/*",
             "orders:DELETE:/x", "stock:GET,HEAD,PATCH:/**",
+            "orders:tools/call:drop,list{}", "orders,stock:tools/call:*{*}", "stock:resources/read:x:/y", "orders:tasks/get",
         ]), 1..4),
         groups in prop::collection::btree_set(select(vec!["support", "leads", "others"]), 0..3),
         risk in prop::option::of(select(vec![Risk::Low, Risk::High])),

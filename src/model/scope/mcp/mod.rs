@@ -109,7 +109,17 @@ impl McpPermission {
     /// Empty, too many, duplicate, `*` beside others, not of the right form, a part that no method uses, or one that is missing.
     pub fn new<L: AsRef<str>, S: AsRef<str>>(
         locations: &[L],
+        mut parts: McpParts<S>,
+    ) -> Result<Self, PermissionError> {
+        let arguments = parts.arguments.take().map(Arguments::new).transpose()?;
+        Self::assembled(locations, parts, arguments)
+    }
+
+    /// The same, with arguments that were read; those of `parts` are not looked at.
+    fn assembled<L: AsRef<str>, S: AsRef<str>>(
+        locations: &[L],
         parts: McpParts<S>,
+        arguments: Option<Arguments>,
     ) -> Result<Self, PermissionError> {
         let locations = services(locations)?;
         let actions = Names::methods(&parts.actions)?;
@@ -124,15 +134,7 @@ impl McpPermission {
             tools: placed(tools, "tools", tool, tool, all)?,
             resources: placed(resources, "resources", resource, resource || completion, all)?,
             prompts: placed(prompts, "prompts", prompt, prompt || completion, all)?,
-            arguments: placed(
-                parts.arguments,
-                "arguments",
-                tool || prompt,
-                tool || prompt,
-                "`true` for any",
-            )?
-            .map(Arguments::new)
-            .transpose()?,
+            arguments: placed(arguments, "arguments", tool || prompt, tool || prompt, "`true` for any")?,
             actions,
         };
         if completion && terms.resources.is_none() && terms.prompts.is_none() {
@@ -162,15 +164,10 @@ impl McpPermission {
             return None;
         }
         let arguments = match target.has_arguments() {
-            true => {
-                let members = call.arguments.into_iter().flatten();
-                Some(Arguments::exactly(members.map(|(name, value)| (name.as_str(), value.clone()))).ok()?)
-            }
+            true => Some(Arguments::of_call(call)?),
             false => None,
         };
-        let arguments =
-            arguments.map(|arguments| serde_json::from_str(arguments.canonical_json())).transpose().ok()?;
-        Self::new(&[service.as_str()], McpParts { arguments, ..parts }).ok()
+        Self::assembled(&[service.as_str()], parts, arguments).ok()
     }
 
     /// The services that it is for, sorted.

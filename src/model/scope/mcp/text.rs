@@ -34,12 +34,11 @@ pub(in crate::model::scope) fn parse(
         McpTarget::Prompt => parts.prompts = names,
         McpTarget::Completion | McpTarget::Nothing => return Err(fault()),
     }
-    if !arguments.is_empty() {
-        let arguments = read_arguments(arguments).ok_or_else(fault)??;
-        // Already checked, and written as JSON once more: the way in is one.
-        parts.arguments = serde_json::from_str(arguments.canonical_json()).ok();
-    }
-    McpPermission::new(locations, parts)
+    let arguments = match arguments {
+        "" => None,
+        text => Some(read_arguments(text).ok_or_else(fault)??),
+    };
+    McpPermission::assembled(locations, parts, arguments)
 }
 
 /// `{*}` or `{name=value,…}`.

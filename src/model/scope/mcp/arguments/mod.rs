@@ -24,6 +24,7 @@ mod read;
 mod tests;
 
 use super::super::error::{PermissionError, Quoted};
+use crate::model::McpCall;
 use check::{Fuel, Node};
 use serde_json::{Map, Value, json};
 use std::fmt;
@@ -112,6 +113,14 @@ impl Arguments {
             "properties": properties,
             "additionalProperties": false,
         }))
+    }
+
+    /// Exactly those of a call; none if no schema can say so.
+    pub(super) fn of_call(call: &McpCall<'_>) -> Option<Self> {
+        let members = || call.arguments.into_iter().flatten();
+        // What is far too large is not even copied.
+        read::weigh(members().map(|(_, value)| value))?;
+        Self::exactly(members().map(|(name, value)| (name.as_str(), value.clone()))).ok()
     }
 
     /// Whether a call with these arguments fits; one without is one with none. Allocates nothing.

@@ -16,10 +16,8 @@ pub(super) fn schema(mut value: Value) -> Result<Schema, Wrong> {
     let whole = |fault| (Quoted::of(""), fault);
     let canonical =
         |value: &Value| serde_json_canonicalizer::to_string(value).map_err(|_| whole(SchemaFault::Number));
-    // Before anything is compiled; what is canonical can be shorter.
-    if canonical(&value)?.len() > 2 * MAX_SCHEMA_BYTES {
-        return Err(whole(SchemaFault::TooLarge));
-    }
+    // Before anything is compiled.
+    weigh(std::iter::once(&value)).ok_or_else(|| whole(SchemaFault::TooLarge))?;
     let mut reader = Reader { place: String::new() };
     let node = reader.schema(&mut value, 1).map_err(|fault| (Quoted::of(&reader.place), fault))?;
     if !matches!(node, Node::Rules(_)) {
@@ -30,6 +28,28 @@ pub(super) fn schema(mut value: Value) -> Result<Schema, Wrong> {
         true => Ok(Schema { canonical: canonical.into(), node }),
         false => Err(whole(SchemaFault::TooLarge)),
     }
+}
+
+/// Whether values could have a canonical form of the size that is allowed; the canonical form of a schema can be shorter than itself,
+/// by little. Looks at no more than that.
+pub(super) fn weigh<'v>(mut values: impl Iterator<Item = &'v Value>) -> Option<()> {
+    fn less(values: &mut dyn Iterator<Item = &Value>, left: usize) -> Option<usize> {
+        let mut left = left;
+        for value in values {
+            left = left.checked_sub(1)?;
+            left = match value {
+                Value::Null | Value::Bool(_) | Value::Number(_) => left,
+                Value::String(text) => left.checked_sub(text.len())?,
+                Value::Array(items) => less(&mut items.iter(), left)?,
+                Value::Object(members) => {
+                    let left = members.keys().try_fold(left, |left, name| left.checked_sub(name.len()))?;
+                    less(&mut members.values(), left)?
+                }
+            };
+        }
+        Some(left)
+    }
+    less(&mut values, 2 * MAX_SCHEMA_BYTES).map(drop)
 }
 
 /// Where it is; left as it was where something is wrong.
