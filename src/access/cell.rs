@@ -4,7 +4,8 @@
 //! lists it.
 
 use super::entry::Entry;
-use super::rules::{Probe, Seed};
+use super::probe::Probe;
+use super::rules::Seed;
 use super::within::Within;
 use crate::config::Ceilings;
 use crate::model::grant::Conditions;

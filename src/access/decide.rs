@@ -27,8 +27,9 @@
 
 use super::cell::Cell;
 use super::index::GrantSet;
+use super::probe::Probe;
 use super::proof::UserProof;
-use super::rules::{Probe, Rule, Shapes};
+use super::rules::{Rule, Shapes};
 use super::verdict::{Denial, Permit, Verdict};
 use super::view::View;
 use crate::model::grant::Conditions;

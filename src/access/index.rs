@@ -7,7 +7,8 @@
 
 use super::cell::{Cell, Rank};
 use super::decide::Request;
-use super::rules::{Probe, Question, Rules, Seed, Shapes};
+use super::probe::{Probe, Question};
+use super::rules::{Rules, Seed, Shapes};
 use crate::config::Ceilings;
 use crate::model::EndCause;
 use crate::model::scope::McpTarget;

@@ -9,6 +9,7 @@ pub mod entry;
 mod index;
 mod ledger;
 pub mod lease;
+mod probe;
 mod rules;
 mod slot;
 pub mod table;

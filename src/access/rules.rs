@@ -13,10 +13,10 @@
 //! It refuses to know grants: a member is the place of a scope among those that were compiled together.
 
 use super::calls::{self, ARGUMENTS, Shaped};
-use super::view::{Form, MAX_SEGMENTS, View};
-use crate::model::scope::{GrpcActions, McpTarget, Methods, PathPattern, Segment};
+use super::probe::{Probe, Question};
+use super::view::{Form, MAX_SEGMENTS};
+use crate::model::scope::{GrpcActions, McpTarget, PathPattern, Segment};
 use crate::model::{McpCall, Permission, Scope, ServiceName};
-use std::cell::OnceCell;
 use std::hash::{BuildHasher, Hasher};
 use std::ops::Range;
 
@@ -79,29 +79,7 @@ pub(in crate::access) struct Rule {
 }
 
 /// The bit of [`Rule::methods`] for methods that the model has no bit for.
-const OTHER_METHODS: u16 = 1 << 15;
-
-/// A request, prepared for look-ups in one set.
-pub(in crate::access) struct Probe<'a> {
-    view: &'a View<'a>,
-    question: Question<'a>,
-    hashes: [u32; MAX_SEGMENTS],
-    count: usize,
-    method: u16,
-    arguments: OnceCell<u32>,
-    seed: &'a Seed,
-}
-
-/// What is asked of the permissions.
-#[derive(Debug, Clone, Copy)]
-pub(in crate::access) enum Question<'a> {
-    /// Is this view's request permitted?
-    View,
-    /// Is this call permitted?
-    Call(&'a McpCall<'a>),
-    /// Is this call permitted with some arguments?
-    Show(&'a McpCall<'a>),
-}
+pub(super) const OTHER_METHODS: u16 = 1 << 15;
 
 impl Rules {
     /// Compiles scopes; the first is member 0.
@@ -141,45 +119,6 @@ impl Rules {
             shapes: self.shapes.get(places)?,
             start: before.map_or(0, |shape| shape.end),
         })
-    }
-}
-
-impl<'a> Probe<'a> {
-    /// The request, hashed as the rules that were compiled with this seed are.
-    pub(in crate::access) fn of(view: &'a View<'a>, question: Question<'a>, seed: &'a Seed) -> Self {
-        let mut hashes = [0; MAX_SEGMENTS];
-        let mut count = 0;
-        if let Question::Call(call) | Question::Show(call) = question {
-            let count = calls::hash(call, seed, &mut hashes);
-            let arguments = OnceCell::new();
-            return Probe { view, question, hashes, count, method: u16::MAX, arguments, seed };
-        }
-        // By bytes: segments are short, and a byte-wise split is the fastest there.
-        let path = view.path().as_bytes();
-        let segments = path.strip_prefix(b"/").unwrap_or(path).split(|byte| *byte == b'/');
-        for (hash, segment) in hashes.iter_mut().zip(segments) {
-            *hash = hash_segment(seed, segment);
-            count += 1;
-        }
-        let method = Methods::bit(view.action()).unwrap_or(OTHER_METHODS);
-        Probe { view, question, hashes, count, method, arguments: OnceCell::new(), seed }
-    }
-
-    /// The hash at a place. That of arguments is made when it is first needed.
-    fn hash(&self, place: usize) -> u32 {
-        match self.question {
-            Question::Call(call) if place == ARGUMENTS => {
-                *self.arguments.get_or_init(|| calls::hash_arguments(call, self.seed))
-            }
-            Question::View | Question::Call(_) | Question::Show(_) => {
-                self.hashes.get(place).copied().unwrap_or_default()
-            }
-        }
-    }
-
-    /// Whether a gRPC call is asked about; none for MCP.
-    fn grpc(&self) -> Option<bool> {
-        matches!(self.question, Question::View).then(|| self.view.form() == Form::Grpc)
     }
 }
 

@@ -2,7 +2,8 @@
 //!
 //! Compiled like the grants of a principal, so that a wide parent costs a request no more than a narrow one.
 
-use super::rules::{Probe, Rules, Seed};
+use super::probe::Probe;
+use super::rules::{Rules, Seed};
 use crate::model::Scope;
 
 /// What a narrowed grant must stay within; empty for one that was not narrowed.
