@@ -279,3 +279,62 @@ async fn a_caller_with_a_token_is_refused_in_the_form_of_mcp_authorization() {
     }
     assert_eq!(answer.json()["error"]["data"]["reason"], "out_of_scope");
 }
+
+#[tokio::test]
+async fn what_belongs_to_a_call_belongs_to_nobody_else() {
+    let ledger = Ledger::before(Tools::everything().await, "").await;
+    let world = &ledger.world;
+    world
+        .grant(
+            r#"{"type":"mcp","locations":["ledger"],"actions":["tasks/get","tasks/result","tasks/cancel"]}"#,
+        )
+        .await;
+    world.grant("ledger:tools/call:echo{*}").await;
+    let slow = world.grant("ledger:tools/call:trigger-long-running-operation{*}").await;
+    let session = ledger.session().await;
+    let own = [("mcp-session-id", session.as_str()), ("mcp-protocol-version", "2025-11-25")];
+
+    // A task that no call of this caller is known to have made, though the method is granted.
+    for method in ["tasks/get", "tasks/result", "tasks/cancel"] {
+        let body =
+            json!({"jsonrpc": "2.0", "id": 2, "method": method, "params": {"taskId": "somebody-elses"}});
+        let answer = post(&mut ledger.connect().await, &own, &body.to_string()).await;
+        assert_eq!(answer.json()["error"]["data"]["reason"], "out_of_scope", "{method}: {answer:?}");
+    }
+    // A list is no task, and nothing is cancelled that does not run here.
+    let list = json!({"jsonrpc": "2.0", "id": 3, "method": "tools/list", "params": {"task": {}}}).to_string();
+    assert_eq!(post(&mut ledger.connect().await, &own, &list).await.status, 400);
+    let cancel = json!({"jsonrpc": "2.0", "method": "notifications/cancelled", "params": {"requestId": 77}})
+        .to_string();
+    assert_eq!(post(&mut ledger.connect().await, &own, &cancel).await.status, 400);
+
+    // The id of a call that was cut: the service may still answer it, so nothing else goes by it.
+    let params =
+        json!({"name": "trigger-long-running-operation", "arguments": {"duration": 300, "steps": 3}});
+    let body = json!({"jsonrpc": "2.0", "id": 5, "method": "tools/call", "params": params}).to_string();
+    let mut running = ledger.connect().await;
+    let mut request = running.request("POST", "/mcp").header("content-type", JSON).header("accept", BOTH);
+    for (name, value) in own {
+        request = request.header(name, value);
+    }
+    let open = running.send(request.body(full(body)).unwrap()).await;
+    assert_eq!(open.status(), 200);
+    world.revoke(&slow).await;
+    let again = post(&mut ledger.connect().await, &own, &echo(5)).await;
+    assert_eq!(again.status, 400, "{again:?}");
+    let other = post(&mut ledger.connect().await, &own, &echo(6)).await;
+    assert_eq!(other.status, 200, "{other:?}");
+}
+
+#[tokio::test]
+async fn a_grant_for_http_permits_nothing_at_a_service_of_mcp() {
+    let ledger = Ledger::before(Tools::ops().await, "").await;
+    ledger.world.grant("ledger:POST,GET,DELETE:/**").await;
+    let call = json!({"jsonrpc": "2.0", "id": 1, "method": "tools/call",
+        "params": {"name": "drop_database", "arguments": {"name": "x"}}});
+    let answer = post(&mut ledger.connect().await, &[], &call.to_string()).await;
+    assert!(answer.json()["error"]["data"]["reason"].is_string(), "{answer:?}");
+    let answer = post(&mut ledger.connect().await, &[("accept", "*/*")], &call.to_string()).await;
+    assert!(answer.json()["error"]["data"]["reason"].is_string(), "{answer:?}");
+    assert!(ledger.tools.said().iter().all(|line| line["did"].is_null()));
+}

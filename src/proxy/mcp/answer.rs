@@ -8,7 +8,6 @@
 //! | an error status and a text of another kind | passed on, bounded |
 //! | a redirection, a content coding, anything else | not passed on |
 
-use super::cancel::Canceller;
 use super::looker::{Looked, Looker};
 use super::looking::Looking;
 use super::send::Also;
@@ -127,13 +126,9 @@ enum Broken {
 }
 
 /// Passes an answer on.
-pub(super) async fn pass(
-    mut way: Way,
-    mut looker: Looker,
-    canceller: Canceller,
-    answered: Answered,
-) -> Response<Download> {
+pub(super) async fn pass(mut way: Way, mut looker: Looker, answered: Answered) -> Response<Download> {
     let Answered { response, place, channel } = answered;
+    looker.calls.answered_at(place);
     let (mut head, inner) = response.into_parts();
     headers::clean_response(&mut head.headers);
     (head.version, head.extensions) = (Version::HTTP_11, http::Extensions::new());
@@ -145,14 +140,10 @@ pub(super) async fn pass(
     }
     way.exchange.live.stream().set_deadline(Turn::ServiceSends, None);
     let Some(kind) = Kind::of(&head) else {
-        return stop(way, looker, &canceller, Broken::Service);
+        return stop(way, looker, Broken::Service);
     };
     if let Err(fault) = session(&way, &mut looker, &mut head, place, matches!(kind, Kind::Stream)) {
-        let given = head.headers.get(&SESSION_ID).and_then(|id| id.to_str().ok()?.parse().ok());
-        if let Some(id) = given {
-            canceller.end_session(id, owner(&looker, place));
-        }
-        return stop(way, looker, &canceller, Broken::Fault(fault));
+        return stop(way, looker, Broken::Fault(fault));
     }
     let bound = match kind {
         Kind::Stream | Kind::Message => looker.limits.body_bytes,
@@ -166,7 +157,7 @@ pub(super) async fn pass(
             let read = collect(&way, source, bound, held).await;
             match read.and_then(|text| look(&kind, &mut head, &mut looker, text)) {
                 Ok(out) => (None, None, out),
-                Err(broken) => return stop(way, looker, &canceller, broken),
+                Err(broken) => return stop(way, looker, broken),
             }
         }
     };
@@ -183,7 +174,6 @@ pub(super) async fn pass(
         also,
         record: Some(record),
         route,
-        canceller,
         lasting,
         out,
         ending: None,
@@ -309,17 +299,14 @@ fn look(
 }
 
 /// The answer of the service is not passed on.
-fn stop(way: Way, mut looker: Looker, canceller: &Canceller, broken: Broken) -> Response<Download> {
+fn stop(way: Way, mut looker: Looker, broken: Broken) -> Response<Download> {
     let Way { exchange, mut record, shape, request_id, route, .. } = way;
     let failure = match broken {
-        Broken::Cut(cause) => {
-            canceller.cancel(looker.calls.open());
-            Failure::Cut(cause)
-        }
+        Broken::Cut(cause) => Failure::Cut(cause),
         Broken::Service => Failure::Upstream(UpstreamError::Protocol),
         Broken::Fault(fault) => {
             tracing::warn!(service = %route.name(), detail = fault.detail, "an answer of MCP is not passed on");
-            looker.calls.finish_all();
+            looker.calls.abandon_all();
             exchange.live.cut(CutCause::Finished);
             let refusal = Refusal::plain(DenyReason::UpstreamUnavailable, fault.detail, request_id, &shape);
             let (response, length) = refuse(&Refusal { status: 502, ..refusal });
@@ -329,6 +316,6 @@ fn stop(way: Way, mut looker: Looker, canceller: &Canceller, broken: Broken) -> 
             return response;
         }
     };
-    looker.calls.finish_all();
+    looker.calls.abandon_all();
     failed(&exchange, record, &shape, request_id, &failure)
 }
