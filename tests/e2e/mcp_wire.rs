@@ -105,7 +105,7 @@ async fn what_has_two_readings_never_reaches_the_service() {
     let new = ("mcp-protocol-version", "2026-07-28");
     let stateless = plain.replace(
         r#""params":{"#,
-        r#""params":{"_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28"},"#,
+        r#""params":{"_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28","io.modelcontextprotocol/clientCapabilities":{}},"#,
     );
     let method = ("mcp-method", "tools/call");
     let heads: [&[(&str, &str)]; 9] = [

@@ -49,13 +49,16 @@ pub(super) struct Owned {
 /// The handles of long-running calls, by principal.
 #[derive(Default)]
 pub(super) struct Tasks {
-    of: HashMap<SpiffeId, HashMap<(ServiceName, Box<str>), (u64, Task)>>,
+    of: HashMap<SpiffeId, OfOne>,
     /// How many there are, and how many there ever were.
     count: usize,
     made: u64,
     /// Those that had to make room: to be cancelled.
     displaced: Vec<Orphan>,
 }
+
+/// The tasks of one principal by service and handle, numbered as they were made.
+type OfOne = HashMap<(ServiceName, Box<str>), (u64, Task)>;
 
 /// A task, and what it belongs to.
 pub(super) struct Task {
