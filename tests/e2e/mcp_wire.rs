@@ -7,6 +7,9 @@ use crate::harness::world::AGENT;
 use crate::harness::{Answer, Client, Protocol, Setup, World, eventually};
 use serde_json::{Value, json};
 
+/// Header fields that are added to a request.
+type Head<'h> = &'h [(&'h str, &'h str)];
+
 const JSON: &str = "application/json";
 const BOTH: &str = "application/json, text/event-stream";
 
@@ -108,7 +111,7 @@ async fn what_has_two_readings_never_reaches_the_service() {
         r#""params":{"_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28","io.modelcontextprotocol/clientCapabilities":{}},"#,
     );
     let method = ("mcp-method", "tools/call");
-    let heads: [&[(&str, &str)]; 9] = [
+    let heads: [Head<'_>; 9] = [
         &[("content-type", "text/plain")],
         &[("content-type", "application/json; charset=latin1")],
         &[("content-encoding", "gzip")],
@@ -222,7 +225,7 @@ async fn strangers_of_mcp_learn_nothing() {
         "params": {"name": "drop_database", "arguments": {"name": "x"}, "_meta": meta}});
     let discover =
         json!({"jsonrpc": "2.0", "id": "d", "method": "server/discover", "params": {"_meta": meta}});
-    let requests: [(&[(&str, &str)], String, u16); 7] = [
+    let requests: [(Head<'_>, String, u16); 7] = [
         (&[version, ("mcp-method", "tools/call"), ("mcp-name", "drop_database")], call.to_string(), 200),
         (&[version, ("mcp-method", "server/discover")], discover.to_string(), 404),
         (&[], initialize(), 200),
