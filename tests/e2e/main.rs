@@ -29,6 +29,7 @@ mod control;
 mod cut;
 mod delegation;
 mod deny;
+mod elicitation;
 mod envelopes;
 mod facts;
 mod frames;
