@@ -228,17 +228,23 @@ async fn a_session_is_its_callers_and_says_only_what_the_client_shows() {
 
     let (nonce, tag) = session.split_once('.').unwrap();
     let other = format!("{}{}", if nonce.starts_with('0') { '1' } else { '0' }, &nonce[1..]);
-    for forged in [format!("{other}.{tag}"), format!("{nonce}."), nonce.to_owned(), tag.to_owned()] {
-        let answer = call(&world, Some(&forged), &json!({})).await;
+    for none in [format!("{other}.{tag}x"), format!("{nonce}."), nonce.to_owned(), tag.to_owned()] {
+        let answer = call(&world, Some(&none), &json!({})).await;
         assert_eq!(answer.status, 404, "{answer:?}");
     }
-    // Somebody else's is none.
-    let list = r#"{"jsonrpc":"2.0","id":1,"method":"tools/list","params":{}}"#;
-    let headers = [("mcp-protocol-version", "2025-11-25"), ("mcp-session-id", &*session)];
-    assert_eq!(post(&world, list, &headers).await.status, 200);
-    let other = world.ca.svid("agent/other");
-    assert_eq!(post_as(&world, &other, list, &headers).await.status, 404);
-    // Without it, nothing was said.
-    let plain = call(&world, Some(""), &json!({})).await.json();
-    assert_eq!(plain["result"]["structuredContent"]["state"], "pending", "{plain}");
+    // What looks like one, or is somebody else's, says nothing of the client; nor does a message without one.
+    let other_caller = world.ca.svid("agent/other");
+    let forged = format!("{other}.{tag}");
+    for (n, who, session) in
+        [(1, &world.agent, forged.as_str()), (2, &other_caller, session.as_str()), (3, &world.agent, "")]
+    {
+        let mut ask = ask();
+        (ask["task"], ask["idempotency_key"]) = (json!(format!("INC-2{n}")), json!(format!("k-2{n}")));
+        let answer = call_as(&world, who, Some(session), &json!({"arguments": ask})).await.json();
+        assert_eq!(answer["result"]["structuredContent"]["state"], "pending", "{n}: {answer}");
+    }
+    let mut ask = ask();
+    (ask["task"], ask["idempotency_key"]) = (json!("INC-3"), json!("k-3"));
+    let told = call(&world, Some(&session), &json!({"arguments": ask})).await.json();
+    assert_eq!(told["error"]["code"], -32042, "{told}");
 }

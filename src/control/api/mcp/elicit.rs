@@ -75,9 +75,30 @@ pub(super) fn session(site: &Site, caller: &SpiffeId) -> Option<HeaderValue> {
     HeaderValue::try_from(format!("{nonce}.{}", site.tag(SESSION, caller, &nonce))).ok()
 }
 
-/// Whether this caller was given that session id, by this process.
-pub(super) fn is_session(site: &Site, caller: &SpiffeId, id: &str) -> bool {
-    id.split_once('.').is_some_and(|(nonce, tag)| site.is_tag(tag, SESSION, caller, nonce))
+/// What a session id says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Session {
+    /// This process gave it to this caller: its client shows pages.
+    Own,
+    /// It looks like one of ours: from before a restart, of somebody else, or invented. It says nothing, and is no reason to end the work
+    /// of a client that was there before the restart: few begin a session anew when they are told that theirs is over.
+    Past,
+    /// None of ours.
+    Unknown,
+}
+
+impl Session {
+    pub(super) fn of(site: &Site, caller: &SpiffeId, id: &str) -> Self {
+        let is_hex = |text: &str, length| {
+            text.len() == length
+                && text.bytes().all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte))
+        };
+        match id.split_once('.') {
+            Some((nonce, tag)) if site.is_tag(tag, SESSION, caller, nonce) => Self::Own,
+            Some((nonce, tag)) if is_hex(nonce, 32) && is_hex(tag, 64) => Self::Past,
+            Some(_) | None => Self::Unknown,
+        }
+    }
 }
 
 /// A client that comes back after its user was shown a page.

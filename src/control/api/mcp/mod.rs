@@ -78,12 +78,13 @@ async fn accepted(api: &Api, caller: &Caller, request: Request) -> Result<(Reque
     }
     let rules = rules();
     let head = Head::read(&rules, &parts.method, &parts.headers)?;
-    let in_session = head.session().is_some();
-    if head.session().is_some_and(|id| !elicit::is_session(&api.site, caller.id(), id.as_str())) {
+    let session = head.session().map(|id| elicit::Session::of(&api.site, caller.id(), id.as_str()));
+    if session == Some(elicit::Session::Unknown) {
         let unknown =
             Fault { reason: DenyReason::Malformed, detail: "there is no such session: initialize anew" };
         return Err(Refused { status: StatusCode::NOT_FOUND, ..unknown.into() });
     }
+    let in_session = session == Some(elicit::Session::Own);
     let body = bytes(body, MAX_BODY).await.map_err(|problem| unread(&problem))?;
     let received = head.with_body(body, in_session.then_some(Version::V20251125))?;
     // It has said what it is there for.
