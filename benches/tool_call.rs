@@ -3,10 +3,10 @@
 //! The body has 2 KiB, its arguments are checked against a schema of ten fields; the principal has a hundred grants beside.
 
 use bytes::Bytes;
-use jitgate::access::{Request, Slot, Table, UserProof, Verdict, View, decide};
+use jitgate::access::{Request, Slot, Table, UserProof, Verdict, View, decide, shows};
 use jitgate::config::Ceilings;
-use jitgate::mcp::{Head, Inbound, Rules};
-use jitgate::model::{Change, Delta, Grant, GrantId, Revision, Scope, SpiffeId, Time};
+use jitgate::mcp::{Head, Inbound, Limits, ListKind, Rules, Version, answer, list};
+use jitgate::model::{Change, Delta, Grant, GrantId, McpCall, Revision, Scope, SpiffeId, Time};
 use jitgate::runtime::clock::Mono;
 use std::error::Error;
 use std::hint::black_box;
@@ -41,6 +41,53 @@ fn main() -> Result<(), Failure> {
     report("read and decide, other exact arguments: refused", &body, &exact, true, false)?;
     report("decide alone, schema of ten fields", &body, &fields, false, true)?;
     report("decide alone, any arguments", &body, &any, false, true)?;
+    listing()
+}
+
+/// A list of 500 tools of which every tenth is shown.
+fn listing() -> Result<(), Failure> {
+    let item = |n: usize| {
+        let schema = r#"{"type":"object","properties":{"service":{"type":"string","description":"Which service"},"server":{"type":"string"}}}"#;
+        format!(
+            r#"{{"name":"tool_{n}","description":"Does what tool number {n} does, and says so.","inputSchema":{schema}}}"#
+        )
+    };
+    let items: Vec<String> = (0..500).map(item).collect();
+    let text = format!(r#"{{"jsonrpc":"2.0","id":7,"result":{{"tools":[{}]}}}}"#, items.join(","));
+    let scope: Vec<String> = (0..50).map(|n| format!("tool_{}", n * 10)).collect();
+    let shown = slot(&format!("ops:tools/call:{}{{*}}", scope.join(",")))?;
+    let parts = http::Request::builder().method("POST").uri("/mcp").header("host", "ops.localhost");
+    let parts = parts.body(())?.into_parts().0;
+    let view = View::of(&parts)?;
+    let limits = Limits::default();
+    let mut times = Vec::with_capacity(ROUNDS / 100);
+    for _ in 0..ROUNDS / 100 {
+        let start = Mono::now();
+        let set = shown.load();
+        let answers = answer::read(text.as_bytes(), Version::V20260728, limits)?;
+        let permits = |kind: ListKind, name: &str| {
+            let call = McpCall { method: kind.used_with(), name: Some(name), arguments: None };
+            let asked = Request {
+                service: "ops",
+                view: &view,
+                call: Some(&call),
+                only: None,
+                source: IpAddr::V4(Ipv4Addr::LOCALHOST),
+                token: None,
+                token_required: false,
+                user: UserProof::NotDemanded,
+            };
+            shows(&set, &asked, NOW)
+        };
+        let kept = list::filter(text.as_bytes(), &answers, limits, |_| Some(ListKind::Tools), permits)?.len();
+        times.push(u64::try_from(Mono::now().since(start).as_nanos())?);
+        if kept * 5 > text.len() {
+            return Err("the list was not filtered".into());
+        }
+    }
+    times.sort_unstable();
+    let at = |share: usize| times.get(times.len() * share / 100).copied().unwrap_or_default();
+    println!("| filter a list of 500 tools ({} bytes), 50 shown | {} | {} |", text.len(), at(50), at(99));
     Ok(())
 }
 

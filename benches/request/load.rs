@@ -1,7 +1,7 @@
 //! The service behind both proxies, and the load in front of them: a closed loop over connections that stay open.
 
 use bytes::Bytes;
-use http_body_util::{BodyExt, Empty, Full};
+use http_body_util::{BodyExt, Full};
 use hyper::client::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper::{Request, Response};
@@ -17,17 +17,73 @@ use std::time::{Duration, Instant};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
-pub(crate) const HOST: &str = "bench.localhost";
-const PATH: &str = "/v1/items/42";
+/// What is sent again and again.
+#[derive(Debug, Clone)]
+pub(crate) struct Ask {
+    host: &'static str,
+    method: &'static str,
+    path: &'static str,
+    headers: Vec<(&'static str, &'static str)>,
+    body: Bytes,
+}
+
+impl Ask {
+    /// A GET without a body.
+    pub(crate) fn get() -> Self {
+        let (host, path) = ("bench.localhost", "/v1/items/42");
+        Self { host, method: "GET", path, headers: Vec::new(), body: Bytes::new() }
+    }
+
+    /// A tool call of 2 KiB, as plain HTTP: the same bytes in both directions as [`Self::tool`].
+    pub(crate) fn post() -> Self {
+        Self { host: "bench.localhost", path: "/v1/items/42", ..Self::tool() }
+    }
+
+    /// A tool call of 2 KiB with ten arguments.
+    pub(crate) fn tool() -> Self {
+        let notes = "a few words of what this is for ".repeat(48);
+        let body = format!(
+            r#"{{"jsonrpc":"2.0","id":42,"method":"tools/call","params":{{"name":"deploy","arguments":{{"service":"billing","server":"srv-7","version":"v1.22.3","replicas":3,"force":false,"zone":"b","timeout":30.5,"tags":["blue","canary","eu"],"owner":"payments","notes":"{notes}"}},"_meta":{{"io.modelcontextprotocol/protocolVersion":"2026-07-28"}}}}}}"#
+        );
+        let headers = vec![
+            ("content-type", "application/json"),
+            ("accept", "application/json, text/event-stream"),
+            ("mcp-protocol-version", "2026-07-28"),
+            ("mcp-method", "tools/call"),
+            ("mcp-name", "deploy"),
+        ];
+        Self { host: "tools.localhost", method: "POST", path: "/mcp", headers, body: body.into() }
+    }
+
+    fn request(&self, uri: &str) -> Request<Full<Bytes>> {
+        let mut request = Request::builder().method(self.method).uri(uri);
+        for (name, value) in &self.headers {
+            request = request.header(*name, *value);
+        }
+        request.body(Full::new(self.body.clone())).unwrap()
+    }
+}
+
 /// Streams at once on each HTTP/2 connection.
 const STREAMS: u64 = 4;
+
+/// The answer: of a tool call, where anybody looks at it.
+fn answer() -> Bytes {
+    let frame = |text: &str| {
+        format!(r#"{{"jsonrpc":"2.0","id":42,"result":{{"content":[{{"type":"text","text":"{text}"}}]}}}}"#)
+    };
+    let padding = LENGTH - frame("").len();
+    frame(&"x".repeat(padding)).into()
+}
+
+const LENGTH: usize = 512;
 
 /// Answers every request with the same 512 bytes.
 pub(crate) fn upstream(listen: &str) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         let listener = tokio::net::TcpListener::bind(listen).await.unwrap();
-        let body = Bytes::from(vec![b'x'; 512]);
+        let body = answer();
         loop {
             let Ok((tcp, _)) = listener.accept().await else { continue };
             let _ = tcp.set_nodelay(true);
@@ -35,7 +91,10 @@ pub(crate) fn upstream(listen: &str) {
             tokio::spawn(async move {
                 let service = service_fn(move |_| {
                     let body = body.clone();
-                    async move { Ok::<_, Infallible>(Response::new(Full::new(body))) }
+                    async move {
+                        let response = Response::builder().header("content-type", "application/json");
+                        Ok::<_, Infallible>(response.body(Full::new(body)).unwrap())
+                    }
                 });
                 let _ = hyper::server::conn::http1::Builder::new()
                     .serve_connection(TokioIo::new(tcp), service)
@@ -55,6 +114,7 @@ pub(crate) struct Load {
     port: u16,
     protocol: Protocol,
     connections: u64,
+    ask: Ask,
     tls: Arc<rustls::ClientConfig>,
 }
 
@@ -87,7 +147,13 @@ impl Load {
             Protocol::Http1 => b"http/1.1".to_vec(),
             Protocol::Http2 => b"h2".to_vec(),
         }];
-        Self { port, protocol, connections, tls: Arc::new(tls) }
+        Self { port, protocol, connections, ask: Ask::get(), tls: Arc::new(tls) }
+    }
+
+    /// Sends this instead of a GET.
+    pub(crate) fn asks(mut self, ask: Ask) -> Self {
+        self.ask = ask;
+        self
     }
 
     /// For so many seconds, after a second that does not count.
@@ -119,7 +185,7 @@ impl Load {
             for _ in 0..self.connections {
                 let tcp = TcpStream::connect(("127.0.0.1", self.port)).await.unwrap();
                 tcp.set_nodelay(true).unwrap();
-                let name = ServerName::try_from(HOST).unwrap();
+                let name = ServerName::try_from(self.ask.host).unwrap();
                 let io = TlsConnector::from(self.tls.clone()).connect(name, tcp).await.unwrap();
                 tasks.extend(self.connection(TokioIo::new(io), &seen, started + time).await);
             }
@@ -148,12 +214,12 @@ impl Load {
             Protocol::Http1 => {
                 let (mut sender, connection) = http1::handshake(io).await.unwrap();
                 tokio::task::spawn_local(connection);
-                let seen = Rc::clone(seen);
+                let (seen, ask) = (Rc::clone(seen), self.ask.clone());
                 tasks.push(tokio::task::spawn_local(async move {
                     while go_on(&seen, until) {
                         let started = Instant::now();
-                        let request =
-                            Request::get(PATH).header("host", HOST).body(Empty::<Bytes>::new()).unwrap();
+                        let mut request = ask.request(ask.path);
+                        request.headers_mut().insert("host", ask.host.parse().unwrap());
                         let response = sender.send_request(request).await.unwrap();
                         finish(response, started, &seen).await;
                     }
@@ -163,12 +229,11 @@ impl Load {
                 let (sender, connection) = http2::handshake(TokioExecutor::new(), io).await.unwrap();
                 tokio::task::spawn_local(connection);
                 for _ in 0..STREAMS {
-                    let (mut sender, seen) = (sender.clone(), Rc::clone(seen));
+                    let (mut sender, seen, ask) = (sender.clone(), Rc::clone(seen), self.ask.clone());
                     tasks.push(tokio::task::spawn_local(async move {
                         while go_on(&seen, until) {
                             let started = Instant::now();
-                            let uri = format!("https://{HOST}{PATH}");
-                            let request = Request::get(uri).body(Empty::<Bytes>::new()).unwrap();
+                            let request = ask.request(&format!("https://{}{}", ask.host, ask.path));
                             let response = sender.send_request(request).await.unwrap();
                             finish(response, started, &seen).await;
                         }
@@ -194,6 +259,6 @@ fn go_on(seen: &RefCell<Seen>, until: Instant) -> bool {
 async fn finish(response: Response<hyper::body::Incoming>, started: Instant, seen: &RefCell<Seen>) {
     assert_eq!(response.status(), 200);
     let body = response.into_body().collect().await.unwrap().to_bytes();
-    assert_eq!(body.len(), 512);
+    assert_eq!(body.len(), LENGTH);
     seen.borrow_mut().latencies.push(started.elapsed().as_nanos().min(u128::from(u32::MAX)) as u32);
 }

@@ -2,6 +2,7 @@
 //!
 //! `cargo bench --bench request`: throughput and latency, ours and the floor in turn, in one run; quote the ratios.
 //! `cargo bench --bench request -- instructions`: user-space instructions a request (needs valgrind), repeatable.
+//! `cargo bench --bench request -- tools`: tool calls of MCP against plain HTTP with the same bytes, both through the gate.
 //! `cargo bench --bench request -- connections`: the same for a new connection with one request on it.
 //!
 //! The real binary runs as a user would run it (`jitgate up`, one grant, audit on) on one core; the floor is `floor.rs`. Upstream and
@@ -20,7 +21,7 @@ mod floor;
 mod load;
 mod peers;
 
-use load::{Load, Protocol};
+use load::{Ask, Load, Protocol};
 use peers::Lab;
 
 #[global_allocator]
@@ -33,6 +34,7 @@ fn main() {
         Some("upstream") => load::upstream(&args[2]),
         Some("instructions") => instructions(),
         Some("connections") => connections(),
+        Some("tools") => tools(),
         _ => throughput(),
     }
 }
@@ -70,6 +72,28 @@ fn throughput() {
             let (floor, ours) = (median(&mut floor), median(&mut ours));
             println!("| {protocol:?} | {name} | {floor:.1} | {ours:.1} | {:.2}x |", median(&mut ratio));
         }
+    }
+}
+
+/// Tool calls and plain HTTP in turn, both through the gate.
+fn tools() {
+    let lab = Lab::start(None);
+    let (rounds, seconds) = (setting("ROUNDS", 5), setting("SECONDS", 2));
+    println!(
+        "| protocol | plain HTTP requests/s | tool calls/s | ratio (median of rounds) |\n|---|---|---|---|"
+    );
+    for protocol in [Protocol::Http1, Protocol::Http2] {
+        let load = |ask| Load::new(lab.ours.port, protocol, setting("CONNECTIONS", 32), &lab.data).asks(ask);
+        let (plain, tool) = (load(Ask::post()), load(Ask::tool()));
+        let (mut plains, mut calls, mut ratios) = (Vec::new(), Vec::new(), Vec::new());
+        for _ in 0..rounds {
+            let (first, second) = (plain.run(seconds).rate, tool.run(seconds).rate);
+            plains.push(first);
+            calls.push(second);
+            ratios.push(second / first);
+        }
+        let (plain, call, ratio) = (median(&mut plains), median(&mut calls), median(&mut ratios));
+        println!("| {protocol:?} | {plain:.0} | {call:.0} | {ratio:.2}x |");
     }
 }
 

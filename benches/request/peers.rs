@@ -21,6 +21,14 @@ pub(crate) struct Lab {
     pub(crate) ours: Peer,
 }
 
+/// The permission of the tool that is called: a schema of ten fields.
+const TOOL: &str = r#"{"type":"mcp","locations":["tools"],"actions":["tools/call"],"tools":["deploy"],"arguments":{"type":"object","properties":{
+    "service":{"type":"string","pattern":"^[a-z][a-z0-9-]{0,62}$"},"server":{"enum":["srv-1","srv-2","srv-7"]},
+    "version":{"type":"string","pattern":"^v\\d+\\.\\d+\\.\\d+$"},"replicas":{"type":"integer","minimum":1,"maximum":20},
+    "force":{"const":false},"zone":{"enum":["a","b","c"]},"timeout":{"type":"number","exclusiveMinimum":0,"maximum":600},
+    "tags":{"type":"array","items":{"type":"string","maxLength":32},"maxItems":16},"owner":{"type":"string","minLength":1,"maxLength":64},
+    "notes":{"type":"string","maxLength":4096}},"required":["service","server","version"],"additionalProperties":false}}"#;
+
 const JITGATE: &str = env!("CARGO_BIN_EXE_jitgate");
 
 fn free_port() -> u16 {
@@ -95,6 +103,7 @@ impl Lab {
             let (port, control, admin) = (free_port(), free_port(), free_port());
             let at = |port: u16| format!("127.0.0.1:{port}");
             let service = format!("bench=http://{target}");
+            let tools = format!("tools=mcp+http://{target}/mcp");
             let (listen, control, admin) = (at(port), at(control), at(admin));
             let args = [
                 "up",
@@ -102,6 +111,8 @@ impl Lab {
                 path,
                 "--service",
                 &service,
+                "--service",
+                &tools,
                 "--listen",
                 &listen,
                 "--control-listen",
@@ -141,7 +152,9 @@ fn grant(data: &str) {
             ])
             .args([
                 "--scope",
-                "bench:GET:/v1/items/*",
+                "bench:GET,POST:/v1/items/*",
+                "--scope",
+                TOOL,
                 "--ttl",
                 "1h",
                 "--reason",

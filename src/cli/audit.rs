@@ -184,7 +184,10 @@ fn row(line: &Line) -> String {
         (reason, _, _) => reason.to_owned(),
     };
     let time = line.text("time");
-    let request = [line.text("method"), line.text("service"), line.text("path")];
+    let request = match line.text("mcp_method") {
+        "" => [line.text("method"), line.text("service"), line.text("path")],
+        method => [line.text("service"), method, line.text("tool")],
+    };
     let request: Vec<&str> = request.into_iter().filter(|part| !part.is_empty()).collect();
     columns([
         time.get(11..23).unwrap_or(time),

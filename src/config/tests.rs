@@ -28,7 +28,7 @@ const CONTROL: &str = include_str!("../../config/control.toml");
 fn the_examples_are_read_and_paths_start_from_the_file() {
     let proxy = parse(PROXY).unwrap().proxy.unwrap();
     assert_eq!(proxy.identity.key, Path::new("/etc/jitgate/proxy/key.pem"));
-    assert_eq!(proxy.services.len(), 3);
+    assert_eq!(proxy.services.len(), 4);
     let demand = proxy.services[2].user_token.as_ref().unwrap();
     assert_eq!((demand.header.as_str(), demand.audience.as_str()), (UserTokenRule::HEADER, "payroll"));
     assert_eq!(demand.claims["tenant"], ClaimValue::Text("internal".into()));
@@ -56,7 +56,7 @@ fn the_examples_are_read_and_paths_start_from_the_file() {
         .replace("[[service]]\n", "[[service]]\nowner = \"person:Ada\"\n");
     let both = parse(&format!("{owned}\n{before_services}")).unwrap();
     let known = both.control.as_ref().unwrap().services.keys().map(|name| name.as_str()).collect::<Vec<_>>();
-    assert_eq!(known, ["orders", "payroll", "stock"]);
+    assert_eq!(known, ["ops", "orders", "payroll", "stock"]);
     let services = both.control.as_ref().unwrap().services.clone();
     let proxy = ProxyConfig { issuers: control.issuers.clone(), ..proxy };
     assert_eq!((both.proxy, both.control), (Some(proxy), Some(ControlConfig { services, ..control })));

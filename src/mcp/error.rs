@@ -101,7 +101,7 @@ impl Denial<'_> {
     fn body(&self, code: i32) -> Vec<u8> {
         let mut message = format!("access denied ({}): {}", self.reason.as_str(), self.detail);
         if let (Some(at), false) = (self.access_request, self.required.is_empty()) {
-            message.push_str(&format!("; ask for `error.data.required` at {at}"));
+            message.push_str(&format!(" (of `error.data`), at {at} or with the tool `request_access`"));
         }
         let data = Data {
             r#type: kind(self.reason),
@@ -159,8 +159,7 @@ fn challenge(reason: DenyReason, metadata: &str, required: &[Permission]) -> Opt
         | DenyReason::Expired
         | DenyReason::NotYetValid
         | DenyReason::Condition => {
-            let scopes: Vec<String> =
-                required.iter().map(ToString::to_string).filter(|text| is_scope(text)).collect();
+            let scopes: Vec<String> = required.iter().filter_map(scope).collect();
             let scope =
                 if scopes.is_empty() { String::new() } else { format!(", scope=\"{}\"", scopes.join(" ")) };
             format!(
@@ -178,6 +177,16 @@ fn challenge(reason: DenyReason, metadata: &str, required: &[Permission]) -> Opt
         | DenyReason::UpstreamUnavailable => return None,
     };
     HeaderValue::from_str(&value).ok()
+}
+
+/// A permission as a `scope-token`; without its arguments where these cannot be written in one. What is needed exactly stands in the body.
+fn scope(permission: &Permission) -> Option<String> {
+    let text = permission.to_string();
+    let short = text.split('{').next().unwrap_or_default();
+    match is_scope(&text) {
+        true => Some(text),
+        false => is_scope(short).then(|| short.to_owned()),
+    }
 }
 
 /// A `scope-token` (RFC 6749 section 3.3): the text form of a permission is one where it has no space and no quotation mark.

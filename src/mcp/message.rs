@@ -85,6 +85,9 @@ impl Request {
         }
         let (method, params) = checked(method, params)?;
         named(&method, &params)?;
+        if &*method == "subscriptions/listen" {
+            listens(&params)?;
+        }
         Ok(Self { id, method, params })
     }
 
@@ -200,11 +203,17 @@ fn named<'a>(method: &str, params: &'a Map<String, Value>) -> Result<Option<&'a 
                 return Err(Fault::malformed("a completion has a `ref`"));
             };
             reference.keys().try_for_each(|name| fold::is_itself(name, &["type", NAME, URI]))?;
+            let kind = if reference.contains_key(URI) { "ref/resource" } else { "ref/prompt" };
+            if reference.get("type").and_then(Value::as_str) != Some(kind) {
+                return Err(Fault::ambiguous("the type of a `ref` is not that of what it names"));
+            }
             (either(reference)?, true)
         }
         "tools/call" | "prompts/get" => (either(params)?.filter(|_| params.contains_key(NAME)), true),
-        "resources/read" | "resources/subscribe" | "resources/unsubscribe" => {
-            (either(params)?.filter(|_| params.contains_key(URI)), true)
+        "resources/read" => (either(params)?.filter(|_| params.contains_key(URI)), true),
+        // Without a URI no permission fits; a version that does not have them says so.
+        "resources/subscribe" | "resources/unsubscribe" => {
+            (either(params)?.filter(|_| params.contains_key(URI)), false)
         }
         _ => (either(params)?, false),
     };
@@ -212,6 +221,30 @@ fn named<'a>(method: &str, params: &'a Map<String, Value>) -> Result<Option<&'a 
         None if needed => Err(Fault::malformed("the request does not say what it is about")),
         found => Ok(found),
     }
+}
+
+/// What a `subscriptions/listen` may ask for: changes of lists, which show nothing, and of resources, each of which needs a permission.
+/// A closed set: whatever else a server might tell on that stream was not asked for by a caller whose right to it is known.
+fn listens(params: &Map<String, Value>) -> Result<(), Fault> {
+    const SHAPE: Fault = Fault::malformed(
+        "`notifications` holds `toolsListChanged`, `promptsListChanged`, `resourcesListChanged` and `resourceSubscriptions` alone",
+    );
+    let Some(Value::Object(wanted)) = params.get("notifications") else { return Err(SHAPE) };
+    for (name, value) in wanted {
+        match (&**name, value) {
+            ("toolsListChanged" | "promptsListChanged" | "resourcesListChanged", Value::Bool(_)) => {}
+            ("resourceSubscriptions", Value::Array(uris)) => {
+                for uri in uris {
+                    let Value::String(uri) = uri else { return Err(SHAPE) };
+                    if uri.is_empty() || uri.len() > LONGEST_NAME || !is_plain_uri(uri) {
+                        return Err(Fault::ambiguous("a URI has dot segments, a backslash or white space"));
+                    }
+                }
+            }
+            _ => return Err(SHAPE),
+        }
+    }
+    Ok(())
 }
 
 /// `name` or `uri`, never both.

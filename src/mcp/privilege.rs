@@ -12,7 +12,7 @@
 //! | `logging/setLevel` | with sessions | needs a grant | log lines may tell what no list would |
 //! | `completion/complete` | all | needs a grant | values that complete an argument are data |
 //! | `resources/subscribe`, `resources/unsubscribe`, `tasks/*` | those that have them | needs a grant | about one resource, one call |
-//! | methods that a version removed, such as `ping` in 2026-07-28 | | needs a grant | unknown to it |
+//! | methods that 2026-07-28 removed, such as `ping` | 2026-07-28 | refused | unknown to it: 404 and -32601 |
 
 use super::version::Version;
 
@@ -99,6 +99,15 @@ pub fn needed(method: &str, version: Version) -> Privilege {
         }
         _ => Privilege::Granted,
     }
+}
+
+/// Whether 2026-07-28 removed a method: nobody can be granted it there.
+#[must_use]
+pub fn is_removed(method: &str) -> bool {
+    matches!(
+        method,
+        "initialize" | "ping" | "logging/setLevel" | "resources/subscribe" | "resources/unsubscribe"
+    )
 }
 
 #[cfg(test)]

@@ -10,6 +10,8 @@ use http::StatusCode;
 pub const INVALID_REQUEST: i32 = -32_600;
 /// JSON-RPC: there is no such method.
 pub const METHOD_NOT_FOUND: i32 = -32_601;
+/// JSON-RPC: the parameters are not valid.
+pub const INVALID_PARAMS: i32 = -32_602;
 /// MCP 2026-07-28: a header is missing, or is not what the body says.
 pub const HEADER_MISMATCH: i32 = -32_020;
 /// MCP 2026-07-28: the version is not supported.
@@ -36,6 +38,17 @@ pub struct Refused {
 impl Refused {
     pub(super) fn mismatch(fault: Fault) -> Self {
         Self { code: HEADER_MISMATCH, ..fault.into() }
+    }
+
+    /// `params` lack what the version demands.
+    pub(super) fn params(fault: Fault) -> Self {
+        Self { code: INVALID_PARAMS, ..fault.into() }
+    }
+
+    /// The version has no such method.
+    pub(super) fn unknown_method() -> Self {
+        let fault = Fault::malformed("version 2026-07-28 does not have this method any more");
+        Self { status: StatusCode::NOT_FOUND, code: METHOD_NOT_FOUND, ..fault.into() }
     }
 
     pub(super) fn no_method(detail: &'static str) -> Self {

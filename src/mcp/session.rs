@@ -1,7 +1,7 @@
 //! Whose session it is, and what was said in it.
 //!
 //! A session id is a bearer secret that the upstream chose. Here it is bound to the principal, the service and the route that opened
-//! it: for anybody else, and on any other route, there is no such session. What an answer, a resumption or a cancellation refers
+//! it: for anybody else, and on any other route, there is no such session. What an answer or a resumption refers
 //! to must have been said in that very session.
 //!
 //! It refuses to know what a call may do: `C` is whatever the gate wants to find again with a call, such as the grant it runs under.
@@ -143,6 +143,41 @@ impl<C> Sessions<C> {
         self.own(id, owner, now)?.call(call.0, call.1, calls)
     }
 
+    /// What the call is of under which the upstream asked: who answers goes on with that call. None for a question of the session.
+    ///
+    /// # Errors
+    /// [`SessionError::NotAsked`], [`SessionError::Unknown`].
+    pub fn asked(
+        &mut self,
+        id: &SessionId,
+        owner: &Owner,
+        question: &Id,
+        now: Time,
+    ) -> Result<Option<&C>, SessionError> {
+        self.own(id, owner, now)?.asked(question)
+    }
+
+    /// Whether a call of this session runs: only that one can be cancelled.
+    ///
+    /// # Errors
+    /// [`SessionError::NotRunning`], [`SessionError::Unknown`].
+    pub fn runs(&mut self, id: &SessionId, owner: &Owner, call: &Id, now: Time) -> Result<(), SessionError> {
+        self.own(id, owner, now)?.called(call).map(drop).ok_or(SessionError::NotRunning)
+    }
+
+    /// A call is over and its answer was not passed on: nothing else goes by its id any more. A session with too many of these is over;
+    /// true says so.
+    pub fn abandon(&mut self, id: &SessionId, owner: &Owner, call: &Id) -> bool {
+        let key = (owner.service.clone(), id.clone());
+        let bound = self.bounds.abandoned;
+        let lives = self
+            .by_id
+            .get_mut(&key)
+            .filter(|state| state.owner == *owner)
+            .is_none_or(|state| state.abandon(call, bound));
+        !lives && self.remove(&key)
+    }
+
     /// A response of the client: passes for what the upstream asked in this session, once.
     ///
     /// # Errors
@@ -157,15 +192,17 @@ impl<C> Sessions<C> {
         self.own(id, owner, now)?.answer(question)
     }
 
-    /// A message of the upstream in this session, before it is passed on: notes a question, finds the call of a result.
+    /// A message of the upstream in this session, before it is passed on: notes a question, with what the call is of on whose stream it
+    /// came (`under`), finds the call of a result.
     ///
     /// # Errors
-    /// [`SessionError::NotCalled`], [`SessionError::TooManyQuestions`], [`SessionError::Unknown`]: it is not passed on.
+    /// [`SessionError::NotCalled`], [`SessionError::Unknown`]: it is not passed on.
     pub fn hear(
         &mut self,
         id: &SessionId,
         owner: &Owner,
         answer: &Answer,
+        under: Option<C>,
         now: Time,
     ) -> Result<Belongs<'_, C>, SessionError> {
         let questions = self.bounds.questions;
@@ -174,7 +211,10 @@ impl<C> Sessions<C> {
             AnswerKind::Result(call) | AnswerKind::Error(Some(call)) => {
                 state.called(call).map(Belongs::ToCall).ok_or(SessionError::NotCalled)
             }
-            AnswerKind::Question(question) => state.ask(question, questions).map(|()| Belongs::ToSession),
+            AnswerKind::Question(question) => {
+                state.ask(question, under, questions);
+                Ok(Belongs::ToSession)
+            }
             AnswerKind::Error(None) | AnswerKind::Notification => Ok(Belongs::ToSession),
         }
     }
@@ -230,11 +270,17 @@ impl<C> Sessions<C> {
         self.remove_where(|state| state.owner.principal == *principal && state.owner.service == *service)
     }
 
-    /// Calls whose grant has ended are gone: their results do not pass any more, and nothing of theirs is resumed.
-    pub fn end_calls(&mut self, mut is_over: impl FnMut(&C) -> bool) {
-        for state in self.by_id.values_mut() {
-            state.end_calls(&mut is_over);
+    /// Calls whose grant has ended are gone: their results do not pass any more, nothing of theirs is resumed, and what was asked under
+    /// them cannot be answered. They are to be cancelled at the upstream.
+    pub fn end_calls(&mut self, mut is_over: impl FnMut(&C) -> bool) -> Vec<(SessionId, Owner, Version, Id)> {
+        let mut over = Vec::new();
+        for ((_, session), state) in &mut self.by_id {
+            let calls = state.end_calls(&mut is_over);
+            over.extend(
+                calls.into_iter().map(|id| (session.clone(), state.owner.clone(), state.version, id)),
+            );
         }
+        over
     }
 
     /// Drops what has not been used for longer than [`Bounds::idle`].

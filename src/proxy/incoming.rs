@@ -83,6 +83,11 @@ impl<'a> Incoming<'a> {
         self.connected
     }
 
+    /// The configured service that it is for, where there is one.
+    pub(crate) fn service(&self) -> Option<&crate::model::ServiceName> {
+        self.route.as_ref().map(|route| route.name())
+    }
+
     /// What kind of request it turned out to be: refusals take its form.
     pub(crate) fn is_of(&mut self, form: Form) {
         self.shape = Shape::of(form);

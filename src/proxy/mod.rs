@@ -2,7 +2,7 @@
 //!
 //! `listener` accepts and shakes hands, `connection` serves one caller, `request` is the page that every request goes through,
 //! `forward` and `tunnel` talk to the service, `body` checks each frame. It never uses the control plane: grants come through
-//! the gate, and refusals are derived from the request alone.
+//! the gate, and refusals are derived from the request alone. `mcp` is the same way for requests of MCP.
 
 mod router;
 mod ids;

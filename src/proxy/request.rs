@@ -3,8 +3,8 @@
 //! view -> token -> decide -> admit -> forward -> audit. Every path that does not reach `forward` ends in a refusal of
 //! [`Incoming`]. Requests of MCP take the same steps with their body in hand: `mcp::serve`.
 
-use crate::access::View;
 use crate::access::view::{Form, HostBuffer};
+use crate::access::{Denial, View};
 use crate::mcp::metadata;
 use crate::model::DenyReason;
 use crate::proxy::body::Download;
@@ -39,19 +39,28 @@ pub(crate) async fn serve(connected: &Connected, request: Request<Body>) -> Resp
                 return Box::pin(mcp::serve(incoming, route, parts, body)).await;
             }
         }
-        if let Err(denial) = incoming.identify(selected.service, &parts.headers).await {
-            (Err((denial, None)), view.form())
-        } else {
-            match incoming.admit(&view, selected.service, Need::Request).await {
-                Ok(live) => {
-                    let Some(route) = selected.route else { return incoming.refuse_unserved() };
-                    (Ok((live, Arc::clone(route))), view.form())
-                }
-                Err(denial) if denial.reason == DenyReason::NoGrant && mcp::stranger::speaks_mcp(&parts) => {
-                    let shown = selected.shown.to_owned();
+        // Without a grant an answer is made of the request alone; clients of MCP get theirs in their own form.
+        let stranger = !connected.caller.slot().load().names(selected.service);
+        let decided = match incoming.identify(selected.service, &parts.headers).await {
+            Ok(()) => incoming.admit(&view, selected.service, Need::Request).await,
+            Err(denial) => Err(denial),
+        };
+        match decided {
+            // A grant came between: what is asked of MCP is read first.
+            Ok(_) if selected.route.is_some_and(|route| route.service.mcp.is_some()) => {
+                (Err((Denial::of(DenyReason::NoGrant), None)), view.form())
+            }
+            Ok(live) => {
+                let Some(route) = selected.route else { return incoming.refuse_unserved() };
+                (Ok((live, Arc::clone(route))), view.form())
+            }
+            Err(denial) => {
+                let required = incoming.required(&view, &selected, denial);
+                if stranger && mcp::stranger::speaks_mcp(&parts) {
+                    let shown = (selected.shown.to_owned(), required);
                     return Box::pin(mcp::stranger::refuse(incoming, denial, shown, &parts, body)).await;
                 }
-                Err(denial) => (Err((denial, incoming.required(&view, &selected, denial))), view.form()),
+                (Err((denial, required)), view.form())
             }
         }
     };

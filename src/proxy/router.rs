@@ -11,6 +11,7 @@ use crate::runtime::metrics::{Metrics, ServiceMetrics};
 use http::HeaderValue;
 use std::collections::HashMap;
 use std::sync::Arc;
+use tokio::sync::Semaphore;
 
 /// A protected service as requests see it.
 pub(crate) struct Route {
@@ -22,7 +23,12 @@ pub(crate) struct Route {
     pub(crate) metrics: Arc<ServiceMetrics>,
     /// What it demands to know of its users.
     pub(crate) user: Option<Demand>,
+    /// So much at once is it told by the gate itself.
+    pub(crate) telling: Arc<Semaphore>,
 }
+
+/// What a service is told by the gate itself: so much at once.
+const TELLING: usize = 32;
 
 /// A service demands tokens of an issuer that is not configured.
 #[derive(Debug)]
@@ -76,6 +82,7 @@ impl Router {
                     host: HeaderValue::from_str(&authority).unwrap_or(HeaderValue::from_static("localhost")),
                     metrics: metrics.service(&service.name),
                     user,
+                    telling: Arc::new(Semaphore::new(TELLING)),
                 }))
             })
             .collect::<Result<_, _>>()?;

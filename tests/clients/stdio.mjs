@@ -1,10 +1,14 @@
 // A real client of MCP that starts its server, as desktop clients do. Driven line by line like talk.mjs; lists that have changed are told
 // as {"changed": true}, progress as {"progress": N}, the end of the server as {"closed": true}.
 //
-// node stdio.mjs v1|v2|v2-legacy COMMAND ARGUMENT…
+// With `+url` behind the SDK's name it shows pages to its user, who accepts: each is told as {"page": …}.
+//
+// node stdio.mjs v1|v2|v2-legacy[+url] COMMAND ARGUMENT…
 import { createInterface } from 'node:readline';
 
-const [sdk, command, ...args] = process.argv.slice(2);
+const [kind, command, ...args] = process.argv.slice(2);
+const [sdk, shows] = kind.split('+');
+const capabilities = shows ? { elicitation: { url: {} } } : {};
 const say = (value) => console.log(JSON.stringify(value));
 const who = { name: 'jitgate-test', version: '1.0.0' };
 const started = { command, args, stderr: 'inherit' };
@@ -22,7 +26,9 @@ async function connected() {
   const { Client } = await import('@modelcontextprotocol/client');
   const { StdioClientTransport } = await import('@modelcontextprotocol/client/stdio');
   const mode = sdk === 'v2' ? { pin: '2026-07-28' } : sdk === 'v2-auto' ? 'auto' : 'legacy';
-  const client = new Client(who, { versionNegotiation: { mode } });
+  const client = new Client(who, { capabilities, versionNegotiation: { mode } });
+  const show = ({ params }) => (say({ page: params }), { action: 'accept' });
+  if (shows) client.setRequestHandler('elicitation/create', show);
   client.setNotificationHandler('notifications/tools/list_changed', () => say({ changed: true }));
   await client.connect(new StdioClientTransport(started));
   return [client, client.getNegotiatedProtocolVersion()];

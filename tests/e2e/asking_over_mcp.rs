@@ -3,26 +3,26 @@
 use crate::harness::client::full;
 use crate::harness::clients::Talk;
 use crate::harness::form::{fields, filled};
-use crate::harness::pki::Files;
+use crate::harness::pki::{Files, Leaf};
 use crate::harness::{Answer, Protocol, Setup, World, eventually, id};
 use serde_json::{Value, json};
 
-fn agent(world: &World) -> Files {
+pub(crate) fn agent(world: &World) -> Files {
     Files { cert: world.path("agent/cert.pem"), key: world.path("agent/key.pem") }
 }
 
-fn server(world: &World) -> String {
+pub(crate) fn server(world: &World) -> String {
     format!("https://{}:8444/mcp", world.address)
 }
 
 /// What a tool answered for programs; it did not refuse.
-fn done(answer: &Value) -> Value {
+pub(crate) fn done(answer: &Value) -> Value {
     assert_eq!(answer["isError"], false, "{answer}");
     answer["structuredContent"].clone()
 }
 
 /// The reason of a tool that refused.
-fn refused(answer: &Value) -> String {
+pub(crate) fn refused(answer: &Value) -> String {
     assert_eq!(answer["isError"], true, "{answer}");
     let text = answer["content"][0]["text"].as_str().unwrap();
     let problem = &answer["structuredContent"];
@@ -213,8 +213,13 @@ async fn the_same_key_asks_once() {
 }
 
 /// One message over plain HTTP, with headers added.
-async fn post(world: &World, body: &str, headers: &[(&str, &str)]) -> Answer {
-    let mut connection = world.api_as(&world.agent).connect().await;
+pub(crate) async fn post(world: &World, body: &str, headers: &[(&str, &str)]) -> Answer {
+    post_as(world, &world.agent, body, headers).await
+}
+
+/// As [`post`], of somebody else.
+pub(crate) async fn post_as(world: &World, who: &Leaf, body: &str, headers: &[(&str, &str)]) -> Answer {
+    let mut connection = world.api_as(who).connect().await;
     let mut request =
         connection.request("POST", "/mcp").header("accept", "application/json, text/event-stream");
     request = request.header("content-type", "application/json");

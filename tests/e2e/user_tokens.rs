@@ -199,8 +199,12 @@ async fn a_grant_that_was_given_on_behalf_of_a_user_is_for_that_user_alone() {
     is_denied(&other, "token_invalid", "somebody else");
     assert!(other.json()["detail"].as_str().unwrap().contains("another user"), "{other:?}");
     assert_eq!(get(&world, &[(HEADER, &ada)]).await.status, 200);
-    let lines = world.ends("/v1/orders/7").await;
-    assert!(lines.iter().any(|line| line["user"]["subject"] == "u-bob" && line["decision"] == "deny"));
+    eventually("the line of the refusal", || async {
+        let lines = world.ends("/v1/orders/7").await;
+        let named = |line: &Value| line["user"]["subject"] == "u-bob" && line["decision"] == "deny";
+        lines.iter().any(named).then_some(())
+    })
+    .await;
     // A grant that is nobody's serves whoever is behind the request.
     world.grant("orders:GET:/**").await;
     assert_eq!(get(&world, &[(HEADER, &bob)]).await.status, 200);

@@ -42,7 +42,11 @@ impl Welcome<'_> {
         writeln!(out, "  proxy     https://{}", self.proxy)?;
         for service in self.services {
             let upstream = service.upstreams.first().map(ToString::to_string).unwrap_or_default();
-            let what = if self.sample { "the built-in sample API".to_owned() } else { upstream };
+            let what = match &service.mcp {
+                _ if self.sample => "the built-in sample API".to_owned(),
+                Some(mcp) => format!("{upstream}{} (MCP)", mcp.path),
+                None => upstream,
+            };
             writeln!(out, "            {:<24} {what}", self.url(service))?;
         }
         writeln!(out, "  control   https://{}", self.control)?;
@@ -53,6 +57,9 @@ impl Welcome<'_> {
 
     fn steps(&self, out: &mut String) -> std::fmt::Result {
         let Some(service) = self.services.first() else { return Ok(()) };
+        if service.mcp.is_some() {
+            return self.mcp_steps(service, out);
+        }
         let data = quoted(&self.data.display().to_string());
         let program = quoted(self.program);
         let more = if self.elsewhere { format!(" --data {data}") } else { String::new() };
@@ -83,6 +90,29 @@ impl Welcome<'_> {
             "  # revoke: {effect}\n  {program} revoke{more} --task demo --reason 'seen enough' --wait\n"
         )?;
         writeln!(out, "  # all of it is in the audit trail\n  {program} audit tail{more}")
+    }
+
+    /// The first service speaks MCP: its clients go through `connect`, which has the certificate.
+    fn mcp_steps(&self, service: &ServiceConfig, out: &mut String) -> std::fmt::Result {
+        let program = quoted(self.program);
+        let data = quoted(&self.data.display().to_string());
+        let more = if self.elsewhere { format!(" --data {data}") } else { String::new() };
+        let name = &service.name;
+        writeln!(out, "Next steps, in another shell:\n")?;
+        writeln!(
+            out,
+            "  # what to put into the configuration of an MCP client\n  {program} connect{more} --service {name} --print-config\n"
+        )?;
+        writeln!(
+            out,
+            "  # without a grant it is shown no tool; grant one, with any arguments, for 15 minutes\n  {program} grant{more} \
+             --principal spiffe://jitgate.local/agent/demo --task demo --scope '{name}:tools/call:TOOL{{*}}' --ttl 15m --reason 'first steps'\n"
+        )?;
+        writeln!(
+            out,
+            "  # revoke: a running call is cut and cancelled\n  {program} revoke{more} --task demo --reason 'seen enough' --wait\n"
+        )?;
+        writeln!(out, "  # every call is in the audit trail\n  {program} audit tail{more}")
     }
 
     fn url(&self, service: &ServiceConfig) -> String {
@@ -137,6 +167,15 @@ mod tests {
             "--connect-to ::127.0.0.2:9443 https://orders.localhost:9443/v1/orders\n",
             "\n  target/jitgate revoke --data 'my data' --task demo",
             "the built-in sample API",
+        ] {
+            assert!(text.contains(part), "{part} in {text}");
+        }
+        let services = ["ops=mcp+http://127.0.0.1:3001/mcp".parse().unwrap()];
+        let text = Welcome { services: &services, sample: false, ..welcome }.text();
+        for part in [
+            "http://127.0.0.1:3001/mcp (MCP)\n",
+            "\n  target/jitgate connect --data 'my data' --service ops --print-config\n",
+            "--scope 'ops:tools/call:TOOL{*}'",
         ] {
             assert!(text.contains(part), "{part} in {text}");
         }

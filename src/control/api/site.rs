@@ -12,6 +12,8 @@ use axum::http::uri::Authority;
 use axum::http::{HeaderMap, HeaderName, header};
 use std::sync::Arc;
 
+/// What a form's token is for.
+const FORM: &str = "approve";
 const FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
 /// See the head of this file.
@@ -19,7 +21,7 @@ const FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 pub struct Site {
     here: Endpoint,
     own: Arc<OwnIdentity>,
-    forms: Arc<hmac::Key>,
+    key: Arc<hmac::Key>,
 }
 
 /// Why a request is not for us, or not from our page.
@@ -34,14 +36,14 @@ pub(super) enum SiteFault {
 }
 
 impl Site {
-    /// Reached at `here`, or by any name that the certificate is for. The key for forms lives as long as the process.
+    /// Reached at `here`, or by any name that the certificate is for. The key for tags lives as long as the process.
     ///
     /// # Errors
     /// When the system gives no randomness.
     pub fn new(here: Endpoint, own: Arc<OwnIdentity>) -> Result<Self, getrandom::Error> {
         let mut key = [0; 32];
         getrandom::fill(&mut key)?;
-        Ok(Self { here, own, forms: Arc::new(hmac::Key::new(hmac::HMAC_SHA256, &key)) })
+        Ok(Self { here, own, key: Arc::new(hmac::Key::new(hmac::HMAC_SHA256, &key)) })
     }
 
     /// The page where a request is decided on.
@@ -81,23 +83,27 @@ impl Site {
 
     /// What a form carries along that nobody else can know: it holds for this caller and this request as it was shown.
     pub(super) fn form_token(&self, caller: &SpiffeId, hash: &str) -> String {
-        let tag = hmac::sign(&self.forms, &bound(caller, hash));
-        tag.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
+        self.tag(FORM, caller, hash)
     }
 
     /// Whether a form carries it.
     pub(super) fn is_form_token(&self, token: &str, caller: &SpiffeId, hash: &str) -> bool {
-        aws_lc_rs::constant_time::verify_slices_are_equal(
-            self.form_token(caller, hash).as_bytes(),
-            token.as_bytes(),
-        )
-        .is_ok()
+        self.is_tag(token, FORM, caller, hash)
     }
-}
 
-fn bound(caller: &SpiffeId, hash: &str) -> Vec<u8> {
-    // Neither part can hold the separator.
-    ["approve", caller.as_str(), hash].join("\n").into_bytes()
+    /// What only this process can write: it holds for one purpose, one caller and one thing.
+    pub(super) fn tag(&self, purpose: &'static str, caller: &SpiffeId, thing: &str) -> String {
+        // No purpose and no caller can hold the separator.
+        let bound = [purpose, caller.as_str(), thing].join("\n");
+        let tag = hmac::sign(&self.key, bound.as_bytes());
+        tag.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+
+    /// Whether it was written here, for just that.
+    pub(super) fn is_tag(&self, tag: &str, purpose: &'static str, caller: &SpiffeId, thing: &str) -> bool {
+        let own = self.tag(purpose, caller, thing);
+        aws_lc_rs::constant_time::verify_slices_are_equal(own.as_bytes(), tag.as_bytes()).is_ok()
+    }
 }
 
 /// HTTP/2 names the host in `:authority`; HTTP/1.1 in `Host`. Twice, or two different ones, is none.

@@ -5,6 +5,7 @@ use crate::mcp::body::Content;
 use crate::mcp::fault::Fault;
 use crate::mcp::message::Message;
 use crate::mcp::mirror;
+use crate::mcp::privilege;
 use crate::mcp::refused::Refused;
 use crate::mcp::version::Version;
 use serde_json::Value;
@@ -22,12 +23,14 @@ impl Head<'_> {
             Content::Batch(messages) => (messages.iter().find_map(meta_version), false, false),
         };
         match self.claim {
-            Claim::Unknown(text) => Err(Refused::version(self.rules.versions, text, discover)),
+            // Nobody's probe: whoever knows the version above it is told which ones there are.
+            Claim::Unknown(text) => Err(Refused::version(self.rules.versions, text, false)),
             Claim::Known(version) if !self.rules.versions.contains(version) => {
                 Err(Refused::unsupported(self.rules.versions, version, discover))
             }
             Claim::Known(version) if version.is_stateless() => {
-                self.stateless(content, claims).map_err(Refused::mismatch).map(|()| version)
+                self.stateless(content, claims)?;
+                Ok(version)
             }
             Claim::Nothing | Claim::Known(_) if claims.is_some() => Err(Refused::mismatch(Fault::ambiguous(
                 "the body names a version that `MCP-Protocol-Version` does not name",
@@ -51,32 +54,39 @@ impl Head<'_> {
     }
 
     /// What holds for a request that stands alone.
-    fn stateless(&self, content: &Content, claims: Option<&Value>) -> Result<(), Fault> {
+    fn stateless(&self, content: &Content, claims: Option<&Value>) -> Result<(), Refused> {
         const DIFFERS: Fault =
             Fault::ambiguous("the body does not name the version of `MCP-Protocol-Version`");
+        const NO_META: Fault = Fault::malformed(
+            "`params._meta` names the version, in `io.modelcontextprotocol/protocolVersion`, in version 2026-07-28",
+        );
         if self.session.is_some() {
-            return Err(Fault::ambiguous("version 2026-07-28 has no sessions"));
+            return Err(Refused::mismatch(Fault::ambiguous("version 2026-07-28 has no sessions")));
         }
         let same = claims.and_then(Value::as_str) == Some(Version::V20260728.as_str());
-        match content {
+        let agreed = match content {
+            Content::One(Message::Request(_)) if claims.is_none() => return Err(Refused::params(NO_META)),
+            Content::One(Message::Request(_)) if !same => Err(DIFFERS),
             Content::One(Message::Request(request)) => {
-                if !same {
-                    return Err(DIFFERS);
-                }
-                mirror::check_method(self.headers, request.call().method, true)?;
-                mirror::check(self.headers, request)
+                mirror::check_method(self.headers, request.call().method, true)
+                    .and_then(|()| mirror::check(self.headers, request))
             }
             // The version leaves the headers of notifications open.
+            Content::One(Message::Notification(_)) if claims.is_some() && !same => Err(DIFFERS),
             Content::One(Message::Notification(notification)) => {
-                if claims.is_some() && !same {
-                    return Err(DIFFERS);
-                }
                 mirror::check_method(self.headers, notification.method(), false)
             }
             Content::One(Message::Response(_)) => {
                 Err(Fault::malformed("version 2026-07-28 has no responses of clients"))
             }
             Content::Batch(_) => Err(Fault::malformed("batches belong to version 2025-03-26")),
+        };
+        agreed.map_err(Refused::mismatch)?;
+        match content {
+            Content::One(Message::Request(request)) if privilege::is_removed(request.call().method) => {
+                Err(Refused::unknown_method())
+            }
+            Content::One(_) | Content::Batch(_) => Ok(()),
         }
     }
 

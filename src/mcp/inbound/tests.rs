@@ -1,7 +1,9 @@
 //! Which heads and bodies agree, in each version.
 
 use super::*;
-use crate::mcp::refused::{HEADER_MISMATCH, INVALID_REQUEST, METHOD_NOT_FOUND, UNSUPPORTED_VERSION};
+use crate::mcp::refused::{
+    HEADER_MISMATCH, INVALID_PARAMS, INVALID_REQUEST, METHOD_NOT_FOUND, UNSUPPORTED_VERSION,
+};
 use crate::mcp::version::Versions;
 use crate::model::DenyReason;
 use http::{HeaderName, HeaderValue, StatusCode};
@@ -100,7 +102,8 @@ fn headers_that_do_not_say_what_the_body_says() {
     ] {
         mismatch(headers, &body);
     }
-    mismatch(&[NEW, method, name], &call("tools/call", RESTART, None));
+    let bare = post(&[NEW, method, name], &call("tools/call", RESTART, None)).unwrap_err();
+    assert_eq!((bare.status, bare.code), (StatusCode::BAD_REQUEST, INVALID_PARAMS));
     mismatch(&[NEW, method, name], &call("tools/call", RESTART, Some("2025-11-25")));
     mismatch(&[NEW, ("Mcp-Method", "ping"), ("Mcp-Name", "x")], &call("ping", "", Some("2026-07-28")));
     mismatch(&[NEW, ("Mcp-Method", "ping"), ("Mcp-Param-A", "x")], &call("ping", "", Some("2026-07-28")));
@@ -139,6 +142,15 @@ fn versions_with_sessions() {
         INVALID_REQUEST
     );
     assert!(post(&[session], &call("initialize", "", None)).is_err());
+}
+
+#[test]
+fn methods_that_a_version_removed() {
+    for method in ["ping", "initialize", "logging/setLevel", "resources/subscribe", "resources/unsubscribe"] {
+        let refused =
+            post(&[NEW, ("Mcp-Method", method)], &call(method, "", Some("2026-07-28"))).unwrap_err();
+        assert_eq!((refused.status, refused.code), (StatusCode::NOT_FOUND, METHOD_NOT_FOUND), "{method}");
+    }
 }
 
 #[test]

@@ -11,7 +11,9 @@ pub struct Bounds {
     pub sessions_per_principal: usize,
     /// Calls of one session that have no result yet.
     pub calls: usize,
-    /// Questions of the upstream in one session that have no answer yet.
+    /// Calls of one session that ended without an answer.
+    pub abandoned: usize,
+    /// Questions of the upstream in one session that have no answer yet; of more the oldest cannot be answered.
     pub questions: usize,
     /// Event ids of one session; the oldest cannot be resumed from any more.
     pub events: usize,
@@ -25,9 +27,10 @@ impl Default for Bounds {
             sessions: 16_384,
             sessions_per_principal: 256,
             calls: 256,
+            abandoned: 4_096,
             questions: 64,
             events: 256,
-            idle: Duration::from_secs(3_600),
+            idle: Duration::from_secs(8 * 3_600),
         }
     }
 }

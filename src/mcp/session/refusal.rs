@@ -19,15 +19,15 @@ pub enum SessionError {
     /// There are too many calls without a result.
     #[error("too many calls of this session have no result yet")]
     TooManyCalls,
-    /// The upstream has too many questions open.
-    #[error("the service has too many questions open in this session")]
-    TooManyQuestions,
     /// A call with this id has no result yet.
     #[error("a call with this id has no result yet")]
     IdInUse,
     /// The upstream did not ask this, or it was answered before.
     #[error("the service has no question with this id open")]
     NotAsked,
+    /// No call with this id runs in this session.
+    #[error("no call with this id runs in this session")]
+    NotRunning,
     /// A result for no call of this session.
     #[error("the service answered what was not asked in this session")]
     NotCalled,
@@ -67,7 +67,10 @@ impl SessionError {
                 StatusCode::TOO_MANY_REQUESTS,
                 "too many calls of this session have no result yet",
             ),
-            Self::Taken | Self::TooManyQuestions | Self::NotCalled => (
+            Self::NotRunning => {
+                (DenyReason::OutOfScope, StatusCode::BAD_REQUEST, "no call with this id runs in this session")
+            }
+            Self::Taken | Self::NotCalled => (
                 DenyReason::UpstreamUnavailable,
                 StatusCode::BAD_GATEWAY,
                 "the service broke the rules of the session",

@@ -11,6 +11,8 @@ use std::time::Duration;
 pub struct Call<C> {
     /// Set if its result is a list that has to be filtered.
     pub list: Option<ListKind>,
+    /// Whether it may be answered with a task that belongs to it.
+    pub makes_task: bool,
     /// What the gate keeps with it.
     pub of: C,
 }
@@ -32,23 +34,28 @@ pub(super) struct State<C> {
     /// What its owner's access rests on.
     pub(super) under: Vec<C>,
     calls: HashMap<Id, Call<C>>,
-    questions: HashSet<Id>,
+    /// Calls that ended without an answer. The upstream may still answer: nothing else goes by their ids.
+    barred: HashSet<Id>,
+    /// Oldest first, with what the call is of that was asked under; none where the question came outside of any.
+    questions: VecDeque<(Id, Option<C>)>,
     /// Oldest first, with the call whose answer the stream was.
     events: VecDeque<(EventId, Option<Id>)>,
 }
 
 impl<C> State<C> {
     pub(super) fn new(owner: Owner, version: Version, under: Vec<C>, now: Time) -> Self {
-        let (calls, questions, events) = (HashMap::new(), HashSet::new(), VecDeque::new());
-        Self { owner, version, used: now, under, calls, questions, events }
+        let (calls, barred) = (HashMap::new(), HashSet::new());
+        let (questions, events) = (VecDeque::new(), VecDeque::new());
+        Self { owner, version, used: now, under, calls, barred, questions, events }
     }
 
+    /// A session in which a call runs is in use, however long that takes.
     pub(super) fn is_idle(&self, now: Time, after: Duration) -> bool {
-        now.since(self.used) > after
+        self.calls.is_empty() && now.since(self.used) > after
     }
 
     pub(super) fn call(&mut self, id: Id, call: Call<C>, bound: usize) -> Result<(), SessionError> {
-        if self.calls.contains_key(&id) {
+        if self.calls.contains_key(&id) || self.barred.contains(&id) {
             return Err(SessionError::IdInUse);
         }
         if self.calls.len() >= bound {
@@ -68,21 +75,44 @@ impl<C> State<C> {
         self.calls.remove(id).map(|call| call.of)
     }
 
-    pub(super) fn end_calls(&mut self, is_over: &mut impl FnMut(&C) -> bool) {
-        self.calls.retain(|_, call| !is_over(&call.of));
+    /// A call is over without its answer having been passed on. False if there are too many of these: the session has to end.
+    pub(super) fn abandon(&mut self, id: &Id, bound: usize) -> bool {
+        if self.calls.remove(id).is_some() {
+            self.barred.insert(id.clone());
+        }
+        self.barred.len() <= bound
     }
 
-    pub(super) fn ask(&mut self, id: &Id, bound: usize) -> Result<(), SessionError> {
-        if self.questions.len() >= bound && !self.questions.contains(id) {
-            return Err(SessionError::TooManyQuestions);
+    /// Abandons the calls that are over, and forgets what was asked under them; which ones they were.
+    pub(super) fn end_calls(&mut self, is_over: &mut impl FnMut(&C) -> bool) -> Vec<Id> {
+        let over: Vec<Id> =
+            self.calls.iter().filter(|(_, call)| is_over(&call.of)).map(|(id, _)| id.clone()).collect();
+        for id in &over {
+            self.abandon(id, usize::MAX);
         }
+        self.questions.retain(|(_, of)| !of.as_ref().is_some_and(&mut *is_over));
+        over
+    }
+
+    /// Notes a question. Where too many are open the oldest cannot be answered any more.
+    pub(super) fn ask(&mut self, id: &Id, of: Option<C>, bound: usize) {
         // The same question again comes with a resumed stream.
-        self.questions.insert(id.clone());
-        Ok(())
+        self.questions.retain(|(asked, _)| asked != id);
+        while self.questions.len() >= bound.max(1) {
+            self.questions.pop_front();
+        }
+        self.questions.push_back((id.clone(), of));
+    }
+
+    pub(super) fn asked(&self, id: &Id) -> Result<Option<&C>, SessionError> {
+        let found = self.questions.iter().find(|(asked, _)| asked == id);
+        found.map(|(_, of)| of.as_ref()).ok_or(SessionError::NotAsked)
     }
 
     pub(super) fn answer(&mut self, id: &Id) -> Result<(), SessionError> {
-        match self.questions.remove(id) {
+        let before = self.questions.len();
+        self.questions.retain(|(asked, _)| asked != id);
+        match self.questions.len() < before {
             true => Ok(()),
             false => Err(SessionError::NotAsked),
         }

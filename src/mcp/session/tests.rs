@@ -24,6 +24,7 @@ fn sessions() -> Sessions<&'static str> {
         sessions: 3,
         sessions_per_principal: 2,
         calls: 2,
+        abandoned: 2,
         questions: 1,
         events: 2,
         idle: Duration::from_secs(60),
@@ -33,7 +34,7 @@ fn sessions() -> Sessions<&'static str> {
 }
 
 fn call(of: &'static str) -> Call<&'static str> {
-    Call { list: None, of }
+    Call { list: None, makes_task: false, of }
 }
 
 fn heard(text: &str) -> Answer {
@@ -80,37 +81,58 @@ fn an_answer_passes_for_what_was_asked_and_once() {
     let (mut sessions, mine, s) = (sessions(), owner("a", "ops", 1), id("s"));
     assert_eq!(sessions.answer(&s, &mine, &Id::Number(7), NOW), Err(SessionError::NotAsked));
     let question = heard(r#"{"jsonrpc":"2.0","id":7,"method":"sampling/createMessage"}"#);
-    assert_eq!(sessions.hear(&s, &mine, &question, NOW), Ok(Belongs::ToSession));
+    assert_eq!(sessions.hear(&s, &mine, &question, None, NOW), Ok(Belongs::ToSession));
     assert_eq!(sessions.answer(&s, &mine, &Id::Text("7".into()), NOW), Err(SessionError::NotAsked));
     assert_eq!(
-        sessions.hear(&s, &mine, &question, NOW),
+        sessions.hear(&s, &mine, &question, None, NOW),
         Ok(Belongs::ToSession),
         "told again after a resumption"
     );
     let another = heard(r#"{"jsonrpc":"2.0","id":8,"method":"roots/list"}"#);
-    assert_eq!(sessions.hear(&s, &mine, &another, NOW), Err(SessionError::TooManyQuestions));
-    assert_eq!(sessions.answer(&s, &mine, &Id::Number(7), NOW), Ok(()));
-    assert_eq!(sessions.answer(&s, &mine, &Id::Number(7), NOW), Err(SessionError::NotAsked));
+    assert_eq!(sessions.hear(&s, &mine, &another, Some("g1"), NOW), Ok(Belongs::ToSession));
+    assert_eq!(
+        sessions.answer(&s, &mine, &Id::Number(7), NOW),
+        Err(SessionError::NotAsked),
+        "the oldest made room"
+    );
+    assert_eq!(
+        sessions.asked(&s, &mine, &Id::Number(8), NOW),
+        Ok(Some(&"g1")),
+        "whoever answers goes on with that call"
+    );
+    assert_eq!(sessions.answer(&s, &mine, &Id::Number(8), NOW), Ok(()));
+    assert_eq!(sessions.answer(&s, &mine, &Id::Number(8), NOW), Err(SessionError::NotAsked));
+    assert_eq!(sessions.hear(&s, &mine, &another, Some("g1"), NOW), Ok(Belongs::ToSession));
+    sessions.end_calls(|grant| *grant == "g1");
+    assert_eq!(
+        sessions.asked(&s, &mine, &Id::Number(8), NOW),
+        Err(SessionError::NotAsked),
+        "its grant has ended"
+    );
 }
 
 #[test]
 fn a_result_belongs_to_its_call() {
     let (mut sessions, mine, s) = (sessions(), owner("a", "ops", 1), id("s"));
     let result = heard(r#"{"jsonrpc":"2.0","id":1,"result":{}}"#);
-    assert_eq!(sessions.hear(&s, &mine, &result, NOW), Err(SessionError::NotCalled));
-    let list = Call { list: Some(ListKind::Tools), of: "g1" };
+    assert_eq!(sessions.hear(&s, &mine, &result, None, NOW), Err(SessionError::NotCalled));
+    let list = Call { list: Some(ListKind::Tools), makes_task: false, of: "g1" };
     sessions.call(&s, &mine, (Id::Number(1), list.clone()), NOW).unwrap();
-    assert_eq!(sessions.hear(&s, &mine, &result, NOW), Ok(Belongs::ToCall(&list)));
+    assert_eq!(sessions.hear(&s, &mine, &result, None, NOW), Ok(Belongs::ToCall(&list)));
     assert_eq!(sessions.call(&s, &mine, (Id::Number(1), call("g2")), NOW), Err(SessionError::IdInUse));
     sessions.call(&s, &mine, (Id::Number(2), call("g2")), NOW).unwrap();
     assert_eq!(sessions.call(&s, &mine, (Id::Number(3), call("g2")), NOW), Err(SessionError::TooManyCalls));
     assert_eq!(sessions.finish(&s, &mine, &Id::Number(1)), Some("g1"));
-    assert_eq!(sessions.hear(&s, &mine, &result, NOW), Err(SessionError::NotCalled));
+    assert_eq!(sessions.hear(&s, &mine, &result, None, NOW), Err(SessionError::NotCalled));
     sessions.end_calls(|grant| *grant == "g2");
     let error = heard(r#"{"jsonrpc":"2.0","id":2,"error":{"code":1,"message":""}}"#);
-    assert_eq!(sessions.hear(&s, &mine, &error, NOW), Err(SessionError::NotCalled), "its grant has ended");
+    assert_eq!(
+        sessions.hear(&s, &mine, &error, None, NOW),
+        Err(SessionError::NotCalled),
+        "its grant has ended"
+    );
     let unreadable = heard(r#"{"jsonrpc":"2.0","id":null,"error":{"code":1,"message":""}}"#);
-    assert_eq!(sessions.hear(&s, &mine, &unreadable, NOW), Ok(Belongs::ToSession));
+    assert_eq!(sessions.hear(&s, &mine, &unreadable, None, NOW), Ok(Belongs::ToSession));
 }
 
 #[test]
@@ -124,11 +146,11 @@ fn a_stream_is_resumed_from_its_own_events_while_its_call_lives() {
     assert_eq!(sessions.resume(&s, &mine, &event("e3"), NOW), Err(SessionError::UnknownEvent));
     sessions.end_calls(|grant| *grant == "g1");
     assert_eq!(sessions.resume(&s, &mine, &event("e1"), NOW), Err(SessionError::UnknownEvent));
-    // A new call with the same id does not bring it back.
-    sessions.call(&s, &mine, (Id::Number(1), call("g2")), NOW).unwrap();
-    assert_eq!(sessions.resume(&s, &mine, &event("e1"), NOW), Err(SessionError::UnknownEvent));
+    // No call goes by this id any more: the service may still answer the one that has ended.
+    assert_eq!(sessions.call(&s, &mine, (Id::Number(1), call("g2")), NOW), Err(SessionError::IdInUse));
+    sessions.call(&s, &mine, (Id::Number(2), call("g2")), NOW).unwrap();
     // One id on two streams belongs to neither; the oldest goes first.
-    sessions.event(&s, &mine, event("e2"), Some(Id::Number(1)), NOW).unwrap();
+    sessions.event(&s, &mine, event("e2"), Some(Id::Number(2)), NOW).unwrap();
     assert_eq!(sessions.resume(&s, &mine, &event("e2"), NOW), Err(SessionError::UnknownEvent));
     sessions.event(&s, &mine, event("e4"), None, NOW).unwrap();
     sessions.event(&s, &mine, event("e5"), None, NOW).unwrap();
@@ -161,4 +183,42 @@ fn what_is_full_refuses_what_is_new_and_forgets_nothing_that_is_in_use() {
     let ended = sessions.end(&mine.principal, &mine.service);
     assert_eq!(ended, [(id("s3"), mine.clone())]);
     assert!(sessions.sweep(after(1_000)).len() == 2 && sessions.is_empty());
+}
+
+#[test]
+fn an_abandoned_call_bars_its_id_and_too_many_of_them_end_the_session() {
+    let (mut sessions, mine, s) = (sessions(), owner("a", "ops", 1), id("s"));
+    sessions.call(&s, &mine, (Id::Number(1), call("g")), NOW).unwrap();
+    assert_eq!(sessions.runs(&s, &mine, &Id::Number(1), NOW), Ok(()));
+    assert!(!sessions.abandon(&s, &mine, &Id::Number(1)));
+    assert_eq!(sessions.runs(&s, &mine, &Id::Number(1), NOW), Err(SessionError::NotRunning));
+    let late = heard(r#"{"jsonrpc":"2.0","id":1,"result":{}}"#);
+    assert_eq!(sessions.hear(&s, &mine, &late, None, NOW), Err(SessionError::NotCalled));
+    assert_eq!(sessions.call(&s, &mine, (Id::Number(1), call("g2")), NOW), Err(SessionError::IdInUse));
+    sessions.call(&s, &mine, (Id::Number(2), call("g")), NOW).unwrap();
+    assert!(!sessions.abandon(&s, &mine, &Id::Number(2)));
+    sessions.call(&s, &mine, (Id::Number(3), call("g")), NOW).unwrap();
+    assert!(sessions.abandon(&s, &mine, &Id::Number(3)), "more than its bound");
+    assert!(sessions.find(&s, &mine.principal, &mine.service, NOW).is_err());
+}
+
+#[test]
+fn a_session_lives_while_any_of_what_it_lived_under_does() {
+    let (mut sessions, mine, s) = (sessions(), owner("a", "ops", 1), id("s"));
+    let renew = |old: &'static [&'static str], new: &'static [&'static str]| {
+        move |under: &mut Vec<&'static str>| {
+            let lives = under.iter().any(|grant| old.contains(grant));
+            *under = new.to_vec();
+            lives
+        }
+    };
+    sessions.open(&s, mine.clone(), Version::V20251125, vec!["g1"], NOW).unwrap();
+    assert_eq!(sessions.attend(&s, &mine, renew(&["g1"], &["g1", "g2"]), NOW), Ok(()));
+    assert_eq!(sessions.attend(&s, &mine, renew(&["g2"], &["g2"]), NOW), Ok(()));
+    assert_eq!(sessions.attend(&s, &mine, renew(&["g3"], &["g3"]), NOW), Err(SessionError::Unknown));
+    assert_eq!(
+        sessions.attend(&s, &mine, renew(&["g3"], &["g3"]), NOW),
+        Err(SessionError::Unknown),
+        "it is gone"
+    );
 }

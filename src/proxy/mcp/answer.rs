@@ -8,11 +8,11 @@
 //! | an error status and a text of another kind | passed on, bounded |
 //! | a redirection, a content coding, anything else | not passed on |
 
-use super::cancel::Canceller;
 use super::looker::{Looked, Looker};
 use super::looking::Looking;
 use super::send::Also;
 use super::shelf::Owned;
+use super::whole::Held;
 use crate::access::stream::{CutCause, Turn};
 use crate::audit::record::{End, Record};
 use crate::mcp::header::SESSION_ID;
@@ -126,13 +126,9 @@ enum Broken {
 }
 
 /// Passes an answer on.
-pub(super) async fn pass(
-    mut way: Way,
-    mut looker: Looker,
-    canceller: Canceller,
-    answered: Answered,
-) -> Response<Download> {
+pub(super) async fn pass(mut way: Way, mut looker: Looker, answered: Answered) -> Response<Download> {
     let Answered { response, place, channel } = answered;
+    looker.calls.answered_at(place);
     let (mut head, inner) = response.into_parts();
     headers::clean_response(&mut head.headers);
     (head.version, head.extensions) = (Version::HTTP_11, http::Extensions::new());
@@ -144,14 +140,10 @@ pub(super) async fn pass(
     }
     way.exchange.live.stream().set_deadline(Turn::ServiceSends, None);
     let Some(kind) = Kind::of(&head) else {
-        return stop(way, looker, &canceller, Broken::Service);
+        return stop(way, looker, Broken::Service);
     };
     if let Err(fault) = session(&way, &mut looker, &mut head, place, matches!(kind, Kind::Stream)) {
-        let given = head.headers.get(&SESSION_ID).and_then(|id| id.to_str().ok()?.parse().ok());
-        if let Some(id) = given {
-            canceller.end_session(id, owner(&looker, place));
-        }
-        return stop(way, looker, &canceller, Broken::Fault(fault));
+        return stop(way, looker, Broken::Fault(fault));
     }
     let bound = match kind {
         Kind::Stream | Kind::Message => looker.limits.body_bytes,
@@ -161,10 +153,11 @@ pub(super) async fn pass(
     let (source, filter, out) = match kind {
         Kind::Stream => (Some(source), Some(Filter::new(bound)), Vec::new()),
         Kind::Message | Kind::Words | Kind::Nothing => {
-            let read = collect(&way, source, bound).await;
+            let held = Held::none(&looker.calls.shelf().room, looker.standing.caller().peer().principal());
+            let read = collect(&way, source, bound, held).await;
             match read.and_then(|text| look(&kind, &mut head, &mut looker, text)) {
                 Ok(out) => (None, None, out),
-                Err(broken) => return stop(way, looker, &canceller, broken),
+                Err(broken) => return stop(way, looker, broken),
             }
         }
     };
@@ -181,7 +174,6 @@ pub(super) async fn pass(
         also,
         record: Some(record),
         route,
-        canceller,
         lasting,
         out,
         ending: None,
@@ -243,7 +235,7 @@ fn session(
 }
 
 /// Reads what is no stream.
-async fn collect(way: &Way, mut source: Source, bound: usize) -> Result<Vec<u8>, Broken> {
+async fn collect(way: &Way, mut source: Source, bound: usize, mut held: Held) -> Result<Vec<u8>, Broken> {
     let mut text = Vec::new();
     let read = poll_fn(|cx| {
         loop {
@@ -265,7 +257,7 @@ async fn collect(way: &Way, mut source: Source, bound: usize) -> Result<Vec<u8>,
                 }
                 Poll::Ready(Some(Ok(data))) => {
                     live.stream().set_deadline(Turn::ServiceSends, None);
-                    if text.len() + data.len() > bound {
+                    if text.len() + data.len() > bound || !held.grow(data.len()) {
                         return Poll::Ready(Err(Broken::Service));
                     }
                     text.extend_from_slice(&data);
@@ -307,17 +299,14 @@ fn look(
 }
 
 /// The answer of the service is not passed on.
-fn stop(way: Way, mut looker: Looker, canceller: &Canceller, broken: Broken) -> Response<Download> {
+fn stop(way: Way, mut looker: Looker, broken: Broken) -> Response<Download> {
     let Way { exchange, mut record, shape, request_id, route, .. } = way;
     let failure = match broken {
-        Broken::Cut(cause) => {
-            canceller.cancel(looker.calls.open());
-            Failure::Cut(cause)
-        }
+        Broken::Cut(cause) => Failure::Cut(cause),
         Broken::Service => Failure::Upstream(UpstreamError::Protocol),
         Broken::Fault(fault) => {
             tracing::warn!(service = %route.name(), detail = fault.detail, "an answer of MCP is not passed on");
-            looker.calls.finish_all();
+            looker.calls.abandon_all();
             exchange.live.cut(CutCause::Finished);
             let refusal = Refusal::plain(DenyReason::UpstreamUnavailable, fault.detail, request_id, &shape);
             let (response, length) = refuse(&Refusal { status: 502, ..refusal });
@@ -327,6 +316,6 @@ fn stop(way: Way, mut looker: Looker, canceller: &Canceller, broken: Broken) -> 
             return response;
         }
     };
-    looker.calls.finish_all();
+    looker.calls.abandon_all();
     failed(&exchange, record, &shape, request_id, &failure)
 }

@@ -1,5 +1,6 @@
 //! The calls of one request that have no answer yet, noted in their session as long as somebody may still fetch it.
 
+use super::cancel::Canceller;
 use super::shelf::{Owned, Shelf};
 use crate::access::{Cell, GrantSet};
 use crate::mcp::session::{Belongs, Call, SessionError};
@@ -7,21 +8,28 @@ use crate::mcp::{Answer, AnswerKind, EventId, Id, ListKind};
 use crate::model::{Recording, Time};
 use std::sync::Arc;
 
-/// The calls of one request.
+/// The calls of one request. Those that are left without an answer are cancelled at the service, and nothing else goes by their ids.
 pub(super) struct Calls {
     shelf: Arc<Shelf>,
     owned: Option<Owned>,
-    open: Vec<(Id, Call<Arc<Cell>>)>,
+    open: Vec<Noted>,
     /// An event of the answer has an id: who lost the stream may go on from there.
     resumable: bool,
     /// How much of the answer is recorded.
     recorded: Recording,
+    /// Set once something may have reached the service.
+    canceller: Option<Canceller>,
 }
+
+/// A call with its id, as sessions note it.
+pub(super) type Noted = (Id, Call<Arc<Cell>>);
 
 /// Whose a message of the upstream is.
 pub(super) enum Heard {
     /// It is passed on; if it is a list, what of it is permitted.
     Pass(Option<ListKind>),
+    /// The same, of a call that may be answered with a task: that belongs to this grant.
+    PassCall(Arc<Cell>),
     /// It answers a call whose grant has ended: the caller is told that instead.
     Over(Id),
     /// It answers a call that must be recorded, and came where nothing is: the caller is told that instead.
@@ -32,12 +40,34 @@ pub(super) enum Heard {
 
 impl Calls {
     pub(super) fn new(shelf: Arc<Shelf>, owned: Option<Owned>) -> Self {
-        Self { shelf, owned, open: Vec::new(), resumable: false, recorded: Recording::Metadata }
+        Self {
+            shelf,
+            owned,
+            open: Vec::new(),
+            resumable: false,
+            recorded: Recording::Metadata,
+            canceller: None,
+        }
     }
 
     /// So much of the answer is recorded.
     pub(super) fn recorded_at(&mut self, level: Recording) {
         self.recorded = level;
+    }
+
+    /// It is about to be sent; what is left without an answer is cancelled through this.
+    pub(super) fn sent_through(&mut self, canceller: Canceller) {
+        self.canceller = Some(canceller);
+    }
+
+    /// This address of the service has answered.
+    pub(super) fn answered_at(&mut self, place: usize) {
+        self.canceller.iter_mut().for_each(|canceller| canceller.is_at(place));
+    }
+
+    /// What tells the service; none before anything was sent.
+    pub(super) fn canceller(&self) -> Option<&Canceller> {
+        self.canceller.as_ref()
     }
 
     /// The session that it belongs to.
@@ -69,17 +99,13 @@ impl Calls {
         self.open.iter().map(|(id, _)| id)
     }
 
-    /// The grant of a call of this request.
-    pub(super) fn grant_of(&self, id: &Id) -> Option<&Arc<Cell>> {
-        self.open.iter().find(|(open, _)| open == id).map(|(_, call)| &call.of)
-    }
-
     /// A message of the upstream, before it is passed on. `set` is what the caller has now.
     pub(super) fn hear(&mut self, answer: &Answer, set: &GrantSet, now: Time) -> Result<Heard, SessionError> {
+        let lives = |cell: &Arc<Cell>| set.holds(cell) && now < cell.expires_at();
         if let AnswerKind::Result(id) | AnswerKind::Error(Some(id)) = &answer.kind
             && let Some((_, call)) = self.open.iter().find(|(open, _)| open == id)
         {
-            return Ok(if set.holds(&call.of) { Heard::Pass(call.list) } else { Heard::Over(id.clone()) });
+            return Ok(if lives(&call.of) { passed(call) } else { Heard::Over(id.clone()) });
         }
         let Some(Owned { id: session, owner }) = &self.owned else {
             return match &answer.kind {
@@ -89,14 +115,17 @@ impl Calls {
                 AnswerKind::Error(None) | AnswerKind::Notification => Ok(Heard::Pass(None)),
             };
         };
-        match self.shelf.sessions().hear(session, owner, answer, now) {
+        // A question on the stream of a call is that call's; who answers it needs its grant.
+        let under = match &*self.open {
+            [(_, call)] => Some(Arc::clone(&call.of)),
+            _ => None,
+        };
+        match self.shelf.sessions().hear(session, owner, answer, under, now) {
             Ok(Belongs::ToSession) => Ok(Heard::Pass(None)),
-            Ok(Belongs::ToCall(call)) if set.holds(&call.of) => {
+            Ok(Belongs::ToCall(call)) if lives(&call.of) => {
                 let demanded = call.of.recording();
                 Ok(match &answer.kind {
-                    _ if demanded < Recording::Full || self.recorded == Recording::Full => {
-                        Heard::Pass(call.list)
-                    }
+                    _ if demanded < Recording::Full || self.recorded == Recording::Full => passed(call),
                     AnswerKind::Result(id) | AnswerKind::Error(Some(id)) => Heard::Unrecorded(id.clone()),
                     AnswerKind::Error(None) | AnswerKind::Question(_) | AnswerKind::Notification => {
                         Heard::Unasked
@@ -130,17 +159,39 @@ impl Calls {
         self.shelf.sessions().event(session, owner, event, call, now)
     }
 
-    /// Nothing of it is left: its grant has ended, or it failed.
-    pub(super) fn finish_all(&mut self) {
-        let open: Vec<Id> = self.open().cloned().collect();
-        open.iter().for_each(|id| self.finish(id));
+    /// What has no answer yet will get none: it is cancelled at the service, and the ids stay barred in the session.
+    pub(super) fn abandon_all(&mut self) {
+        let open = std::mem::take(&mut self.open);
+        let Some(canceller) = &self.canceller else {
+            // Nothing was sent.
+            if let Some(Owned { id: session, owner }) = &self.owned {
+                let mut sessions = self.shelf.sessions();
+                open.iter().for_each(|(id, _)| _ = sessions.finish(session, owner, id));
+            }
+            return;
+        };
+        canceller.cancel(open.iter().map(|(id, _)| id));
+        let Some(owned) = &self.owned else { return };
+        for (id, _) in &open {
+            let over = self.shelf.sessions().abandon(&owned.id, &owned.owner, id);
+            if over {
+                canceller.end_session(owned.clone());
+            }
+        }
+    }
+}
+
+fn passed(call: &Call<Arc<Cell>>) -> Heard {
+    match call.makes_task {
+        true => Heard::PassCall(Arc::clone(&call.of)),
+        false => Heard::Pass(call.list),
     }
 }
 
 impl Drop for Calls {
     fn drop(&mut self) {
         if !self.resumable {
-            self.finish_all();
+            self.abandon_all();
         }
     }
 }

@@ -3,7 +3,7 @@
 
 use super::shelf::{Orphan, Owned};
 use crate::access::stream::{Killer, Stream};
-use crate::mcp::header::{METHOD, PROTOCOL_VERSION, SESSION_ID};
+use crate::mcp::header::{METHOD, NAME, PROTOCOL_VERSION, SESSION_ID};
 use crate::mcp::session::{Owner, Route as Address};
 use crate::mcp::{Id, SessionId, Version};
 use crate::proxy::body::Upload;
@@ -16,14 +16,15 @@ use bytes::Bytes;
 use http::header::{ACCEPT, CONTENT_TYPE, HOST};
 use http::{HeaderValue, Method, Request};
 use http_body_util::BodyExt;
-use serde_json::json;
+use serde_json::{Value, json};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Semaphore;
 
-/// So many messages of ours are on their way at once; beyond that the service finds out when it answers.
-const AT_ONCE: usize = 256;
-static ROOM: Semaphore = Semaphore::const_new(AT_ONCE);
+/// So many messages of ours wait or are on their way, to all services; what finds no room is told to the log alone. Each service takes a
+/// few at once (`Route::telling`), so that one that hangs holds up no other.
+const WAITING: usize = 8_192;
+static ROOM: Semaphore = Semaphore::const_new(WAITING);
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Cancels the calls of one request at the service.
@@ -47,40 +48,62 @@ impl Canceller {
         Self { worker, route, session: session.cloned(), version, place }
     }
 
+    /// This address of the service has answered.
+    pub(super) fn is_at(&mut self, place: usize) {
+        self.place = Some(place);
+    }
+
+    /// The address that has the call.
+    pub(super) fn place(&self) -> Option<usize> {
+        self.place
+    }
+
     /// These calls are over. Where requests stand alone the end of the connection says so; with sessions it does not.
     pub(super) fn cancel<'i>(&self, calls: impl Iterator<Item = &'i Id>) {
         if self.version.is_stateless() {
             return;
         }
         for id in calls {
-            let message = json!({
-                "jsonrpc": "2.0",
-                "method": "notifications/cancelled",
-                "params": {"requestId": id, "reason": "access has ended"},
-            });
             let to = (self.session.as_ref().map(|owned| &owned.id), self.version, self.place);
-            post(&self.worker, &self.route, to, message.to_string());
+            post(&self.worker, &self.route, to, (cancelled(id), None));
         }
     }
 
-    /// A session that could not be bound.
-    pub(super) fn end_session(&self, id: SessionId, owner: Owner) {
-        session(&self.worker, Owned { id, owner });
+    /// A session that could not be bound, or is over.
+    pub(super) fn end_session(&self, owned: Owned) {
+        session(&self.worker, owned);
     }
+}
+
+fn cancelled(id: &Id) -> Value {
+    json!({
+        "jsonrpc": "2.0",
+        "method": "notifications/cancelled",
+        "params": {"requestId": id, "reason": "access has ended"},
+    })
+}
+
+/// A call of a session that nobody waits for any more, and whose grant has ended.
+pub(super) fn call(worker: &Arc<Worker>, owned: &Owned, version: Version, id: &Id) {
+    let Some(route) = route(worker, &owned.owner.service) else { return };
+    post(worker, route, (Some(&owned.id), version, Some(place(&owned.owner))), (cancelled(id), None));
 }
 
 /// A task whose grant has ended is cancelled.
 pub(super) fn task(worker: &Arc<Worker>, orphan: Orphan) {
-    let Orphan { service, handle, session, version } = orphan;
+    let Orphan { service, handle, session, version, place } = orphan;
     let Some(route) = route(worker, &service) else { return };
-    let mut params = json!({"taskId": handle});
-    if version.is_stateless() {
-        params["_meta"] = json!({"io.modelcontextprotocol/protocolVersion": version.as_str()});
-    }
-    let message =
-        json!({"jsonrpc": "2.0", "id": "jitgate-cancel", "method": "tasks/cancel", "params": params});
-    let place = session.as_ref().map(|owned| place(&owned.owner));
-    post(worker, route, (session.as_ref().map(|owned| &owned.id), version, place), message.to_string());
+    let params = match version.is_stateless() {
+        true => json!({"taskId": handle, "_meta": {
+            "io.modelcontextprotocol/protocolVersion": version.as_str(),
+            "io.modelcontextprotocol/clientInfo": {"name": "jitgate", "version": env!("CARGO_PKG_VERSION")},
+            "io.modelcontextprotocol/clientCapabilities": {"extensions": {"io.modelcontextprotocol/tasks": {}}},
+        }}),
+        false => json!({"taskId": handle}),
+    };
+    let message = json!({"jsonrpc": "2.0", "id": "jitgate", "method": "tasks/cancel", "params": params});
+    let to = (session.as_ref().map(|owned| &owned.id), version, place);
+    post(worker, route, to, (message, Some(&*handle)));
 }
 
 /// A session without access is ended.
@@ -113,14 +136,11 @@ fn post(
     worker: &Arc<Worker>,
     route: &Arc<Route>,
     (session, version, place): (Option<&SessionId>, Version, Option<usize>),
-    message: String,
+    (message, name): (Value, Option<&str>),
 ) {
-    let method = serde_json::from_str::<serde_json::Value>(&message)
-        .ok()
-        .and_then(|message| HeaderValue::from_str(message.get("method")?.as_str()?).ok());
-    let Some(mut request) = begin(route, Method::POST, Upload::Ours(Some(Bytes::from(message)))) else {
-        return;
-    };
+    let method = message.get("method").and_then(Value::as_str).unwrap_or_default().to_owned();
+    let body = Upload::Ours(Some(Bytes::from(message.to_string())));
+    let Some(mut request) = begin(route, Method::POST, body) else { return };
     let headers = request.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     headers.insert(ACCEPT, HeaderValue::from_static("application/json, text/event-stream"));
@@ -128,8 +148,9 @@ fn post(
     if let Some(id) = session.and_then(|id| HeaderValue::from_str(id.as_str()).ok()) {
         headers.insert(SESSION_ID, id);
     }
-    if let (true, Some(method)) = (version.is_stateless(), method) {
-        headers.insert(METHOD, method);
+    if version.is_stateless() {
+        headers.extend(HeaderValue::from_str(&method).ok().map(|method| (METHOD, method)));
+        headers.extend(name.and_then(|name| HeaderValue::from_str(name).ok()).map(|name| (NAME, name)));
     }
     send(worker, route, place, request);
 }
@@ -144,9 +165,10 @@ fn send(worker: &Arc<Worker>, route: &Arc<Route>, place: Option<usize>, mut requ
     if !address(&mut request, route, false) {
         return;
     }
-    let (worker, index) = (Arc::clone(worker), route.index);
+    let (worker, index, telling) = (Arc::clone(worker), route.index, Arc::clone(&route.telling));
     runtime.spawn(async move {
         let _room = room;
+        let Ok(_turn) = telling.acquire().await else { return };
         let Some(upstream) = worker.upstreams.get(index) else { return };
         let now = Mono::now();
         let stream = Stream::new(Arc::<Killer>::default(), now);

@@ -1,9 +1,11 @@
 //! Each message of an answer, looked at before it is passed on: whose it is, what of a list is permitted, what it settles.
 
 use super::calls::{Calls, Heard};
-use super::shelf::{Owned, Shelf};
+use super::cancel::Canceller;
+use super::shelf::{Owned, Shelf, Task};
 use super::standing::Standing;
-use crate::mcp::session::Owner;
+use crate::access::Cell;
+use crate::mcp::session::{Owner, SessionError};
 use crate::mcp::{Answer, AnswerKind, Denial, EventId, Fault, Id, Limits, ListKind, SessionId, Version};
 use crate::mcp::{answer, list, task};
 use crate::model::{DenyReason, RequestId, Time};
@@ -47,12 +49,24 @@ impl Looker {
                 (Heard::Pass(kind), AnswerKind::Result(id) | AnswerKind::Error(Some(id))) => {
                     listed.extend(kind.map(|kind| (id, kind)));
                     finished.push(id);
-                    self.settle(text, answer, id, now)?;
+                    self.initialized(text, answer, now)?;
+                }
+                (Heard::PassCall(cell), AnswerKind::Result(id) | AnswerKind::Error(Some(id))) => {
+                    finished.push(id);
+                    self.promised(text, answer, cell)?;
                 }
                 (Heard::Pass(_), AnswerKind::Question(_)) if self.version.is_stateless() => {
                     return Err(BROKEN);
                 }
-                (Heard::Pass(_), _) => {}
+                (Heard::Pass(_) | Heard::PassCall(_), AnswerKind::Notification)
+                    if !self.may_hear(text, answer, now)? =>
+                {
+                    match answers.len() {
+                        1 => return Ok(Looked::LeaveOut),
+                        _ => return Err(BROKEN),
+                    }
+                }
+                (Heard::Pass(_) | Heard::PassCall(_), _) => {}
                 // Of a batch one message cannot be left out alone; no service has to answer so.
                 (Heard::Over(_) | Heard::Unrecorded(_) | Heard::Unasked, _) if answers.len() > 1 => {
                     return Err(BROKEN);
@@ -94,38 +108,50 @@ impl Looker {
         }
     }
 
-    /// What an answer settles: the version and the session of an `initialize`, the task of a call.
-    fn settle(&mut self, text: &[u8], answer: &Answer, id: &Id, now: Time) -> Result<(), Fault> {
+    /// What an answer to `initialize` settles: the version and the session.
+    fn initialized(&mut self, text: &[u8], answer: &Answer, now: Time) -> Result<(), Fault> {
         if let Some(Owned { id, owner }) = self.opens.take()
             && matches!(answer.kind, AnswerKind::Result(_))
         {
             let version = answer::negotiated(text, answer, self.limits)?;
             self.open(id, owner, version, now)?;
         }
-        if matches!(answer.kind, AnswerKind::Result(_)) && contains(text, b"task") {
-            let shelf = Arc::clone(self.calls.shelf());
-            if let (Some(handle), Some(cell)) =
-                (task::promised(text, answer, self.limits)?, self.calls.grant_of(id))
-            {
-                let of = (cell.principal(), self.standing.service());
-                let under = (Arc::clone(cell), self.calls.owned().cloned(), self.version);
-                if !shelf.tasks().made(of, handle, under) {
-                    return Err(Fault {
-                        reason: DenyReason::Limit,
-                        detail: "too many tasks are running: end one",
-                    });
-                }
-            }
-        }
         Ok(())
+    }
+
+    /// A call may be answered with a task: that belongs to the grant of the call.
+    fn promised(&mut self, text: &[u8], answer: &Answer, cell: Arc<Cell>) -> Result<(), Fault> {
+        if !matches!(answer.kind, AnswerKind::Result(_)) || !contains(text, b"task") {
+            return Ok(());
+        }
+        let Some(handle) = task::promised(text, answer, self.limits)? else { return Ok(()) };
+        let place = self.calls.canceller().and_then(Canceller::place);
+        let service = self.standing.service();
+        let made = Task { cell, session: self.calls.owned().cloned(), version: self.version, place };
+        self.calls.shelf().made(service, handle, made);
+        Ok(())
+    }
+
+    /// Whether a notification is one that the caller may hear: of a resource only while it may subscribe to it.
+    fn may_hear(&mut self, text: &[u8], answer: &Answer, now: Time) -> Result<bool, Fault> {
+        match answer::updated(text, answer, self.limits)? {
+            None => Ok(true),
+            Some(uri) => Ok(self.standing.subscribes(&uri, now)),
+        }
     }
 
     /// Binds the session that an answer to `initialize` names.
     pub(super) fn open(&self, id: SessionId, owner: Owner, version: Version, now: Time) -> Result<(), Fault> {
         let set = self.standing.caller().slot().load();
         let under = Shelf::under(&set, &owner.service);
-        let opened = self.calls.shelf().sessions().open(&id, owner, version, under, now);
-        opened.map_err(|error| error.refused(None).fault)
+        let opened = self.calls.shelf().sessions().open(&id, owner.clone(), version, under, now);
+        opened.map_err(|error| {
+            // One that is somebody else's is theirs to end.
+            if let (SessionError::TooManySessions, Some(canceller)) = (error, self.calls.canceller()) {
+                canceller.end_session(Owned { id, owner });
+            }
+            error.refused(None).fault
+        })
     }
 
     fn says_over(&self, id: &Id) -> Vec<u8> {

@@ -15,7 +15,6 @@ use crate::mcp::sse::{Filter, Step};
 use crate::model::DenyReason;
 use crate::proxy::body::{Broken, Exchange};
 use crate::proxy::forward::cut_words;
-use crate::proxy::mcp::cancel::Canceller;
 use crate::proxy::router::Route;
 use crate::runtime::clock::Mono;
 use bytes::Bytes;
@@ -36,7 +35,6 @@ pub(super) struct Looking {
     pub(super) also: Also,
     pub(super) record: Option<Record>,
     pub(super) route: Arc<Route>,
-    pub(super) canceller: Canceller,
     /// It lives while any grant for the service does.
     pub(super) lasting: bool,
     /// What was looked at and not handed on yet.
@@ -177,7 +175,7 @@ impl Looking {
     /// The service failed: calls without an answer are told so.
     fn fail(&mut self, cause: &'static str, detail: &str, now: Mono) {
         let words = self.last_words(DenyReason::UpstreamUnavailable, detail);
-        self.looker.calls.finish_all();
+        self.looker.calls.abandon_all();
         self.end(words, CutCause::Finished, End::UpstreamError(cause), now);
     }
 
@@ -186,9 +184,8 @@ impl Looking {
             return;
         }
         let (reason, detail) = cut_words(cause);
-        self.canceller.cancel(self.looker.calls.open());
         let words = self.last_words(reason, detail);
-        self.looker.calls.finish_all();
+        self.looker.calls.abandon_all();
         self.exchange.live.count_cut(cause);
         self.end(words, cause, End::Cut(cause.as_str()), now);
     }
@@ -203,6 +200,8 @@ impl Looking {
         let exchange = Exchange::new(live, self.exchange.patience);
         exchange.request_sent(now);
         exchange.live.stream().set_deadline(Turn::ServiceSends, None);
+        // What was looked at under the old grant is not handed on under the new one.
+        self.out.clear();
         self.exchange = exchange;
         true
     }
@@ -269,8 +268,7 @@ impl Drop for Looking {
         let now = Mono::now();
         match self.exchange.live.stream().cut_cause() {
             Some(cause) => {
-                self.canceller.cancel(self.looker.calls.open());
-                self.looker.calls.finish_all();
+                self.looker.calls.abandon_all();
                 self.exchange.live.count_cut(cause);
                 self.finish(End::Cut(cause.as_str()), now);
             }

@@ -1,12 +1,11 @@
 //! What each message of a request needs in order to be forwarded.
 
-use crate::access::Cell;
+use super::calls::Noted;
+use super::prepare::Known;
 use crate::audit::record::Called;
 use crate::mcp::privilege::{self, Privilege};
-use crate::mcp::session::Call;
-use crate::mcp::{self, Id, Inbound, ListKind, Notification, Received, Request, task};
-use crate::model::{GrantId, McpCall};
-use std::sync::Arc;
+use crate::mcp::{self, Fault, Id, Inbound, ListKind, Notification, Received, Refused, Request, task};
+use crate::model::{DenyReason, GrantId, McpCall};
 
 /// What a message needs.
 pub(super) enum What<'r> {
@@ -16,6 +15,8 @@ pub(super) enum What<'r> {
     Under(GrantId),
     /// A grant that permits this call.
     Call(McpCall<'r>),
+    /// It is about a task that no call of this caller is known to have made: nothing permits that.
+    Nothing,
 }
 
 /// One message, or one part of it.
@@ -33,23 +34,28 @@ impl<'r> Message<'r> {
     }
 }
 
-/// What a request needs, never nothing. `task` tells the grant under which a task was made.
+/// What a request needs, never nothing.
+///
+/// # Errors
+/// [`Refused`] where it refers to what is not there.
 pub(super) fn of<'r>(
     received: &'r Received,
-    resumed: Option<&(Id, Call<Arc<Cell>>)>,
-    task: impl Fn(&str) -> Option<GrantId>,
-) -> Vec<Message<'r>> {
+    resumed: Option<&Noted>,
+    known: &Known<'_, '_>,
+) -> Result<Vec<Message<'r>>, Refused> {
     let mut out = Vec::with_capacity(1);
     match &received.inbound {
-        Inbound::Call(request) => asked(request, received, &task, &mut out),
-        Inbound::Notification(notification) => out.push(told(notification, received)),
-        Inbound::Response(response) => out.push(answered(response)),
+        Inbound::Call(request) => asked(request, received, known, &mut out)?,
+        Inbound::Notification(notification) => out.push(told(notification, received, known)?),
+        Inbound::Response(response) => out.push(answered(response, known)?),
         Inbound::Batch(messages) => {
             for message in messages {
                 match message {
-                    mcp::Message::Request(request) => asked(request, received, &task, &mut out),
-                    mcp::Message::Notification(notification) => out.push(told(notification, received)),
-                    mcp::Message::Response(response) => out.push(answered(response)),
+                    mcp::Message::Request(request) => asked(request, received, known, &mut out)?,
+                    mcp::Message::Notification(notification) => {
+                        out.push(told(notification, received, known)?)
+                    }
+                    mcp::Message::Response(response) => out.push(answered(response, known)?),
                 }
             }
         }
@@ -59,7 +65,7 @@ pub(super) fn of<'r>(
         })),
         Inbound::EndSession => out.push(Message::of(What::Attend)),
     }
-    out
+    Ok(out)
 }
 
 /// Whether its answer lives while any grant for the service does.
@@ -76,37 +82,57 @@ pub(super) fn lasts(received: &Received, resumes_a_call: bool) -> bool {
 fn asked<'r>(
     request: &'r Request,
     received: &Received,
-    task: impl Fn(&str) -> Option<GrantId>,
+    known: &Known<'_, '_>,
     out: &mut Vec<Message<'r>>,
-) {
+) -> Result<(), Refused> {
+    const TASK: Fault = Fault {
+        reason: DenyReason::Malformed,
+        detail: "only a call that needs a grant of its own is made as a task",
+    };
     let call = request.call();
-    let under = task::handle(request).and_then(task);
-    let (what, list) = match privilege::needed(call.method, received.version) {
+    // A handle belongs to the call that made the task, whatever else is granted.
+    let of_task = task::handle(request).map(|handle| known.task(handle).map_or(What::Nothing, What::Under));
+    let needed = privilege::needed(call.method, received.version);
+    if needed != Privilege::Granted && request.params().contains_key("task") {
+        return Err(Refused { id: Some(request.id().clone()), ..TASK.into() });
+    }
+    let (what, list) = match needed {
         Privilege::Free | Privilege::Listen => (What::Attend, None),
         Privilege::List(kind) => (What::Attend, Some(kind)),
-        Privilege::Granted => (under.map_or(What::Call(call), What::Under), None),
+        Privilege::Granted => (of_task.unwrap_or(What::Call(call)), None),
     };
     out.push(Message { what, call: Some((request.id().clone(), list)), answers: None });
-    if privilege::needed(call.method, received.version) == Privilege::Listen {
+    if needed == Privilege::Listen {
         out.extend(request.listened().map(|uri| {
             let call = McpCall { method: "resources/subscribe", name: Some(uri), arguments: None };
             Message::of(What::Call(call))
         }));
     }
+    Ok(())
 }
 
-fn told<'r>(notification: &'r Notification, received: &Received) -> Message<'r> {
+fn told<'r>(
+    notification: &'r Notification,
+    received: &Received,
+    known: &Known<'_, '_>,
+) -> Result<Message<'r>, Refused> {
     let method = notification.method();
-    Message::of(match privilege::needed(method, received.version) {
+    if let Some(call) = notification.cancels() {
+        known.runs(&call).map_err(|error| error.refused(None))?;
+    }
+    Ok(Message::of(match privilege::needed(method, received.version) {
         Privilege::Free => What::Attend,
         Privilege::List(_) | Privilege::Listen | Privilege::Granted => {
             What::Call(McpCall { method, name: None, arguments: None })
         }
-    })
+    }))
 }
 
-fn answered<'r>(response: &mcp::Response) -> Message<'r> {
-    Message { answers: Some(response.id().clone()), ..Message::of(What::Attend) }
+/// Who answers what was asked under a call goes on with that call.
+fn answered<'r>(response: &mcp::Response, known: &Known<'_, '_>) -> Result<Message<'r>, Refused> {
+    let under = known.question(response.id()).map_err(|error| error.refused(None))?;
+    let what = under.map_or(What::Attend, What::Under);
+    Ok(Message { answers: Some(response.id().clone()), ..Message::of(what) })
 }
 
 /// What the audit trail says of a request; nothing of streams and of what only answers.

@@ -1,6 +1,6 @@
 //! From the head of a request to its admission.
 
-use super::calls::Calls;
+use super::calls::{Calls, Noted};
 use super::needs::{self, What};
 use super::send::Sending;
 use super::shelf::Owned;
@@ -10,7 +10,7 @@ use crate::access::{Cell, Denial, View};
 use crate::mcp::session::{Call, Owner, Route as Address, SessionError};
 use crate::mcp::{Fault, Head, Id, Inbound, Received, Refused, Rules, metadata};
 use crate::model::scope::Permission;
-use crate::model::{DenyReason, ServiceName, Time};
+use crate::model::{DenyReason, GrantId, ServiceName, Time};
 use crate::proxy::incoming::{Incoming, Need, asking_could_help};
 use crate::proxy::reply::{Asker, Shape};
 use crate::proxy::router::Route;
@@ -71,8 +71,6 @@ pub(super) async fn prepare(
         return Err(Stop::Elsewhere);
     }
     let head = Head::read(rules, &parts.method, &parts.headers)?;
-    let identified = incoming.identify(service.as_str(), &parts.headers).await;
-    identified.map_err(|denial| Stop::Denied(denial, None))?;
     let principal = connected.caller.peer().principal();
     let found = match head.session() {
         Some(id) => Some(
@@ -91,14 +89,16 @@ pub(super) async fn prepare(
     };
     let received = head.with_body(whole.bytes.clone(), found.map(|(_, version)| version))?;
     incoming.says(&received);
+    // Only now: what is said of a token depends on what the message is.
+    let identified = incoming.identify(service.as_str(), &parts.headers).await;
+    identified.map_err(|denial| Stop::Denied(denial, None))?;
 
     let place = found.map_or(Address(0), |(place, _)| place);
     let owner = Owner { principal: principal.clone(), service: service.clone(), route: place };
     let owned = received.session.clone().map(|id| Owned { id, owner });
     let resumed = resumed(incoming, &received, owned.as_ref())?;
-    let messages = needs::of(&received, resumed.as_ref(), |handle| {
-        shared.mcp.tasks().grant_of(principal, service, handle)
-    });
+    let known = Known { incoming, owned: owned.as_ref(), now: now(incoming)? };
+    let messages = needs::of(&received, resumed.as_ref(), &known)?;
     let mut lives: Vec<Live> = Vec::with_capacity(messages.len());
     let mut primary = None;
     for message in &messages {
@@ -106,6 +106,7 @@ pub(super) async fn prepare(
             What::Attend => Need::Attend(None),
             What::Under(grant) => Need::Attend(Some(*grant)),
             What::Call(call) => Need::Call(call),
+            What::Nothing => return Err(Stop::Denied(Denial::of(DenyReason::OutOfScope), None)),
         };
         if primary.is_none() && !matches!(message.what, What::Attend) {
             primary = Some(lives.len());
@@ -162,7 +163,7 @@ fn resumed(
     incoming: &Incoming<'_>,
     received: &Received,
     owned: Option<&Owned>,
-) -> Result<Option<(Id, Call<Arc<Cell>>)>, Stop> {
+) -> Result<Option<Noted>, Stop> {
     let Inbound::OpenStream { last_event_id: Some(event) } = &received.inbound else { return Ok(None) };
     let Some(Owned { id, owner }) = owned else {
         return Err(SessionError::UnknownEvent.refused(None).into());
@@ -174,9 +175,41 @@ fn resumed(
         Err(error) => return Err(error.refused(None).into()),
     };
     let Some((call, of)) = resumed else { return Ok(None) };
-    match incoming.connected().caller.slot().load().holds(&of.of) {
+    let lives = incoming.connected().caller.slot().load().holds(&of.of) && now < of.of.expires_at();
+    match lives {
         true => Ok(Some((call, of))),
         false => Err(SessionError::UnknownEvent.refused(None).into()),
+    }
+}
+
+/// What is known of what messages refer to.
+pub(super) struct Known<'k, 'c> {
+    incoming: &'k Incoming<'c>,
+    owned: Option<&'k Owned>,
+    now: Time,
+}
+
+impl Known<'_, '_> {
+    /// The grant of the call that made a task.
+    pub(super) fn task(&self, handle: &str) -> Option<GrantId> {
+        let connected = self.incoming.connected();
+        let (principal, service) = (connected.caller.peer().principal(), self.incoming.service()?);
+        connected.worker.shared.mcp.tasks().grant_of(principal, service, handle)
+    }
+
+    /// The grant of the call under which the upstream asked; none of a question of the session.
+    pub(super) fn question(&self, question: &Id) -> Result<Option<GrantId>, SessionError> {
+        let Owned { id, owner } = self.owned.ok_or(SessionError::NotAsked)?;
+        let shelf = &self.incoming.connected().worker.shared.mcp;
+        let mut sessions = shelf.sessions();
+        let cell = sessions.asked(id, owner, question, self.now)?;
+        Ok(cell.map(|cell| cell.id()))
+    }
+
+    /// Whether a call of the session runs: only that one may be cancelled.
+    pub(super) fn runs(&self, call: &Id) -> Result<(), SessionError> {
+        let Owned { id, owner } = self.owned.ok_or(SessionError::NotRunning)?;
+        self.incoming.connected().worker.shared.mcp.sessions().runs(id, owner, call, self.now)
     }
 }
 
@@ -186,7 +219,7 @@ fn enter(
     received: &Received,
     owned: Option<Owned>,
     (messages, cells): (&[needs::Message<'_>], &[Arc<Cell>]),
-    resumed: Option<(Id, Call<Arc<Cell>>)>,
+    resumed: Option<Noted>,
 ) -> Result<Calls, Stop> {
     let connected = incoming.connected();
     let shelf = &connected.worker.shared.mcp;
@@ -200,7 +233,8 @@ fn enter(
     }
     for (message, cell) in messages.iter().zip(cells) {
         if let Some((id, list)) = &message.call {
-            let call = Call { list: *list, of: Arc::clone(cell) };
+            let makes_task = matches!(message.what, What::Call(_));
+            let call = Call { list: *list, makes_task, of: Arc::clone(cell) };
             calls.begin(id.clone(), call, now).map_err(|error| refused(error, Some(id)))?;
         }
         if let Some(question) = &message.answers {
@@ -223,6 +257,6 @@ fn enter(
 fn required(service: &ServiceName, what: &What<'_>, denial: Denial) -> Option<Permission> {
     match what {
         What::Call(call) if asking_could_help(denial.reason) => Permission::for_mcp(service, call),
-        What::Call(_) | What::Attend | What::Under(_) => None,
+        What::Call(_) | What::Attend | What::Under(_) | What::Nothing => None,
     }
 }

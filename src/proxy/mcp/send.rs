@@ -75,13 +75,15 @@ pub(super) async fn send(
     let upload = Upload::whole(whole.bytes, Box::new(whole.held), &exchange, &mut record, started);
     let mut request = Request::from_parts(parts, upload);
     let canceller = Canceller::of(connected, &route, calls.owned(), version, place);
-    let looker = Looker { calls, standing, version, limits, request_id, opens: None };
+    let mut looker = Looker { calls, standing, version, limits, request_id, opens: None };
     if !address(&mut request, &route, te) {
         return failed(&exchange, record, &shape, request_id, &Failure::Unaddressable);
     }
     let Some(upstream) = connected.worker.upstreams.get(route.index) else {
         return failed(&exchange, record, &shape, request_id, &Failure::Unaddressable);
     };
+    // From here on something may reach the service.
+    looker.calls.sent_through(canceller);
     let (answered, now) = {
         let answer = pin!(upstream.send_to(place, request, exchange.live.stream(), started));
         tokio::select! {
@@ -94,13 +96,9 @@ pub(super) async fn send(
         Ok(answered) => {
             route.metrics.upstream_seconds.observe(now.since(started).as_secs_f64());
             let way = answer::Way { exchange, also, record, route, shape, request_id, initialize, lasting };
-            answer::pass(way, looker, canceller, answered).await
+            answer::pass(way, looker, answered).await
         }
-        Err(failure) => {
-            if let Failure::Cut(_) = failure {
-                canceller.cancel(looker.calls.open());
-            }
-            failed(&exchange, record, &shape, request_id, &failure)
-        }
+        // Its calls are cancelled as it goes.
+        Err(failure) => failed(&exchange, record, &shape, request_id, &failure),
     }
 }

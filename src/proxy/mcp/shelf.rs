@@ -5,7 +5,7 @@ use super::cancel;
 use super::whole::Room;
 use crate::access::{Cell, GrantSet};
 use crate::mcp::session::{Bounds, Owner};
-use crate::mcp::{SessionId, Sessions};
+use crate::mcp::{SessionId, Sessions, Version};
 use crate::model::{GrantId, ServiceName, SpiffeId, Time};
 use crate::proxy::worker::Worker;
 use crate::runtime::clock::Mono;
@@ -18,6 +18,13 @@ use std::time::Duration;
 /// Handles of tasks that are remembered; of one principal a sixteenth. One that finds no room cannot be fetched.
 const TASKS: usize = 16_384;
 const TASKS_OF_ONE: usize = TASKS / 16;
+/// So many grants a session remembers to live under.
+const UNDER: usize = 8;
+/// Bytes of bodies that are in memory, of all requests and of all answers that are no stream. What is read of them as values takes several
+/// times that.
+const ROOM: usize = 256 << 20;
+/// The same of callers without a grant.
+const WAITING_ROOM: usize = 8 << 20;
 /// How often sessions and tasks are compared with the grants that they live under. Requests compare before that.
 const EVERY: Duration = Duration::from_millis(500);
 
@@ -25,7 +32,10 @@ const EVERY: Duration = Duration::from_millis(500);
 pub(crate) struct Shelf {
     sessions: Mutex<Sessions<Arc<Cell>>>,
     tasks: Mutex<Tasks>,
+    /// For bodies of callers with a grant.
     pub(super) room: Arc<Room>,
+    /// For bodies of strangers, who take nothing from the others.
+    pub(super) waiting_room: Arc<Room>,
     swept: AtomicU64,
 }
 
@@ -36,22 +46,44 @@ pub(super) struct Owned {
     pub(super) owner: Owner,
 }
 
-/// The handles of long-running calls.
+/// The handles of long-running calls, by principal.
 #[derive(Default)]
-pub(super) struct Tasks(HashMap<(SpiffeId, ServiceName, Box<str>), Task>);
-
-struct Task {
-    cell: Arc<Cell>,
-    session: Option<Owned>,
-    version: crate::mcp::Version,
+pub(super) struct Tasks {
+    of: HashMap<SpiffeId, OfOne>,
+    /// How many there are, and how many there ever were.
+    count: usize,
+    made: u64,
+    /// Those that had to make room: to be cancelled.
+    displaced: Vec<Orphan>,
 }
 
-/// A task whose grant has ended.
+/// The tasks of one principal by service and handle, numbered as they were made.
+type OfOne = HashMap<(ServiceName, Box<str>), (u64, Task)>;
+
+/// A task, and what it belongs to.
+pub(super) struct Task {
+    /// The grant of the call that made it.
+    pub(super) cell: Arc<Cell>,
+    pub(super) session: Option<Owned>,
+    pub(super) version: Version,
+    /// Which of the service's addresses runs it.
+    pub(super) place: Option<usize>,
+}
+
+/// A task that nobody can fetch any more.
 pub(super) struct Orphan {
     pub(super) service: ServiceName,
     pub(super) handle: Box<str>,
     pub(super) session: Option<Owned>,
-    pub(super) version: crate::mcp::Version,
+    pub(super) version: Version,
+    pub(super) place: Option<usize>,
+}
+
+impl Orphan {
+    fn of((service, handle): (ServiceName, Box<str>), task: Task) -> Self {
+        let Task { session, version, place, .. } = task;
+        Self { service, handle, session, version, place }
+    }
 }
 
 impl Default for Shelf {
@@ -59,7 +91,8 @@ impl Default for Shelf {
         Self {
             sessions: Mutex::new(Sessions::new(Bounds::default())),
             tasks: Mutex::default(),
-            room: Arc::default(),
+            room: Arc::new(Room::new(ROOM)),
+            waiting_room: Arc::new(Room::new(WAITING_ROOM)),
             swept: AtomicU64::new(0),
         }
     }
@@ -74,6 +107,11 @@ impl Shelf {
         self.tasks.lock()
     }
 
+    /// A call was answered with a task.
+    pub(super) fn made(&self, service: &ServiceName, handle: Box<str>, task: Task) {
+        self.tasks().made(service, handle, task);
+    }
+
     /// Whether any grant that a session lived under is still live; it lives under all that are live now from then on.
     pub(super) fn renew(&self, under: &mut Vec<Arc<Cell>>, set: &GrantSet, service: &ServiceName) -> bool {
         let lives = under.iter().any(|cell| set.holds(cell));
@@ -81,31 +119,32 @@ impl Shelf {
         lives
     }
 
-    /// What a session at a service lives under: every live grant that names the service.
+    /// What a session at a service lives under: the live grants that name the service, those that live longest first.
     pub(super) fn under(set: &GrantSet, service: &ServiceName) -> Vec<Arc<Cell>> {
-        set.live().filter(|cell| cell.scope().names(service)).cloned().collect()
+        set.live().filter(|cell| cell.scope().names(service)).take(UNDER).cloned().collect()
     }
 }
 
 impl Tasks {
-    /// A call was answered with a task.
-    pub(super) fn made(
-        &mut self,
-        of: (&SpiffeId, &ServiceName),
-        handle: Box<str>,
-        under: (Arc<Cell>, Option<Owned>, crate::mcp::Version),
-    ) -> bool {
-        let (principal, service) = of;
-        let key = (principal.clone(), service.clone(), handle);
-        let of_one = self.0.keys().filter(|(owner, _, _)| owner == principal).count();
-        let known = self.0.contains_key(&key);
-        if !known && (self.0.len() >= TASKS || of_one >= TASKS_OF_ONE) {
-            return false;
+    fn made(&mut self, service: &ServiceName, handle: Box<str>, task: Task) {
+        let own = self.of.entry(task.cell.principal().clone()).or_default();
+        let key = (service.clone(), handle);
+        if !own.contains_key(&key) {
+            if own.len() >= TASKS_OF_ONE || self.count >= TASKS {
+                // The oldest of the same principal makes room, or this one finds none: both cannot be fetched then.
+                let oldest = own.iter().min_by_key(|(_, (number, _))| *number).map(|(key, _)| key.clone());
+                let Some((oldest, (_, task))) = oldest.and_then(|key| own.remove_entry(&key)) else {
+                    self.displaced.push(Orphan::of(key, task));
+                    return;
+                };
+                self.displaced.push(Orphan::of(oldest, task));
+                self.count -= 1;
+            }
+            self.count += 1;
         }
-        let (cell, session, version) = under;
+        self.made += 1;
         // The same handle again is the task of the newer call.
-        self.0.insert(key, Task { cell, session, version });
-        true
+        own.insert(key, (self.made, task));
     }
 
     /// The grant of the call that made a task.
@@ -115,25 +154,23 @@ impl Tasks {
         service: &ServiceName,
         handle: &str,
     ) -> Option<GrantId> {
-        let task = self.0.get(&(principal.clone(), service.clone(), handle.into()))?;
+        let (_, task) = self.of.get(principal)?.get(&(service.clone(), handle.into()))?;
         Some(task.cell.id())
     }
 
-    /// Forgets the tasks whose grant has ended.
+    /// Forgets the tasks whose grant has ended; with those that made room.
     fn orphans(&mut self, mut lives: impl FnMut(&SpiffeId, &Arc<Cell>) -> bool) -> Vec<Orphan> {
-        let over: Vec<_> = self
-            .0
-            .iter()
-            .filter(|((principal, _, _), task)| !lives(principal, &task.cell))
-            .map(|(key, _)| key.clone())
-            .collect();
-        over.into_iter()
-            .filter_map(|key| {
-                let Task { session, version, .. } = self.0.remove(&key)?;
-                let (_, service, handle) = key;
-                Some(Orphan { service, handle, session, version })
-            })
-            .collect()
+        let mut orphans = std::mem::take(&mut self.displaced);
+        for (principal, own) in &mut self.of {
+            let over = own.iter().filter(|(_, (_, task))| !lives(principal, &task.cell));
+            let over: Vec<_> = over.map(|(key, _)| key.clone()).collect();
+            for key in over {
+                orphans.extend(own.remove(&key).map(|(_, task)| Orphan::of(key, task)));
+                self.count -= 1;
+            }
+        }
+        self.of.retain(|_, own| !own.is_empty());
+        orphans
     }
 }
 
@@ -162,8 +199,11 @@ pub(crate) fn sweep(worker: &Arc<Worker>, now: Mono) {
     let time: Option<Time> = shared.gate.lease().now(now).ok();
     over.extend(time.map(|time| sessions.sweep(time)).unwrap_or_default());
     // A call knows its grant, not its principal; the grant's principal is the same.
-    sessions.end_calls(|cell| !lives(cell.principal(), cell));
+    let calls = sessions.end_calls(|cell| !lives(cell.principal(), cell));
     drop(sessions);
+    for (session, owner, version, id) in calls {
+        cancel::call(worker, &Owned { id: session, owner }, version, &id);
+    }
     for orphan in orphans {
         cancel::task(worker, orphan);
     }

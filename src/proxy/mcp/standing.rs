@@ -73,6 +73,13 @@ impl Standing {
         self.asked(Some(&call), now, |asked| shows(&set, asked, now)).unwrap_or(false)
     }
 
+    /// Whether a live grant permits to subscribe to a resource.
+    pub(super) fn subscribes(&mut self, uri: &str, now: Time) -> bool {
+        let call = McpCall { method: "resources/subscribe", name: Some(uri), arguments: None };
+        let set = self.caller.slot().load();
+        self.asked(Some(&call), now, |asked| shows(&set, asked, now)).unwrap_or(false)
+    }
+
     /// Another live grant for the service, admitted.
     pub(super) fn attend(&mut self) -> Option<Live> {
         let before = Mono::now();

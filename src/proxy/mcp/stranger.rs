@@ -8,26 +8,33 @@ use crate::mcp::{Head, Inbound, Message, Received, Rules, metadata};
 use crate::model::scope::Permission;
 use crate::model::{McpCall, ServiceName};
 use crate::proxy::body::Download;
-use crate::proxy::incoming::Incoming;
+use crate::proxy::incoming::{Incoming, asking_could_help};
 use crate::proxy::reply::{Asker, Shape};
 use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE};
 use http::request::Parts;
 use http::{Method, Response};
 use hyper::body::Incoming as Body;
+use std::time::Duration;
+
+/// Of a stranger's body so much is read, and each piece waited for so long: enough for a call that is worth an answer of its own.
+const BODY: usize = 64 << 10;
+const PATIENCE: Duration = Duration::from_secs(3);
 
 /// Whether a request is one that clients of MCP send: JSON, to be answered with JSON or an event stream.
 pub(crate) fn speaks_mcp(parts: &Parts) -> bool {
     let text = |name| parts.headers.get(name).and_then(|value| http::HeaderValue::to_str(value).ok());
     parts.method == Method::POST
         && text(CONTENT_TYPE).is_some_and(|kind| kind.starts_with("application/json"))
-        && text(ACCEPT).is_some_and(|takes| takes.contains("text/event-stream"))
+        && text(ACCEPT)
+            .is_some_and(|takes| takes.contains("text/event-stream") && takes.contains("application/json"))
 }
 
-/// Refuses in the form of MCP. `shown` is the name that the caller used.
+/// Refuses in the form of MCP what is a message of MCP, and everything else as everywhere: with `as_http`, what would have been enough
+/// for it. `shown` is the name that the caller used.
 pub(crate) async fn refuse(
     mut incoming: Incoming<'_>,
     denial: Denial,
-    shown: String,
+    (shown, as_http): (String, Option<Permission>),
     parts: &Parts,
     body: Body,
 ) -> Response<Download> {
@@ -44,18 +51,22 @@ pub(crate) async fn refuse(
     let rules = Rules::default();
     let read = async {
         let head = Head::read(&rules, &parts.method, &parts.headers)?;
-        let room = (&shared.mcp.room, connected.caller.peer().principal());
-        let patience = shared.limits.body_stall_timeout;
-        let whole = whole::read(body, rules.limits.body_bytes, room, patience).await?;
+        let room = (&shared.mcp.waiting_room, connected.caller.peer().principal());
+        let patience = shared.limits.body_stall_timeout.min(PATIENCE);
+        let whole = whole::read(body, BODY, room, patience).await?;
         head.with_body(whole.bytes, None)
     };
     match read.await {
         Ok(received) => {
             incoming.says(&received);
-            let required = shown.parse().ok().and_then(|service| required(&service, &received));
+            let service = shown.parse().ok().filter(|_| asking_could_help(denial.reason));
+            let required = service.and_then(|service| required(&service, &received));
             incoming.refuse_denied(denial, required.as_ref())
         }
-        Err(refused) => incoming.refuse_message(&refused),
+        Err(_) => {
+            incoming.answers_in(Shape::Problem);
+            incoming.refuse_denied(denial, as_http.as_ref())
+        }
     }
 }
 

@@ -11,17 +11,20 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Bytes of bodies that are in memory, of all requests together. What is read of them as values takes several times that.
-const ROOM: usize = 64 << 20;
 /// Within so many times the patience for one piece, all of a body has come.
 const PIECES: u32 = 4;
 
-/// Of which one principal may take a quarter.
-const SHARE: usize = ROOM / 4;
+/// How much of bodies is in memory. One principal may take a quarter.
+pub(crate) struct Room {
+    bytes: usize,
+    taken: Mutex<Taken>,
+}
 
-/// How much of bodies is in memory.
-#[derive(Default)]
-pub(crate) struct Room(Mutex<Taken>);
+impl Room {
+    pub(super) fn new(bytes: usize) -> Self {
+        Self { bytes, taken: Mutex::default() }
+    }
+}
 
 #[derive(Default)]
 struct Taken {
@@ -43,14 +46,14 @@ pub(crate) struct Whole {
 }
 
 impl Held {
-    fn none(room: &Arc<Room>, principal: &SpiffeId) -> Self {
+    pub(super) fn none(room: &Arc<Room>, principal: &SpiffeId) -> Self {
         Self { room: Arc::clone(room), principal: principal.clone(), bytes: 0 }
     }
 
-    fn grow(&mut self, bytes: usize) -> bool {
-        let mut taken = self.room.0.lock();
+    pub(super) fn grow(&mut self, bytes: usize) -> bool {
+        let mut taken = self.room.taken.lock();
         let of_one = taken.by.get(&self.principal).copied().unwrap_or_default() + bytes;
-        if taken.in_all + bytes > ROOM || of_one > SHARE {
+        if taken.in_all + bytes > self.room.bytes || of_one > self.room.bytes / 4 {
             return false;
         }
         taken.in_all += bytes;
@@ -62,7 +65,7 @@ impl Held {
 
 impl Drop for Held {
     fn drop(&mut self) {
-        let mut taken = self.room.0.lock();
+        let mut taken = self.room.taken.lock();
         taken.in_all = taken.in_all.saturating_sub(self.bytes);
         let left = taken.by.get(&self.principal).map(|of_one| of_one.saturating_sub(self.bytes));
         match left {

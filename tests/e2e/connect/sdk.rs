@@ -114,6 +114,26 @@ async fn works_from_nothing_to_done(sdk: &str) {
 }
 
 #[tokio::test]
+async fn the_page_of_a_request_reaches_the_client_and_its_answer_the_control_plane() {
+    let tools = Tools::ops().await;
+    let world = world(&tools).await;
+    // Without any access it is told of the older era alone, and of tools of ours.
+    world.grant("ops:tools/call:follow_log{*}").await;
+    let (mut desktop, version) = Desktop::start(&world, "v2+url", &[]).await;
+    assert_eq!(version, "2026-07-28");
+    desktop.send(&json!({"tool": "request_access", "arguments": asked(&json!([WHERE]))})).await;
+    // The SDK tells the rounds of a call as its progress.
+    assert_eq!(desktop.answer().await, json!({"progress": 1}));
+    let shown = desktop.answer().await;
+    let id = pending(&world).await;
+    let url = shown["page"]["url"].as_str();
+    assert!(url.is_some_and(|url| url.ends_with(&format!("/approve/{id}"))), "{shown}");
+    world.cli(&["approve", &id, "--reason", "go on"]).await;
+    let approved = desktop.answer().await["structuredContent"].take();
+    assert_eq!((&approved["id"], &approved["state"]), (&json!(id), &json!("approved")), "{approved}");
+}
+
+#[tokio::test]
 async fn a_client_of_the_first_era_works_from_nothing_to_done() {
     works_from_nothing_to_done("v1").await;
 }
@@ -172,6 +192,13 @@ async fn clients_of_both_eras_call_over_http_on_this_machine() {
         let mine = access.call("my_access", json!({})).await;
         assert_eq!(mine["structuredContent"]["grants"].as_array().map(Vec::len), Some(1), "{mine}");
     }
+    let mut access = Talk::start(&world, "v1+url", urls["access"].as_str().unwrap(), &agent(&world)).await;
+    let mut ask = asked(&json!([WHERE]));
+    (ask["task"], ask["idempotency_key"]) = (json!("INC-2"), json!("k-1"));
+    let told = access.call("request_access", ask).await;
+    let url = format!("/approve/{}", pending(&world).await);
+    let shown = told["data"]["elicitations"][0]["url"].as_str();
+    assert!(shown.is_some_and(|shown| shown.ends_with(&url)), "{told}");
 }
 
 #[tokio::test]

@@ -65,7 +65,7 @@ pub(crate) struct Talk {
 }
 
 impl Talk {
-    /// `sdk` is `v1`, `v2` or `v2-legacy` (TypeScript), `python` or `python-legacy`.
+    /// `sdk` is `v1`, `v2` or `v2-legacy` (TypeScript; with `+url` it shows pages to its user), `python` or `python-legacy`.
     pub(crate) async fn start(world: &World, sdk: &str, url: &str, who: &Files) -> Self {
         let folder = folder().await;
         let (program, script) =
@@ -93,13 +93,18 @@ impl Talk {
         self.send(&json!({"tool": tool, "arguments": arguments})).await;
     }
 
+    /// As [`Self::begin`]; a user who is shown a page does `action`.
+    pub(crate) async fn begin_as(&mut self, action: &str, tool: &str, arguments: Value) {
+        self.send(&json!({"tool": tool, "arguments": arguments, "action": action})).await;
+    }
+
     /// The tools that the client is shown.
     pub(crate) async fn tools(&mut self) -> Value {
         self.send(&json!({"list": true})).await;
         self.line().await["tools"].take()
     }
 
-    async fn send(&mut self, line: &Value) {
+    pub(crate) async fn send(&mut self, line: &Value) {
         self.to.write_all(format!("{line}\n").as_bytes()).await.unwrap();
     }
 

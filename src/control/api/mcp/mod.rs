@@ -1,10 +1,12 @@
 //! `/mcp`: the control plane as an MCP server, so that an agent without an SDK of ours can ask, wait, work and finish.
 //!
 //! Every call is checked as the proxy checks calls of MCP ([`crate::mcp`]: one reading, headers that agree with the body, no page of
-//! another site), then served by `rmcp` without a session: there is no state of a client to keep, to bound or to mix up. Who calls
-//! is the certificate of the connection; what a tool does is what the REST resource of the same purpose does.
+//! another site), then served by `rmcp` without a session: there is no state of a client to keep, to bound or to mix up; a session
+//! id, where a client is given one, only says what the client can do (see [`elicit`]). Who calls is the certificate of the
+//! connection; what a tool does is what the REST resource of the same purpose does.
 
 mod arguments;
+mod elicit;
 mod schema;
 mod server;
 mod tools;
@@ -13,7 +15,7 @@ use crate::control::api::Api;
 use crate::control::api::problem::Problem;
 use crate::control::api::read::{Caller, MAX_BODY, bytes};
 use crate::control::api::site::SiteFault;
-use crate::mcp::{Fault, Head, Limits, Refused, Rules, Version, Versions};
+use crate::mcp::{Fault, Head, Limits, Refused, Rules, Version, Versions, header as mcp_header};
 use crate::model::{DenyReason, RequestId};
 use axum::body::Body;
 use axum::extract::{Request, State as Shared};
@@ -32,8 +34,9 @@ const DEPTH: u16 = 32;
 
 /// Takes one message of a client.
 pub(super) async fn endpoint(caller: Caller, Shared(api): Shared<Api>, request: Request) -> Response {
-    match accepted(&api, request).await {
-        Ok(mut request) => {
+    match accepted(&api, &caller, request).await {
+        Ok((mut request, begins)) => {
+            let session = if begins { elicit::session(&api.site, caller.id()) } else { None };
             request.extensions_mut().insert(caller);
             let service = StreamableHttpService::new(
                 move || Ok(Asking::new(api.clone())),
@@ -42,6 +45,9 @@ pub(super) async fn endpoint(caller: Caller, Shared(api): Shared<Api>, request: 
             );
             let mut response = service.handle(request).await.map(Body::new);
             response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+            if let Some(session) = session {
+                response.headers_mut().insert(mcp_header::SESSION_ID, session);
+            }
             response
         }
         Err(refused) => refusal(&refused, api.plane.control_time().as_millis()),
@@ -58,9 +64,9 @@ fn settings() -> StreamableHttpServerConfig {
         .disable_allowed_hosts()
 }
 
-/// The request with its body read: one message that has one reading, or why not.
-async fn accepted(api: &Api, request: Request) -> Result<Request, Refused> {
-    let (parts, body) = request.into_parts();
+/// The request with its body read: one message that has one reading, or why not. Beside it, whether it begins a session.
+async fn accepted(api: &Api, caller: &Caller, request: Request) -> Result<(Request, bool), Refused> {
+    let (mut parts, body) = request.into_parts();
     api.site.host(&parts).map_err(foreign)?;
     if parts.method != Method::POST {
         let only_post =
@@ -72,14 +78,21 @@ async fn accepted(api: &Api, request: Request) -> Result<Request, Refused> {
     }
     let rules = rules();
     let head = Head::read(&rules, &parts.method, &parts.headers)?;
-    if head.session().is_some() {
+    let session = head.session().map(|id| elicit::Session::of(&api.site, caller.id(), id.as_str()));
+    if session == Some(elicit::Session::Unknown) {
         let unknown =
-            Fault { reason: DenyReason::Malformed, detail: "this server has no sessions: initialize anew" };
+            Fault { reason: DenyReason::Malformed, detail: "there is no such session: initialize anew" };
         return Err(Refused { status: StatusCode::NOT_FOUND, ..unknown.into() });
     }
+    let in_session = session == Some(elicit::Session::Own);
     let body = bytes(body, MAX_BODY).await.map_err(|problem| unread(&problem))?;
-    let received = head.with_body(body, None)?;
-    Ok(Request::from_parts(parts, Body::from(received.body)))
+    let received = head.with_body(body, in_session.then_some(Version::V20251125))?;
+    // It has said what it is there for.
+    parts.headers.remove(mcp_header::SESSION_ID);
+    parts.extensions.insert(elicit::Way::of(&received, in_session));
+    parts.extensions.insert(received.version);
+    let begins = elicit::begins(&received);
+    Ok((Request::from_parts(parts, Body::from(received.body)), begins))
 }
 
 fn rules() -> Rules {

@@ -1,8 +1,11 @@
 //! What `rmcp` is told: who this server is, which tools it has, and how a call of one is answered.
 
+use super::elicit::{Back, Way};
+use super::tools::Reply;
 use super::{VERSIONS, schema, tools};
 use crate::control::api::Api;
 use crate::control::api::read::Caller;
+use crate::mcp::Version;
 use crate::model::shown::escaped_json;
 use http::request::Parts;
 use rmcp::model::{
@@ -64,8 +67,11 @@ impl ServerHandler for Asking {
     ) -> Result<CallToolResponse, ErrorData> {
         // Put there by `super::endpoint` from the handshake of the connection. Without it nobody is let in.
         let parts = context.extensions.get::<Parts>();
-        let Some((parts, caller)) = parts.and_then(|parts| Some((parts, parts.extensions.get::<Caller>()?)))
-        else {
+        let known = parts.and_then(|parts| {
+            let all = &parts.extensions;
+            Some((parts, all.get::<Caller>()?, *all.get::<Way>()?, *all.get::<Version>()?))
+        });
+        let Some((parts, caller, way, version)) = known else {
             return Err(ErrorData::internal_error("the caller is not known", None));
         };
         let Some(tool) = self.get_tool(&call.name) else {
@@ -75,8 +81,11 @@ impl ServerHandler for Asking {
                 None,
             ));
         };
-        let asked =
-            tools::call(&self.api, (caller, &parts.headers), &tool, call.arguments.unwrap_or_default());
+        let asked = async {
+            let back = Back::of(&call, version)?;
+            let arguments = call.arguments.unwrap_or_default();
+            tools::call(&self.api, (caller, &parts.headers), (&tool, arguments), (way, back)).await
+        };
         let answer = tokio::select! {
             biased;
             // The client is gone: it waits for nothing here.
@@ -84,7 +93,13 @@ impl ServerHandler for Asking {
             answer = asked => answer,
         };
         let (content, text, is_error) = match answer {
-            Ok(content) => {
+            Ok(Reply::Page(page)) => {
+                return match way {
+                    Way::Error => Err(page.error()),
+                    Way::Answer | Way::None => Ok(page.answer().into()),
+                };
+            }
+            Ok(Reply::Said(content)) => {
                 let text = escaped_json(&content.to_string());
                 (content, text, false)
             }

@@ -1,6 +1,7 @@
 //! What each tool does: the same as the REST resource of the same purpose, through the same functions.
 
 use super::arguments::{check, needed, read, spell_out, text, wait};
+use super::elicit::{Back, Page, Way};
 use crate::control::api::grant_view::GrantView;
 use crate::control::api::problem::Problem;
 use crate::control::api::read::Caller;
@@ -10,7 +11,7 @@ use crate::model::event::TaskOutcome;
 use crate::model::scope::sha256;
 use crate::model::shown::escaped;
 use crate::model::{AccessRequestId, GrantId, IdempotencyKey, TaskId};
-use axum::http::HeaderMap;
+use axum::http::{HeaderMap, StatusCode};
 use rmcp::model::Tool;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -19,16 +20,27 @@ use serde_json::{Map, Value, json};
 /// Grants in one answer: a model has to read them.
 const PAGE: usize = 50;
 
+/// What a tool has to say.
+pub(super) enum Reply {
+    /// That.
+    Said(Value),
+    /// That somebody should look at a page.
+    Page(Page),
+}
+
 /// Calls a tool.
 pub(super) async fn call(
     api: &Api,
     (caller, headers): (&Caller, &HeaderMap),
-    tool: &Tool,
-    mut arguments: Map<String, Value>,
-) -> Result<Value, Problem> {
+    (tool, mut arguments): (&Tool, Map<String, Value>),
+    (way, back): (Way, Option<Back>),
+) -> Result<Reply, Problem> {
     check(tool, &arguments)?;
-    match &*tool.name {
-        "request_access" => request_access(api, (caller, headers), arguments).await,
+    let said = match &*tool.name {
+        "request_access" => match back {
+            Some(back) => came_back(api, caller, arguments, &back).await,
+            None => return request_access(api, (caller, headers), arguments, way).await,
+        },
         "access_status" => {
             let length = wait(&mut arguments)?;
             let id: AccessRequestId =
@@ -40,22 +52,52 @@ pub(super) async fn call(
         "task_done" => end(api, caller, &mut arguments, TaskOutcome::Done).await,
         "task_failed" => end(api, caller, &mut arguments, TaskOutcome::Failed).await,
         _ => Err(Problem::not_found()),
-    }
+    };
+    said.map(Reply::Said)
 }
 
 async fn request_access(
     api: &Api,
     (caller, headers): (&Caller, &HeaderMap),
     mut arguments: Map<String, Value>,
-) -> Result<Value, Problem> {
+    way: Way,
+) -> Result<Reply, Problem> {
     let length = wait(&mut arguments)?;
     let key = text(&mut arguments, "idempotency_key")?;
     let key = key.map(|key| keyed(&key, &arguments)).transpose()?;
     let entries = arguments.get_mut("envelope").and_then(Value::as_array_mut);
     entries.into_iter().flatten().filter_map(|entry| entry.get_mut("scope")).try_for_each(spell_out)?;
     arguments.get_mut("scope").map_or(Ok(()), spell_out)?;
-    let (_, asked) = requests::ask_for(api, caller, headers, (read(arguments)?, key)).await?;
+    let has_key = key.is_some();
+    let (status, asked) = requests::ask_for(api, caller, headers, (read(arguments)?, key)).await?;
+    let shows = match way {
+        Way::None => false,
+        Way::Answer => true,
+        // The client sends the same call again, and nothing else says so: without a key it would ask for access once more, and
+        // with one it has been shown the page when the request was made.
+        Way::Error => has_key && status == StatusCode::CREATED,
+    };
+    // Before anybody has seen the page there is nothing to wait for.
+    if shows
+        && asked.is_pending()
+        && let Some(page) = Page::of(api, asked.id())
+    {
+        return Ok(Reply::Page(page));
+    }
     let view = requests::when_decided(api, caller, asked.id(), length).await?;
+    answer(api, caller, &view).map(Reply::Said)
+}
+
+/// The call is repeated after its page was shown: it asks for nothing again, neither access nor the page.
+async fn came_back(
+    api: &Api,
+    caller: &Caller,
+    mut arguments: Map<String, Value>,
+    back: &Back,
+) -> Result<Value, Problem> {
+    let length = back.wait(wait(&mut arguments)?);
+    let id = back.request(api, caller, &arguments)?;
+    let view = requests::when_decided(api, caller, id, length).await?;
     answer(api, caller, &view)
 }
 
