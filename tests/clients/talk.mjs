@@ -43,7 +43,7 @@ async function answer(asked) {
   if (asked.resources) return await client.listResources();
   if (asked.prompts) return await client.listPrompts();
   if (asked.read) return await client.readResource({ uri: asked.read });
-  return await client.callTool({ name: asked.tool, arguments: asked.arguments }, ...(sdk === 'v1' ? [undefined, watching] : [watching]));
+  return await client.callTool({ name: asked.tool, arguments: asked.arguments }, ...(sdk === 'v1' ? [undefined, watching] : []));
 }
 const watching = { onprogress: (progress) => say({ progress: progress.progress }) };
 const [client, version] = await connected();
