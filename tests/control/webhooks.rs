@@ -253,7 +253,7 @@ async fn what_was_given_up_is_shown_and_an_admin_sends_it_again() {
     let mut viewer = world.operator("viewer").await;
     let status = viewer.get("/v1/status").await.json();
     assert_eq!(status["webhooks"][0]["dead_letters"][0]["id"], first.header("webhook-id"));
-    assert!(status["attention"].to_string().contains("`audit` has 1 messages"), "{status}");
+    assert!(status["attention"].to_string().contains("`audit` has 1 message "), "{status}");
     let path = "/v1/webhooks/audit/redeliver";
     viewer.post(path, &json!({})).await.is_problem(403, "forbidden");
     let mut admin = world.operator("admin").await;
