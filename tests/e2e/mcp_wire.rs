@@ -341,3 +341,47 @@ async fn a_grant_for_http_permits_nothing_at_a_service_of_mcp() {
     assert!(answer.json()["error"]["data"]["reason"].is_string(), "{answer:?}");
     assert!(ledger.tools.said().iter().all(|line| line["did"].is_null()));
 }
+
+#[tokio::test]
+async fn calls_are_counted_by_their_grant_and_the_handshake_is_not() {
+    let ledger = Ledger::before(Tools::everything().await, "").await;
+    ledger.world.grant_with("ledger:tools/call:echo{*}", &["--max-uses", "2"]).await;
+    ledger.world.grant("ledger:tools/call:get-sum{*}").await;
+    let session = ledger.session().await;
+    let own = [("mcp-session-id", session.as_str()), ("mcp-protocol-version", "2025-11-25")];
+    let list = json!({"jsonrpc": "2.0", "id": 90, "method": "tools/list"}).to_string();
+    for (id, reason) in [(2, None), (3, None), (4, Some("limit")), (5, Some("limit"))] {
+        let listed = post(&mut ledger.connect().await, &own, &list).await;
+        assert_eq!(listed.status, 200, "{listed:?}");
+        let answer = post(&mut ledger.connect().await, &own, &echo(id)).await;
+        match reason {
+            None => {
+                assert!(answer.body.starts_with(b"event:") || answer.body.starts_with(b"id:"), "{answer:?}")
+            }
+            Some(reason) => assert_eq!(answer.json()["error"]["data"]["reason"], reason, "{answer:?}"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn only_the_versions_that_are_configured_are_spoken() {
+    let ledger = Ledger::before(Tools::ops().await, "[service.mcp]\nversions = [\"2026-07-28\"]\n").await;
+    ledger.world.grant("ledger:tools/call:drop_database{*}").await;
+    let answer = post(&mut ledger.connect().await, &[], &initialize()).await;
+    assert_eq!(
+        (answer.status.as_u16(), &answer.json()["error"]["code"]),
+        (400, &json!(-32_022)),
+        "{answer:?}"
+    );
+    assert_eq!(answer.json()["error"]["data"]["supported"], json!(["2026-07-28"]), "{answer:?}");
+    let old = ("mcp-protocol-version", "2025-06-18");
+    let answer = post(&mut ledger.connect().await, &[old], &echo(1)).await;
+    assert_eq!(answer.json()["error"]["code"], -32_022, "{answer:?}");
+    let new = ("mcp-protocol-version", "2026-07-28");
+    let meta = json!({"io.modelcontextprotocol/protocolVersion": "2026-07-28", "io.modelcontextprotocol/clientCapabilities": {}});
+    let call = json!({"jsonrpc": "2.0", "id": 9, "method": "tools/call",
+        "params": {"name": "drop_database", "arguments": {"name": "x"}, "_meta": meta}});
+    let head = [new, ("mcp-method", "tools/call"), ("mcp-name", "drop_database")];
+    let answer = post(&mut ledger.connect().await, &head, &call.to_string()).await;
+    assert_eq!(answer.status, 200, "{answer:?}");
+}
