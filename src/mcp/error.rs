@@ -6,6 +6,7 @@
 //! is configured (law 11).
 
 use super::Id;
+use super::privilege::PROBE;
 use super::refused::{ACCESS_DENIED, METHOD_NOT_FOUND, Refused};
 use super::version::Version;
 use crate::model::{DenyReason, Permission, RequestId};
@@ -79,7 +80,7 @@ impl Denial<'_> {
     /// The answer.
     #[must_use]
     pub fn reply(&self) -> Reply {
-        if self.method == Some("server/discover") {
+        if self.method == Some(PROBE) {
             return Reply {
                 status: StatusCode::NOT_FOUND,
                 challenge: None,

@@ -16,6 +16,9 @@
 
 use super::version::Version;
 
+/// What clients of 2026-07-28 begin with, also at older servers.
+pub const PROBE: &str = "server/discover";
+
 /// What a list shows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum ListKind {
@@ -81,7 +84,7 @@ pub enum Privilege {
 pub fn needed(method: &str, version: Version) -> Privilege {
     let sessions = !version.is_stateless();
     match method {
-        "server/discover" => Privilege::Free,
+        PROBE => Privilege::Free,
         "tools/list" => Privilege::List(ListKind::Tools),
         "resources/list" => Privilege::List(ListKind::Resources),
         "resources/templates/list" => Privilege::List(ListKind::Templates),

@@ -75,6 +75,17 @@ impl Refused {
         Self::version(supported, version.as_str(), discover)
     }
 
+    /// The same as clients that probe with `server/discover` take it: after 401, 403 and 5xx they give up, after 404 they go on.
+    #[must_use]
+    pub fn to_a_probe(self) -> Self {
+        let gives_up = matches!(self.status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN)
+            || self.status.is_server_error();
+        match gives_up {
+            true => Self { status: StatusCode::NOT_FOUND, code: METHOD_NOT_FOUND, ..self },
+            false => self,
+        }
+    }
+
     pub(super) fn with_id(mut self, id: Option<&Id>) -> Self {
         self.id = id.cloned();
         self

@@ -25,7 +25,8 @@ pub(crate) fn escaped_json(text: &str) -> String {
     out
 }
 
-fn acts(character: char) -> bool {
+/// Whether a terminal or a bidirectional renderer acts on it, or it cannot be seen.
+pub(crate) fn acts(character: char) -> bool {
     character.is_control()
         || matches!(character,
             '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'

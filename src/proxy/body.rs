@@ -69,6 +69,13 @@ impl Exchange {
         self.caller_broke_off.load(Ordering::Acquire)
     }
 
+    /// It is over: its line is written, and how long it took is counted.
+    pub(crate) fn settle(&self, record: Record, route: &Route, end: End, now: Mono) {
+        record.finish_at(end, now);
+        let took = now.since(self.live.stream().admitted());
+        route.metrics.request_seconds.observe(took.as_secs_f64());
+    }
+
     pub(crate) fn is_request_sent(&self) -> bool {
         self.sent_whole.load(Ordering::Acquire)
     }
@@ -222,9 +229,7 @@ impl Downloading {
 
     fn finish(&mut self, end: End, now: Mono) {
         if let Some(record) = self.record.take() {
-            record.finish_at(end, now);
-            let took = now.since(self.exchange.live.stream().admitted());
-            self.route.metrics.request_seconds.observe(took.as_secs_f64());
+            self.exchange.settle(record, &self.route, end, now);
         }
         // What is left of the request has nowhere to go.
         self.channel = None;

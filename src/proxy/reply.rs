@@ -14,8 +14,10 @@ use crate::proxy::body::Download;
 use crate::proxy::user::Demand;
 use bytes::Bytes;
 use http::header::{
-    ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, HeaderName, RETRY_AFTER, WWW_AUTHENTICATE,
+    ALLOW, AUTHORIZATION, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, HeaderName, RETRY_AFTER,
+    WWW_AUTHENTICATE,
 };
+use http::request::Parts;
 use http::{HeaderValue, Response, StatusCode};
 use serde::Serialize;
 
@@ -60,7 +62,7 @@ pub(crate) enum Shape {
 }
 
 /// Who asked in MCP.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Asker {
     /// The id of the request; none before it was read, and for what wants no answer.
     pub(crate) id: Option<mcp::Id>,
@@ -70,6 +72,24 @@ pub(crate) struct Asker {
     pub(crate) metadata: String,
     /// Whether a token came along: then the HTTP form of the MCP authorization text is understood.
     pub(crate) with_token: bool,
+}
+
+impl Asker {
+    /// Before the body was read. What the head says is a claim: it counts for the form of a refusal alone.
+    pub(crate) fn of(parts: &Parts, authority: &str) -> Self {
+        let probes =
+            parts.headers.get(mcp::header::METHOD).is_some_and(|method| method == mcp::privilege::PROBE);
+        Self {
+            id: None,
+            method: probes.then(|| mcp::privilege::PROBE.into()),
+            metadata: mcp::metadata::url(authority, parts.uri.path()),
+            with_token: parts.headers.contains_key(AUTHORIZATION),
+        }
+    }
+
+    pub(crate) fn probes(&self) -> bool {
+        self.method.as_deref() == Some(mcp::privilege::PROBE)
+    }
 }
 
 impl Shape {
@@ -259,10 +279,14 @@ pub(crate) fn rpc(reply: mcp::Reply, reason: DenyReason) -> (Response<Download>,
 
 /// A JSON document of our own, never stored; and its length.
 pub(crate) fn json(body: Vec<u8>) -> (Response<Download>, u64) {
+    ours("application/json", body)
+}
+
+fn ours(media_type: &'static str, body: Vec<u8>) -> (Response<Download>, u64) {
     let length = body.len() as u64;
     let mut response = Response::new(Download::ours(Bytes::from(body)));
     let headers = response.headers_mut();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(media_type));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     (response, length)
 }
@@ -278,13 +302,10 @@ fn problem(refusal: &Refusal<'_>) -> (Response<Download>, u64) {
         required: refusal.asking.map(|asking| [asking.required]),
         access_request: refusal.asking.and_then(|asking| asking.access_request),
     };
-    let body = serde_json::to_vec(&document).unwrap_or_default();
-    let length = body.len() as u64;
-    let mut response = Response::new(Download::ours(Bytes::from(body)));
+    let (mut response, length) =
+        ours("application/problem+json", serde_json::to_vec(&document).unwrap_or_default());
     *response.status_mut() = StatusCode::from_u16(refusal.status).unwrap_or(StatusCode::FORBIDDEN);
     let headers = response.headers_mut();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
-    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     if refusal.status == 405 {
         headers.insert(ALLOW, HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"));
     }

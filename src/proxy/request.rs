@@ -39,8 +39,6 @@ pub(crate) async fn serve(connected: &Connected, request: Request<Body>) -> Resp
                 return Box::pin(mcp::serve(incoming, route, parts, body)).await;
             }
         }
-        // Without a grant an answer is made of the request alone; clients of MCP get theirs in their own form.
-        let stranger = !connected.caller.slot().load().names(selected.service);
         let decided = match incoming.identify(selected.service, &parts.headers).await {
             Ok(()) => incoming.admit(&view, selected.service, Need::Request).await,
             Err(denial) => Err(denial),
@@ -56,7 +54,9 @@ pub(crate) async fn serve(connected: &Connected, request: Request<Body>) -> Resp
             }
             Err(denial) => {
                 let required = incoming.required(&view, &selected, denial);
-                if stranger && mcp::stranger::speaks_mcp(&parts) {
+                // Without a grant an answer is made of the request alone; clients of MCP get theirs in their own form.
+                let stranger = || !connected.caller.slot().load().names(selected.service);
+                if mcp::stranger::speaks_mcp(&parts) && stranger() {
                     let shown = (selected.shown.to_owned(), required);
                     return Box::pin(mcp::stranger::refuse(incoming, denial, shown, &parts, body)).await;
                 }

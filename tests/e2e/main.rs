@@ -45,6 +45,7 @@ mod paths;
 mod plans;
 mod policies;
 mod reconsidered;
+mod proved;
 mod recording;
 mod refused;
 mod requests;

@@ -385,3 +385,33 @@ async fn only_the_versions_that_are_configured_are_spoken() {
     let answer = post(&mut ledger.connect().await, &head, &call.to_string()).await;
     assert_eq!(answer.status, 200, "{answer:?}");
 }
+
+/// Clients that probe give up after 401, 403 and 5xx, and go on after 404.
+#[tokio::test]
+async fn a_probe_is_never_refused_so_that_a_client_gives_up() {
+    let ledger = Ledger::before(Tools::ops().await, "").await;
+    let meta = json!({"io.modelcontextprotocol/protocolVersion": "2026-07-28"});
+    let probe = json!({"jsonrpc": "2.0", "id": "p", "method": "server/discover", "params": {"_meta": meta}})
+        .to_string();
+    let head = [("mcp-protocol-version", "2026-07-28"), ("mcp-method", "server/discover")];
+    let foreign = [head[0], head[1], ("origin", "https://evil.example")];
+    let token = [head[0], head[1], ("authorization", "Bearer x.y.z")];
+    let answers = async || {
+        let mut found = Vec::new();
+        for fields in [&head[..], &foreign, &token] {
+            for body in [&*probe, "{"] {
+                let answer = post(&mut ledger.connect().await, fields, body).await;
+                found.push((fields.len(), body == "{", answer.status.as_u16()));
+            }
+        }
+        found
+    };
+    // Without a grant, and with one that is over.
+    let gives_up = |status: u16| matches!(status, 401 | 403 | 500..);
+    let found = answers().await;
+    assert!(found.iter().all(|(_, _, status)| !gives_up(*status)), "{found:?}");
+    let grant = ledger.world.grant("ledger:tools/call:drop_database{*}").await;
+    ledger.world.revoke(&grant).await;
+    let found = answers().await;
+    assert!(found.iter().all(|(_, _, status)| !gives_up(*status)), "{found:?}");
+}

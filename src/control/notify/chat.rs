@@ -1,6 +1,7 @@
 //! Text for chats. What callers supplied is shown as they wrote it and does nothing: no markup, no link, no mention, no control or
 //! bidirectional character, bounded in length (law 12).
 
+use crate::model::shown::acts;
 /// Longest piece of caller-supplied text, in characters.
 const LONGEST: usize = 300;
 
@@ -35,14 +36,6 @@ pub(super) fn harmless(text: &str) -> String {
 /// The full-width form of a visible ASCII character.
 fn wide(character: char) -> char {
     u32::from(character).checked_add(0xfee0).and_then(char::from_u32).unwrap_or('\u{fffd}')
-}
-
-/// Whether a terminal or a bidirectional renderer acts on it, or it cannot be seen.
-fn acts(character: char) -> bool {
-    character.is_control()
-        || matches!(character,
-            '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
-            | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
 }
 
 #[cfg(test)]

@@ -145,6 +145,59 @@ fn versions_with_sessions() {
 }
 
 #[test]
+fn only_what_is_known_is_listened_to() {
+    let listen = |wanted: &str| {
+        let params = format!("\"notifications\":{wanted}");
+        let body = call("subscriptions/listen", &params, Some("2026-07-28"));
+        post(&[NEW, ("Mcp-Method", "subscriptions/listen")], &body)
+    };
+    for good in [
+        "{}",
+        r#"{"toolsListChanged":true,"promptsListChanged":false,"resourcesListChanged":true}"#,
+        r#"{"resourceSubscriptions":["log://a/b","log://c"]}"#,
+    ] {
+        assert!(listen(good).is_ok(), "{good}");
+    }
+    for bad in [
+        "null",
+        "[]",
+        r#"{"tasksStatus":["x"]}"#,
+        r#"{"ResourceSubscriptions":["log://a"]}"#,
+        r#"{"resourceSubscriptions":"log://a"}"#,
+        r#"{"resourceSubscriptions":[{"uri":"log://a"}]}"#,
+        r#"{"resourceSubscriptions":["log://a/../b"]}"#,
+        r#"{"resourceSubscriptions":[""]}"#,
+        r#"{"toolsListChanged":"yes"}"#,
+    ] {
+        assert!(listen(bad).is_err(), "{bad}");
+    }
+    let nothing = call("subscriptions/listen", "", Some("2026-07-28"));
+    assert!(post(&[NEW, ("Mcp-Method", "subscriptions/listen")], &nothing).is_err());
+}
+
+#[test]
+fn a_completion_says_what_kind_of_thing_it_names() {
+    let complete = |reference: &str| {
+        let params = format!("\"ref\":{reference},\"argument\":{{\"name\":\"a\",\"value\":\"b\"}}");
+        post(
+            &[NEW, ("Mcp-Method", "completion/complete")],
+            &call("completion/complete", &params, Some("2026-07-28")),
+        )
+    };
+    assert!(complete(r#"{"type":"ref/prompt","name":"p"}"#).is_ok());
+    assert!(complete(r#"{"type":"ref/resource","uri":"log://a"}"#).is_ok());
+    for bad in [
+        r#"{"type":"ref/prompt","uri":"log://a"}"#,
+        r#"{"type":"ref/resource","name":"p"}"#,
+        r#"{"name":"p"}"#,
+        r#"{"type":"ref/prompt","name":"p","uri":"log://a"}"#,
+        r#"{"type":"ref/prompt"}"#,
+    ] {
+        assert!(complete(bad).is_err(), "{bad}");
+    }
+}
+
+#[test]
 fn methods_that_a_version_removed() {
     for method in ["ping", "initialize", "logging/setLevel", "resources/subscribe", "resources/unsubscribe"] {
         let refused =

@@ -86,10 +86,13 @@ impl Incoming<'_> {
     pub(crate) fn refuse_message(self, refused: &Refused) -> Response<Download> {
         let reason = refused.fault.reason;
         self.count(reason);
-        let refused = match (&refused.id, &self.shape) {
-            (None, Shape::Mcp(asker)) => &Refused { id: asker.id.clone(), ..refused.clone() },
-            _ => refused,
-        };
+        let mut refused = refused.clone();
+        if let Shape::Mcp(asker) = &self.shape {
+            refused.id = refused.id.or_else(|| asker.id.clone());
+            if asker.probes() {
+                refused = refused.to_a_probe();
+            }
+        }
         let (response, length) = reply::rpc(refused.reply(self.id), reason);
         self.draft.deny(reason, response.status().as_u16(), length);
         response

@@ -237,9 +237,7 @@ impl Looking {
 
     fn finish(&mut self, end: End, now: Mono) {
         if let Some(record) = self.record.take() {
-            record.finish_at(end, now);
-            let took = now.since(self.exchange.live.stream().admitted());
-            self.route.metrics.request_seconds.observe(took.as_secs_f64());
+            self.exchange.settle(record, &self.route, end, now);
         }
     }
 }

@@ -8,7 +8,7 @@ use super::standing::Standing;
 use super::whole;
 use crate::access::{Cell, Denial, View};
 use crate::mcp::session::{Call, Owner, Route as Address, SessionError};
-use crate::mcp::{Fault, Head, Id, Inbound, Received, Refused, Rules, metadata};
+use crate::mcp::{Fault, Head, Id, Inbound, Received, Refused, Rules};
 use crate::model::scope::Permission;
 use crate::model::{DenyReason, GrantId, ServiceName, Time};
 use crate::proxy::incoming::{Incoming, Need, asking_could_help};
@@ -16,7 +16,6 @@ use crate::proxy::reply::{Asker, Shape};
 use crate::proxy::router::Route;
 use crate::runtime::clock::Mono;
 use crate::session::Live;
-use http::header::AUTHORIZATION;
 use http::request::Parts;
 use hyper::body::Incoming as Body;
 use std::sync::Arc;
@@ -62,11 +61,7 @@ pub(super) async fn prepare(
     let shared = &connected.worker.shared;
     let service = route.name();
     let view = View::of(parts).map_err(|unclear| Fault { reason: unclear.reason, detail: unclear.detail })?;
-    incoming.answers_in(Shape::Mcp(Box::new(Asker {
-        metadata: metadata::url(view.authority(), view.path()),
-        with_token: parts.headers.contains_key(AUTHORIZATION),
-        ..Asker::default()
-    })));
+    incoming.answers_in(Shape::Mcp(Box::new(Asker::of(parts, view.authority()))));
     if view.path() != rules.path.as_str() || view.query().is_some() {
         return Err(Stop::Elsewhere);
     }

@@ -2,15 +2,15 @@
 //! exist and for names that were made up (law 11); whether it is MCP is told by what every client of MCP sends.
 
 use super::whole;
-use crate::access::Denial;
+use crate::access::{Denial, View};
 use crate::mcp::privilege::{self, Privilege};
-use crate::mcp::{Head, Inbound, Message, Received, Rules, metadata};
+use crate::mcp::{Head, Inbound, Message, Received, Rules};
 use crate::model::scope::Permission;
 use crate::model::{McpCall, ServiceName};
 use crate::proxy::body::Download;
 use crate::proxy::incoming::{Incoming, asking_could_help};
 use crate::proxy::reply::{Asker, Shape};
-use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE};
+use http::header::{ACCEPT, CONTENT_TYPE};
 use http::request::Parts;
 use http::{Method, Response};
 use hyper::body::Incoming as Body;
@@ -40,13 +40,10 @@ pub(crate) async fn refuse(
 ) -> Response<Download> {
     let connected = incoming.connected();
     let shared = &connected.worker.shared;
-    let authority = parts.uri.authority().map(http::uri::Authority::as_str);
-    let host = parts.headers.get(http::header::HOST).and_then(|host| host.to_str().ok());
-    incoming.answers_in(Shape::Mcp(Box::new(Asker {
-        metadata: metadata::url(host.or(authority).unwrap_or_default(), parts.uri.path()),
-        with_token: parts.headers.contains_key(AUTHORIZATION),
-        ..Asker::default()
-    })));
+    let authority = View::of(parts).map(|view| view.authority()).unwrap_or_default();
+    let asker = Asker::of(parts, authority);
+    let probes = asker.probes();
+    incoming.answers_in(Shape::Mcp(Box::new(asker)));
     // Not those of the service, if there is one.
     let rules = Rules::default();
     let read = async {
@@ -63,6 +60,7 @@ pub(crate) async fn refuse(
             let required = service.and_then(|service| required(&service, &received));
             incoming.refuse_denied(denial, required.as_ref())
         }
+        Err(_) if probes => incoming.refuse_denied(denial, None),
         Err(_) => {
             incoming.answers_in(Shape::Problem);
             incoming.refuse_denied(denial, as_http.as_ref())
