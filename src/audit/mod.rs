@@ -7,6 +7,7 @@
 pub mod age;
 pub mod record;
 pub mod recording;
+pub mod segments;
 pub mod sink;
 
 mod budget;

@@ -5,6 +5,7 @@
 
 use super::{Line, trail};
 use crate::audit::age::{self, OpenError};
+use crate::audit::segments;
 use crate::cli::Failure;
 use crate::cli::connection::Connection;
 use crate::cli::output::{self, Output};
@@ -13,8 +14,7 @@ use crate::identity::keyfile::{self, Secrecy};
 use crate::model::{AgeIdentity, RequestId};
 use aws_lc_rs::digest::{SHA256, digest};
 use serde_json::{Value, json};
-use std::fs::File;
-use std::io::{self, BufRead, BufReader};
+use std::io;
 use std::path::{Component, Path, PathBuf};
 
 /// Show the audit lines of one request, and with a key what was recorded of it
@@ -131,18 +131,18 @@ fn identities(path: &Path, connection: &Connection) -> Result<Option<Vec<AgeIden
     }
 }
 
-/// The lines of a request, oldest first: those of older files come before those of the trail itself.
+/// The lines of a request, oldest first.
 fn lines(trail: &Path, request: RequestId) -> io::Result<Vec<Line>> {
     let mut found = Vec::new();
     let id = request.to_string();
-    let mut files = older(trail);
-    files.push(trail.to_owned());
-    for path in files {
-        for line in BufReader::new(File::open(&path)?).lines() {
-            let line = line?;
+    let finder = memchr::memmem::Finder::new(&id);
+    for segment in segments::list(trail)? {
+        let mut lines = segment.open()?;
+        while let Some(line) = lines.line()? {
             // Most lines are of others: they are not parsed.
-            if line.contains(&id)
-                && let Some(line) = Line::parse(line)
+            if finder.find(line).is_some()
+                && let Ok(text) = std::str::from_utf8(line)
+                && let Some(line) = Line::parse(text.to_owned())
                 && line.text("request_id") == id
             {
                 found.push(line);
@@ -150,19 +150,6 @@ fn lines(trail: &Path, request: RequestId) -> io::Result<Vec<Line>> {
         }
     }
     Ok(found)
-}
-
-/// Rotated files: `NAME-TIME-SEQ.EXTENSION`, sorted by time.
-fn older(trail: &Path) -> Vec<PathBuf> {
-    let folder = trail.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let part = |part: Option<&std::ffi::OsStr>| part.unwrap_or_default().to_string_lossy().into_owned();
-    let (start, end) = (format!("{}-", part(trail.file_stem())), part(trail.extension()));
-    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
-    let mut files: Vec<PathBuf> = entries
-        .filter(|path| part(path.file_name()).starts_with(&start) && part(path.extension()) == end)
-        .collect();
-    files.sort();
-    files
 }
 
 fn fields(line: &Line) -> Vec<(&str, String)> {
