@@ -10,6 +10,7 @@
     reason = "a test ends by panicking and bounds its own waiting; clippy's exceptions for tests do not reach helpers outside #[test]"
 )]
 
+mod handed_over;
 mod harness;
 
 mod access;
