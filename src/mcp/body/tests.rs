@@ -37,7 +37,7 @@ fn a_call_shows_what_is_decided_on() {
 #[test]
 fn arguments_are_as_many_bytes_as_were_sent() {
     for (params, bytes) in [
-        (r#"{"name":"t","arguments": {"a":  1} }"#, 10),
+        (r#"{"name":"t","arguments": {"a":  1} }"#, 9),
         (r#"{"arguments":{},"name":"t"}"#, 2),
         (r#"{"name":"t","arguments":{"\u0061":"\u00e9"}}"#, 19),
         // Without arguments all of the parameters.
