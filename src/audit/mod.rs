@@ -10,6 +10,7 @@ pub mod record;
 pub mod recording;
 pub mod segments;
 pub mod sink;
+pub mod verify;
 
 mod budget;
 mod line;

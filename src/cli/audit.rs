@@ -1,7 +1,9 @@
 //! `jitgate audit`: reads the trail that a proxy on this machine writes.
 
 mod follow;
+mod prove;
 mod show;
+mod verify;
 
 use super::Failure;
 use super::connection::Connection;
@@ -20,6 +22,8 @@ const POLL: Duration = Duration::from_millis(200);
 pub(super) enum Audit {
     Tail(Tail),
     Show(show::Show),
+    Verify(verify::Verify),
+    Prove(prove::Prove),
 }
 
 /// Show the last lines of the trail on this machine, and follow it
@@ -73,6 +77,8 @@ impl Audit {
         match self {
             Self::Tail(tail) => tail.run(connection, output),
             Self::Show(show) => show.run(connection, output),
+            Self::Verify(verify) => verify.run(connection, output),
+            Self::Prove(prove) => prove.run(connection),
         }
     }
 }

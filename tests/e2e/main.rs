@@ -49,6 +49,7 @@ mod plans;
 mod policies;
 mod reconsidered;
 mod proved;
+mod proved_trail;
 mod recording;
 mod refused;
 mod requests;

@@ -132,7 +132,7 @@ fn identities(path: &Path, connection: &Connection) -> Result<Option<Vec<AgeIden
 }
 
 /// The lines of a request, oldest first.
-fn lines(trail: &Path, request: RequestId) -> io::Result<Vec<Line>> {
+pub(super) fn lines(trail: &Path, request: RequestId) -> io::Result<Vec<Line>> {
     let mut found = Vec::new();
     let id = request.to_string();
     let finder = memchr::memmem::Finder::new(&id);

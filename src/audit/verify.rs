@@ -1,0 +1,397 @@
+//! Whether a trail is the one that was written: all its lines against checkpoints, and if not, which of them are wrong.
+//!
+//! Reads every segment once and parses no more of a line than its number. What the tiles say is not believed: the lines themselves
+//! must lead to the root of each checkpoint; tiles only tell which line is the wrong one.
+
+use super::proof::Store;
+use super::segments::{self, Segment};
+use crate::tlog::proof::{HashReader as _, check_inclusion, inclusion};
+use crate::tlog::{Checkpoint, Hash, TileHashes, Tree};
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// More is not listed.
+const MOST_WRONG: usize = 100;
+
+/// Something that is not as it was written.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error, serde::Serialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Wrong {
+    /// Other content than was logged.
+    #[error("line {line} in `{}` was changed: it is not the line that was logged", file.display())]
+    Changed {
+        /// Its number.
+        line: u64,
+        /// Where.
+        file: PathBuf,
+    },
+    /// Numbers are left out.
+    #[error("lines {from} to {to} are missing before line {} in `{}`", to.saturating_add(1), file.display())]
+    Missing {
+        /// The first.
+        from: u64,
+        /// The last.
+        to: u64,
+        /// Where the next line is.
+        file: PathBuf,
+    },
+    /// A number that was there before, or is smaller than the last.
+    #[error("line {line} in `{}` stands behind line {after}: it was inserted or moved", file.display())]
+    Order {
+        /// Its number.
+        line: u64,
+        /// The number before it.
+        after: u64,
+        /// Where.
+        file: PathBuf,
+    },
+    /// No line of a trail.
+    #[error("what stands behind line {after} in `{}` is no audit line", file.display())]
+    NotALine {
+        /// The number before it.
+        after: u64,
+        /// Where.
+        file: PathBuf,
+    },
+    /// The end is gone.
+    #[error(
+        "the trail ends at line {last}, but {checkpoint} vouches for {size} lines: it was truncated or rolled back to an older copy"
+    )]
+    Truncated {
+        /// The last line there is.
+        last: u64,
+        /// How many there were.
+        size: u64,
+        /// Which checkpoint says so.
+        checkpoint: String,
+    },
+    /// Another trail.
+    #[error(
+        "the first {size} lines do not lead to the root of {checkpoint}: lines were changed and the tree with them, or this is a fork or another trail"
+    )]
+    Fork {
+        /// How many.
+        size: u64,
+        /// Which checkpoint says so.
+        checkpoint: String,
+    },
+    /// The lines are right, what the folder says of them is not.
+    #[error("the tile that holds line {line} is damaged; the line itself is the one that was logged")]
+    Tile {
+        /// The first such line.
+        line: u64,
+    },
+    /// Nothing vouches for a line of the range.
+    #[error(
+        "line {line} is not proved: its tiles are missing or damaged, or no checkpoint vouches for it yet"
+    )]
+    Unproved {
+        /// Its number.
+        line: u64,
+    },
+}
+
+/// A checkpoint that is believed, and what to call it.
+#[derive(Debug, Clone)]
+pub struct Trusted {
+    /// For messages.
+    pub name: String,
+    /// Its content, whose signature was checked.
+    pub checkpoint: Checkpoint,
+}
+
+/// What was found.
+#[derive(Debug, Default)]
+pub struct Report {
+    /// Files that were read.
+    pub files: usize,
+    /// Lines that were looked at.
+    pub lines: u64,
+    /// The number of the last line.
+    pub last: u64,
+    /// What is wrong; at most 100 of it.
+    pub wrong: Vec<Wrong>,
+}
+
+/// Checks the trail at `trail` from its first line to its last against each of `trusted`.
+///
+/// # Errors
+/// When a file cannot be read.
+pub fn whole(trail: &Path, trusted: &[Trusted]) -> io::Result<Report> {
+    let store = Store::of(trail);
+    let size = trusted.iter().map(|trusted| trusted.checkpoint.size).max().unwrap_or(0);
+    let local = store.checkpoint()?.and_then(|note| Checkpoint::unverified(&note).ok());
+    let tiles = TileHashes::new(&store, local.map_or(size, |local| local.size));
+    let mut walk =
+        Walk { tree: Tree::default(), whole: true, suspects: Vec::new(), report: Report::default() };
+    let mut forks = Vec::new();
+    for segment in segments::list(trail)? {
+        walk.report.files += 1;
+        let mut lines = segment.open()?;
+        while let Some(line) = lines.line()? {
+            let Some(seq) = walk.place(line, &segment) else { continue };
+            let leaf = Hash::leaf(line);
+            walk.tree.push(leaf);
+            if walk.tree.full().len() > 64 {
+                walk.tree.forget_full(usize::MAX);
+            }
+            if tiles.hash(0, seq - 1).ok().flatten().is_some_and(|logged| logged != leaf)
+                && walk.suspects.len() < MOST_WRONG
+            {
+                walk.suspects.push((seq, segment.path().to_owned()));
+            }
+            if walk.whole {
+                let here = trusted.iter().filter(|trusted| trusted.checkpoint.size == seq);
+                forks.extend(here.filter(|trusted| trusted.checkpoint.root != walk.tree.root()));
+            }
+        }
+    }
+    let Walk { whole, suspects, mut report, .. } = walk;
+    for trusted in trusted.iter().filter(|trusted| trusted.checkpoint.size > report.last) {
+        let (last, size, checkpoint) = (report.last, trusted.checkpoint.size, trusted.name.clone());
+        report.wrong.push(Wrong::Truncated { last, size, checkpoint });
+    }
+    // Lines that lead to every root are right, whatever tiles say of them.
+    let vouched = if whole && forks.is_empty() { size.min(report.last) } else { 0 };
+    let mut changed = false;
+    let mut tile = None;
+    for (line, file) in suspects {
+        if line <= vouched {
+            tile = tile.or(Some(line));
+        } else {
+            changed = true;
+            report.wrong.push(Wrong::Changed { line, file });
+        }
+    }
+    report.wrong.extend(tile.map(|line| Wrong::Tile { line }));
+    if !changed {
+        let fork = |trusted: &Trusted| Wrong::Fork {
+            size: trusted.checkpoint.size,
+            checkpoint: trusted.name.clone(),
+        };
+        report.wrong.extend(forks.into_iter().map(fork));
+    }
+    report.wrong.truncate(MOST_WRONG);
+    Ok(report)
+}
+
+/// Checks the lines `from` to `to` alone, each by its own proof out of the tiles, against the largest of `trusted`.
+///
+/// # Errors
+/// When a file cannot be read.
+pub fn range(trail: &Path, trusted: &[Trusted], (from, to): (u64, u64)) -> io::Result<Report> {
+    let store = Store::of(trail);
+    let mut walk =
+        Walk { tree: Tree::default(), whole: true, suspects: Vec::new(), report: Report::default() };
+    walk.report.last = from.saturating_sub(1);
+    let Some(trusted) = trusted.iter().max_by_key(|trusted| trusted.checkpoint.size) else {
+        return Ok(walk.report);
+    };
+    let (size, root) = (trusted.checkpoint.size, trusted.checkpoint.root);
+    let tiles = TileHashes::new(&store, size);
+    for segment in segments::list(trail)? {
+        if segment.last().is_some_and(|last| last < from) || walk.report.last >= to {
+            continue;
+        }
+        walk.report.files += 1;
+        let mut lines = segment.open()?;
+        while let Some(line) = lines.line()? {
+            if segments::seq(line).is_some_and(|seq| seq < from || seq > to) {
+                continue;
+            }
+            let Some(seq) = walk.place(line, &segment) else { continue };
+            let leaf = Hash::leaf(line);
+            let logged = tiles.hash(0, seq - 1).ok().flatten();
+            let path = inclusion(&tiles, seq - 1, size).ok().flatten();
+            let proves = |leaf: &Hash| {
+                path.as_ref().is_some_and(|path| check_inclusion(path, leaf, seq - 1, size, &root).is_ok())
+            };
+            if proves(&leaf) {
+                continue;
+            }
+            // The tiles lead to the root with another line in this place.
+            let wrong = if logged.is_some_and(|logged| proves(&logged)) {
+                Wrong::Changed { line: seq, file: segment.path().to_owned() }
+            } else {
+                Wrong::Unproved { line: seq }
+            };
+            walk.wrong(wrong);
+        }
+    }
+    if walk.report.last < to {
+        let (last, checkpoint) = (walk.report.last, trusted.name.clone());
+        walk.wrong(Wrong::Truncated { last, size: to.min(size), checkpoint });
+    }
+    Ok(walk.report)
+}
+
+struct Walk {
+    tree: Tree,
+    /// Every line so far was in its place.
+    whole: bool,
+    /// Lines that the tiles do not know.
+    suspects: Vec<(u64, PathBuf)>,
+    report: Report,
+}
+
+impl Walk {
+    /// The number of a line that comes behind all before it.
+    fn place(&mut self, line: &[u8], segment: &Segment) -> Option<u64> {
+        let after = self.report.last;
+        let file = || segment.path().to_owned();
+        self.report.lines += 1;
+        let Some(seq) = segments::seq(line) else {
+            self.wrong(Wrong::NotALine { after, file: file() });
+            return None;
+        };
+        if seq <= after {
+            self.wrong(Wrong::Order { line: seq, after, file: file() });
+            return None;
+        }
+        if seq > after + 1 {
+            self.wrong(Wrong::Missing { from: after + 1, to: seq - 1, file: file() });
+        }
+        self.report.last = seq;
+        Some(seq)
+    }
+
+    fn wrong(&mut self, wrong: Wrong) {
+        self.whole = false;
+        if self.report.wrong.len() < MOST_WRONG {
+            self.report.wrong.push(wrong);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::proof::Prover;
+    use super::*;
+    use crate::tlog::CheckpointError;
+
+    const ORIGIN: &str = "jitgate.local/proxy/edge-1/audit";
+
+    fn line(seq: u64) -> String {
+        format!("{{\"seq\":{seq},\"time\":\"2026-11-22T10:00:00Z\"}}\n")
+    }
+
+    fn lines(from: u64, to: u64) -> String {
+        (from..=to).map(line).collect()
+    }
+
+    /// A trail of 700 lines in two files, and its checkpoints at 300 and 700.
+    struct World {
+        folder: tempfile::TempDir,
+        trail: PathBuf,
+        kept: Vec<Trusted>,
+    }
+
+    fn world() -> World {
+        let folder = tempfile::tempdir().unwrap();
+        let trail = folder.path().join("audit.jsonl");
+        let old = folder.path().join("audit-20261122T100000Z-000000000400.jsonl");
+        std::fs::write(&trail, "").unwrap();
+        let mut prover = Prover::open(&trail, ORIGIN, 0).unwrap();
+        let mut kept = Vec::new();
+        for (from, to) in [(1, 300), (301, 700)] {
+            prover.add(lines(from, to).as_bytes());
+            prover.sign(|| Ok(())).unwrap();
+            let latest = prover.latest();
+            let checkpoint = Checkpoint::open(&latest.note(), latest.key()).unwrap();
+            kept.push(Trusted { name: format!("checkpoint {to}"), checkpoint });
+        }
+        std::fs::write(&old, lines(1, 400)).unwrap();
+        std::fs::write(&trail, lines(401, 700)).unwrap();
+        World { folder, trail, kept }
+    }
+
+    impl World {
+        fn edit(&self, change: impl FnOnce(String) -> String) {
+            let old = self.folder.path().join("audit-20261122T100000Z-000000000400.jsonl");
+            std::fs::write(&old, change(std::fs::read_to_string(&old).unwrap())).unwrap();
+        }
+
+        fn without_old(&self) {
+            let old = self.folder.path().join("audit-20261122T100000Z-000000000400.jsonl");
+            std::fs::remove_file(old).unwrap();
+        }
+
+        fn wrong(&self) -> Vec<Wrong> {
+            whole(&self.trail, &self.kept).unwrap().wrong
+        }
+    }
+
+    #[test]
+    fn a_good_trail_is_good() {
+        let world = world();
+        let report = whole(&world.trail, &world.kept).unwrap();
+        assert_eq!((report.files, report.lines, report.last, report.wrong), (2, 700, 700, Vec::new()));
+        let report = range(&world.trail, &world.kept, (395, 405)).unwrap();
+        assert_eq!((report.lines, report.wrong), (11, Vec::new()));
+    }
+
+    #[test]
+    fn each_kind_of_tampering_is_found_and_named() {
+        let changed = world();
+        changed.edit(|text| text.replacen("\"seq\":77,\"time\":\"2026", "\"seq\":77,\"time\":\"2025", 1));
+        assert!(matches!(changed.wrong()[..], [Wrong::Changed { line: 77, .. }]));
+        let ranged = range(&changed.trail, &changed.kept, (70, 80)).unwrap().wrong;
+        assert!(matches!(ranged[..], [Wrong::Changed { line: 77, .. }]), "{ranged:?}");
+
+        let deleted = world();
+        deleted.edit(|text| text.replacen(&lines(9, 11), "", 1));
+        assert!(matches!(deleted.wrong()[..], [Wrong::Missing { from: 9, to: 11, .. }]));
+
+        let inserted = world();
+        inserted.edit(|text| text.replacen(&line(9), &(line(9) + &line(9)), 1));
+        assert!(matches!(inserted.wrong()[..], [Wrong::Order { line: 9, after: 9, .. }]));
+
+        let moved = world();
+        moved.edit(|text| text.replacen(&lines(9, 10), &(line(10) + &line(9)), 1));
+        assert!(matches!(
+            moved.wrong()[..],
+            [Wrong::Missing { from: 9, to: 9, .. }, Wrong::Order { line: 9, after: 10, .. }]
+        ));
+
+        let truncated = world();
+        std::fs::write(&truncated.trail, lines(401, 690)).unwrap();
+        assert!(matches!(truncated.wrong()[..], [Wrong::Truncated { last: 690, size: 700, .. }]));
+
+        let tiles = world();
+        let tile = Store::of(&tiles.trail).folder().join("tile/0/000");
+        let mut content = std::fs::read(&tile).unwrap();
+        content[32 * 4] ^= 1;
+        std::fs::write(&tile, content).unwrap();
+        assert_eq!(tiles.wrong(), [Wrong::Tile { line: 5 }]);
+    }
+
+    #[test]
+    fn a_trail_with_a_tree_of_its_own_is_found_by_a_checkpoint_that_was_kept() {
+        // Everything replaced by another trail, with its tiles and checkpoint.
+        let replaced = world();
+        let text = lines(1, 700).replacen("\"seq\":77,\"time\":\"2026", "\"seq\":77,\"time\":\"2025", 1);
+        replaced.without_old();
+        std::fs::remove_dir_all(Store::of(&replaced.trail).folder()).unwrap();
+        std::fs::write(&replaced.trail, &text).unwrap();
+        let mut forger = Prover::open(&replaced.trail, ORIGIN, 700).unwrap();
+        forger.sign(|| Ok(())).unwrap();
+        assert!(matches!(
+            replaced.wrong()[..],
+            [Wrong::Fork { size: 300, .. }, Wrong::Fork { size: 700, .. }]
+        ));
+
+        // Rolled back to a backup that was good then.
+        let back = world();
+        back.without_old();
+        std::fs::remove_dir_all(Store::of(&back.trail).folder()).unwrap();
+        std::fs::write(&back.trail, lines(1, 300)).unwrap();
+        Prover::open(&back.trail, ORIGIN, 300).unwrap().sign(|| Ok(())).unwrap();
+        assert!(matches!(back.wrong()[..], [Wrong::Truncated { last: 300, size: 700, .. }]));
+
+        // The trail of another proxy: its checkpoint is signed with another key.
+        let other = world();
+        let note = Store::of(&other.trail).checkpoint().unwrap().unwrap();
+        let key = std::fs::read_to_string(Store::of(&back.trail).key_path()).unwrap().trim().parse().unwrap();
+        assert!(matches!(Checkpoint::open(&note, &key), Err(CheckpointError::Note(_))));
+    }
+}

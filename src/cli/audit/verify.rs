@@ -1,0 +1,190 @@
+//! `jitgate audit verify`: whether a trail is the one that was written, offline.
+
+use super::trail;
+use crate::audit::proof::Store;
+use crate::audit::verify::{self, Report, Trusted};
+use crate::cli::Failure;
+use crate::cli::connection::Connection;
+use crate::cli::output::{self, Output};
+use crate::tlog::{Checkpoint, ProofFile, VerifierKey};
+use serde_json::json;
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// Check that no line of a trail was changed, removed, added or moved
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:\n  jitgate audit verify\n  \
+jitgate audit verify --file audit.jsonl --checkpoint kept.checkpoint --key edge-1.pub\n  \
+jitgate audit verify --proof req_01k2abcdefghjkmnpqrstvwxyz.tlog-proof --key edge-1.pub\n\n\
+A checkpoint and a key that were kept elsewhere are what makes it a proof: those beside the trail can be replaced together with it.\n\
+See docs/audit-proof.md.")]
+pub(in crate::cli) struct Verify {
+    /// The trail [default: audit/audit.jsonl under --data, or where the running `up` writes it]; older files beside it are read, too
+    #[arg(long, value_name = "FILE")]
+    file: Option<PathBuf>,
+    /// A checkpoint that was kept elsewhere; may be given several times. That beside the trail is checked as well
+    #[arg(long, value_name = "FILE")]
+    checkpoint: Vec<PathBuf>,
+    /// The key that signed the checkpoints, as text or in a file [default: key.pub in the trail's .tlog folder]
+    // In the place of the key of a certificate, as `audit show` has it.
+    #[arg(long, value_name = "VKEY|FILE", env = "JITGATE_KEY", hide_env = true)]
+    key: Option<PathBuf>,
+    /// Only lines from this number on, each by its own proof
+    #[arg(long, value_name = "SEQ", requires = "to", conflicts_with = "proof")]
+    from: Option<u64>,
+    /// Only lines up to this number
+    #[arg(long, value_name = "SEQ", requires = "from")]
+    to: Option<u64>,
+    /// Check this proof of one line instead of a trail
+    #[arg(long, value_name = "FILE", conflicts_with = "checkpoint")]
+    proof: Option<PathBuf>,
+}
+
+/// Why nothing is verified.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum VerifyError {
+    #[error("`{}` cannot be read: {source}; name the trail with --file", path.display())]
+    Read { path: PathBuf, source: io::Error },
+    #[error("the key `{key}` cannot be used: {reason}")]
+    Key { key: String, reason: String },
+    #[error("the trail at `{}` has no checkpoint: it was written before there was a tree, or `.tlog` was removed; name one with --checkpoint", .0.display())]
+    NoCheckpoint(PathBuf),
+    #[error("`{}` is refused: {reason}", path.display())]
+    Refused { path: PathBuf, reason: String },
+    #[error("`{}` does not hold the line that it proves", .0.display())]
+    NoLine(PathBuf),
+    #[error("`--from` is 1 or more and not behind `--to`")]
+    Range,
+    #[error("the trail at `{}` is not as it was written", .0.display())]
+    Wrong(PathBuf),
+}
+
+impl Verify {
+    pub(super) fn run(self, connection: &Connection, output: Output) -> Result<(), Failure> {
+        let path = trail(self.file.clone(), connection);
+        let store = Store::of(&path);
+        let key = key(self.key.as_deref(), &store, connection).map_err(Failure::failed)?;
+        if let Some(proof) = &self.proof {
+            return prove(proof, &key, output);
+        }
+        let trusted = self.trusted(&path, &store, &key).map_err(Failure::failed)?;
+        let read = |source| Failure::failed(VerifyError::Read { path: path.clone(), source });
+        let report = match (self.from, self.to) {
+            (Some(from), Some(to)) if from == 0 || from > to => {
+                return Err(Failure::usage(VerifyError::Range));
+            }
+            (Some(from), Some(to)) => verify::range(&path, &trusted, (from, to)).map_err(read)?,
+            (_, _) => verify::whole(&path, &trusted).map_err(read)?,
+        };
+        print(&path, &key, &trusted, &report, output)?;
+        if report.wrong.is_empty() { Ok(()) } else { Err(Failure::failed(VerifyError::Wrong(path))) }
+    }
+
+    /// Every checkpoint, its signature checked.
+    fn trusted(&self, trail: &Path, store: &Store, key: &VerifierKey) -> Result<Vec<Trusted>, VerifyError> {
+        let mut files = self.checkpoint.clone();
+        if store.checkpoint_path().exists() {
+            files.push(store.checkpoint_path());
+        }
+        if files.is_empty() {
+            return Err(VerifyError::NoCheckpoint(trail.to_owned()));
+        }
+        let open = |path: PathBuf| {
+            let note = read(&path)?;
+            let checkpoint = Checkpoint::open(&note, key)
+                .map_err(|error| VerifyError::Refused { path: path.clone(), reason: error.to_string() })?;
+            Ok(Trusted { name: format!("the checkpoint `{}`", path.display()), checkpoint })
+        };
+        files.into_iter().map(open).collect()
+    }
+}
+
+pub(super) fn read(path: &Path) -> Result<String, VerifyError> {
+    std::fs::read_to_string(path).map_err(|source| VerifyError::Read { path: path.to_owned(), source })
+}
+
+/// The key that is named, by itself or by its file, or else that beside the trail.
+pub(super) fn key(
+    named: Option<&Path>,
+    store: &Store,
+    connection: &Connection,
+) -> Result<VerifierKey, VerifyError> {
+    let beside = store.key_path();
+    let text = match named {
+        Some(named) => match named.to_string_lossy().parse() {
+            Ok(key) => return Ok(key),
+            Err(_) => {
+                let text = read(named)?;
+                // The environment may name the key of a certificate for all verbs.
+                let foreign = text.starts_with("-----BEGIN") && connection.has_certificate();
+                if foreign { read(&beside)? } else { text }
+            }
+        },
+        None => read(&beside)?,
+    };
+    text.trim().parse().map_err(|error: crate::tlog::NoteError| VerifyError::Key {
+        key: named.unwrap_or(&beside).display().to_string(),
+        reason: error.to_string(),
+    })
+}
+
+fn print(
+    path: &Path,
+    key: &VerifierKey,
+    trusted: &[Trusted],
+    report: &Report,
+    output: Output,
+) -> Result<(), Failure> {
+    let size = trusted.iter().map(|trusted| trusted.checkpoint.size).max().unwrap_or(0);
+    match output {
+        Output::Json => {
+            let wrong = report.wrong.iter().map(|wrong| {
+                let mut value = json!(wrong);
+                value["detail"] = json!(wrong.to_string());
+                value
+            });
+            output::json(&json!({
+                "trail": path, "log": key.name(), "key": key.to_string(), "files": report.files, "lines": report.lines,
+                "last": report.last, "checkpoint": size, "verified": report.wrong.is_empty(), "wrong": wrong.collect::<Vec<_>>(),
+            }))
+        }
+        Output::Table => {
+            output::fields([
+                ("trail", path.display().to_string()),
+                ("log", key.short()),
+                ("files", report.files.to_string()),
+                ("lines", report.lines.to_string()),
+                ("checkpoint", format!("vouches for {size} lines")),
+                ("behind it", report.last.saturating_sub(size).to_string()),
+                ("verified", if report.wrong.is_empty() { "yes" } else { "no" }.to_owned()),
+            ])?;
+            for wrong in &report.wrong {
+                output::line(&crate::cli::shown::escaped(&format!("wrong: {wrong}")))?;
+            }
+            Ok(())
+        }
+    }
+}
+
+/// Checks a proof of one line, which it carries.
+fn prove(path: &Path, key: &VerifierKey, output: Output) -> Result<(), Failure> {
+    let text = read(path).map_err(Failure::failed)?;
+    let refused = |reason: String| Failure::failed(VerifyError::Refused { path: path.to_owned(), reason });
+    let proof: ProofFile = text.parse().map_err(|error| refused(format!("{error}")))?;
+    let line = proof.extra.as_deref().ok_or_else(|| Failure::failed(VerifyError::NoLine(path.to_owned())))?;
+    let checkpoint = proof.check(line, key).map_err(|error| refused(error.to_string()))?;
+    let line = String::from_utf8_lossy(line);
+    match output {
+        Output::Json => output::json(&json!({
+            "log": key.name(), "line": proof.index + 1, "checkpoint": checkpoint.size, "verified": true,
+            "content": serde_json::from_str::<serde_json::Value>(&line).ok(),
+        })),
+        Output::Table => output::fields([
+            ("log", key.short()),
+            ("line", (proof.index + 1).to_string()),
+            ("checkpoint", format!("vouches for {} lines", checkpoint.size)),
+            ("verified", "yes".to_owned()),
+            ("content", line.into_owned()),
+        ]),
+    }
+}
