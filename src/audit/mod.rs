@@ -7,11 +7,14 @@
 pub mod age;
 pub mod record;
 pub mod recording;
+pub mod search;
 pub mod segments;
 pub mod sink;
 
 mod budget;
+mod index;
 mod line;
+mod pack;
 mod queue;
 mod redact;
 mod resume;

@@ -1,11 +1,14 @@
 //! `jitgate audit`: reads the trail that a proxy on this machine writes.
 
+mod csv;
 mod follow;
+mod search;
 mod show;
 
 use super::Failure;
 use super::connection::Connection;
-use super::output::{self, Output};
+use super::output::{self, Format, Output};
+use crate::audit::search::Hit;
 use crate::model::{GrantId, ServiceName, SpiffeId, TaskId};
 use follow::Follower;
 use serde_json::Value;
@@ -19,6 +22,7 @@ const POLL: Duration = Duration::from_millis(200);
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum Audit {
     Tail(Tail),
+    Search(search::Search),
     Show(show::Show),
 }
 
@@ -69,8 +73,9 @@ struct Filter {
 }
 
 impl Audit {
-    pub(super) fn run(self, connection: &Connection, output: Output) -> Result<(), Failure> {
+    pub(super) fn run(self, connection: &Connection, output: Output, format: Format) -> Result<(), Failure> {
         match self {
+            Self::Search(search) => search.run(connection, format),
             Self::Tail(tail) => tail.run(connection, output),
             Self::Show(show) => show.run(connection, output),
         }
@@ -147,6 +152,12 @@ impl Filter {
 struct Line {
     raw: String,
     value: Value,
+}
+
+impl From<Hit> for Line {
+    fn from(Hit { raw, value }: Hit) -> Self {
+        Self { raw, value }
+    }
 }
 
 impl Line {

@@ -318,6 +318,7 @@ fn sink_config(config: &ProxyConfig, proxy: ProxyName) -> sink::AuditConfig {
     sink::AuditConfig {
         rotate_bytes: config.audit.rotate_bytes,
         rotate_every: Some(config.audit.rotate_every),
+        compress: config.audit.compress,
         queue_lines: u32::try_from(config.audit.queue_lines).unwrap_or(u32::MAX),
         recording: config.audit.recording.clone(),
         denials: sink::DenialBudget { per_second: denials.lines_per_second, burst: denials.burst },
