@@ -17,6 +17,7 @@ pub mod runtime;
 pub mod identity;
 pub mod access;
 pub mod session;
+pub mod tlog;
 pub mod audit;
 pub mod wire;
 pub mod sync;

@@ -26,9 +26,10 @@ const FORBIDDEN: [(&str, &[&str]); 2] = [
 ];
 
 /// Libraries that a pure module must not know.
-const PURE: [(&str, &[&str]); 3] = [
+const PURE: [(&str, &[&str]); 4] = [
     ("model", &["tokio", "rustix", "hyper", "sqlx", "axum", "tonic", "std::fs", "std::net::Tcp"]),
     ("mcp", &["tokio", "rustix", "hyper", "sqlx", "axum", "tonic", "std::fs", "std::net::Tcp"]),
+    ("tlog", &["tokio", "rustix", "hyper", "sqlx", "axum", "tonic", "std::fs", "std::net::Tcp"]),
     ("access", &["sqlx", "axum", "tonic", "hyper::", "std::fs", "std::net::Tcp"]),
 ];
 

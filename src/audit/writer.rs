@@ -5,6 +5,7 @@
 //! promised a place is kept and tried again; the promises bound the memory.
 
 use super::line::{self, Summary};
+use super::proof::Prover;
 use super::queue::{Lines, Queue, Shared, Stage};
 use super::record::Kind;
 use super::room::signed;
@@ -84,6 +85,7 @@ impl Batch {
 pub(super) struct Writer {
     shared: Arc<Shared>,
     output: Output,
+    prover: Option<Prover>,
     batch: Batch,
     /// Whether room is published. See `room`.
     published: bool,
@@ -109,6 +111,7 @@ impl Writer {
         let mut writer = Self {
             shared,
             output,
+            prover: None,
             batch: Batch { before: last, last, ..Batch::default() },
             published: false,
             failing: None,
@@ -123,6 +126,11 @@ impl Writer {
         };
         writer.publish()?;
         Ok(writer)
+    }
+
+    /// From now on each line written is a leaf of this tree.
+    pub(super) fn prove_with(&mut self, prover: Option<Prover>) {
+        self.prover = prover;
     }
 
     /// The thread: ticks until the sink is closed and nothing is owed.
@@ -143,6 +151,10 @@ impl Writer {
             trail.trim();
             if let Err(error) = trail.sync() {
                 tracing::error!(path = %trail.path().display(), %error, "the audit trail could not be synced");
+            }
+            if let Some(prover) = &mut self.prover {
+                // What it could not write it makes anew at the next start; it has said so.
+                let _ = prover.sign(|| trail.sync());
             }
         }
         self.shared.enter(Stage::Stopped(left));
@@ -185,6 +197,7 @@ impl Writer {
             self.summarise(wall, now);
         }
         self.write(wall).map_err(|source| self.error(source))?;
+        self.prove(now).map_err(|source| self.error(source))?;
         if self.published {
             self.secure(now);
             self.rotate(wall, now);
@@ -234,8 +247,19 @@ impl Writer {
         }
     }
 
+    /// Signs a checkpoint over what was written, if it is time to.
+    fn prove(&mut self, now: Mono) -> io::Result<()> {
+        match (&mut self.prover, &self.output) {
+            (Some(prover), Output::Files { trail, .. }) => prover.tick(now, || trail.sync()),
+            (Some(_), Output::Stream(_)) | (None, _) => Ok(()),
+        }
+    }
+
     /// Settles the batch that is written and takes the next; `false` if there is none.
     fn next_batch(&mut self) -> bool {
+        if let Some(prover) = &mut self.prover {
+            prover.add(&self.batch.bytes);
+        }
         self.batch.lines.count(&self.shared.metrics);
         self.shared.room.free_places(usize::try_from(self.batch.lines.total()).unwrap_or(usize::MAX));
         let mut buffer = std::mem::take(&mut self.batch.bytes);
@@ -312,6 +336,14 @@ impl Writer {
         let Output::Files { trail, rotate_bytes, rotate_every } = &mut self.output else { return };
         if now < self.next_rotation || !trail.is_due(*rotate_bytes, *rotate_every, wall) {
             return;
+        }
+        if let Some(prover) = &mut self.prover {
+            // The old file is not synced again.
+            if prover.sign(|| trail.sync()).is_err() || !prover.is_current() {
+                tracing::warn!(path = %trail.path().display(), "the audit file is not rotated before its checkpoint is written");
+                self.next_rotation = now.plus(RETRY_ROTATION_AFTER);
+                return;
+            }
         }
         let before = trail.room();
         // At least as much as before: whatever is claimed meanwhile is claimed of that.
