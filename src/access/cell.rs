@@ -45,8 +45,15 @@ struct Terms {
     barred: bool,
 }
 
-static UNLIMITED: Limits =
-    Limits { max_uses: None, rate: None, concurrent_streams: None, idle_timeout: None, bytes: None };
+static UNLIMITED: Limits = Limits {
+    max_uses: None,
+    rate: None,
+    concurrent_streams: None,
+    idle_timeout: None,
+    bytes: None,
+    argument_bytes: None,
+    response_bytes: None,
+};
 
 /// The order of preference between grants that permit the same request, most preferred first: those whose use costs nothing
 /// (neither `max_uses` nor `bytes` is limited), then those that live longest, then the lowest id. Total and fixed for the life of

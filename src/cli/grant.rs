@@ -86,6 +86,12 @@ struct LimitFlags {
     /// Body bytes in both directions over its whole life
     #[arg(long, value_name = "BYTES", conflicts_with = "file")]
     max_bytes: Option<NonZeroU64>,
+    /// Bytes of the arguments of one call at a service that speaks MCP
+    #[arg(long, value_name = "BYTES", conflicts_with = "file")]
+    argument_bytes: Option<NonZeroU64>,
+    /// Bytes of the answer to one call at a service that speaks MCP
+    #[arg(long, value_name = "BYTES", conflicts_with = "file")]
+    response_bytes: Option<NonZeroU64>,
 }
 
 impl GrantVerb {
@@ -136,6 +142,8 @@ impl GrantVerb {
             concurrent_streams: self.limits.concurrent,
             idle_timeout: self.limits.idle_timeout,
             bytes: self.limits.max_bytes,
+            argument_bytes: self.limits.argument_bytes,
+            response_bytes: self.limits.response_bytes,
         };
         if !limits.is_unlimited() {
             object.insert("limits".to_owned(), json!(limits));

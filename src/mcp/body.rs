@@ -80,6 +80,8 @@ struct Envelope {
     id: Option<Id>,
     method: Option<String>,
     params: Option<Map<String, Value>>,
+    /// Bytes of the arguments as they were sent.
+    sent: usize,
     result: Option<Value>,
     error: Option<Value>,
 }
@@ -92,7 +94,11 @@ fn message(reader: &mut Reader<'_>) -> Result<Message, Fault> {
         "jsonrpc" => once(&mut found.version, version(reader)?),
         "id" => once(&mut found.id, Id::read(reader)?),
         "method" => once(&mut found.method, reader.string()?.into_owned()),
-        "params" => once(&mut found.params, reader.members()?),
+        "params" => {
+            let (params, sent) = params(reader)?;
+            found.sent = sent;
+            once(&mut found.params, params)
+        }
         "result" => once(&mut found.result, reader.value()?),
         "error" => once(&mut found.error, Value::Object(reader.members()?)),
         other => Err(fold::is_itself(other, &ENVELOPE)
@@ -104,10 +110,10 @@ fn message(reader: &mut Reader<'_>) -> Result<Message, Fault> {
     }
     match (found.method, found.id, found.result.is_some(), found.error.is_some()) {
         (Some(method), Some(id), false, false) => {
-            Request::new(id, &method, found.params).map(Message::Request)
+            Request::new(id, &method, found.params, found.sent).map(Message::Request)
         }
         (Some(method), None, false, false) => {
-            Notification::new(&method, found.params).map(Message::Notification)
+            Notification::new(&method, found.params, found.sent).map(Message::Notification)
         }
         (None, Some(id), true, false) | (None, Some(id), false, true) if found.params.is_none() => {
             Ok(Message::Response(Response::new(id)))
@@ -116,6 +122,20 @@ fn message(reader: &mut Reader<'_>) -> Result<Message, Fault> {
         (None, _, true, true) => Err(Fault::ambiguous("a response has both a result and an error")),
         (None, _, _, _) => Err(Fault::malformed("a message is neither request, notification nor response")),
     }
+}
+
+/// The parameters, and the bytes of their `arguments` as sent; of all of them where there are none of that name.
+fn params(reader: &mut Reader<'_>) -> Result<(Map<String, Value>, usize), Fault> {
+    let (mut params, mut arguments) = (Map::new(), None);
+    let place = reader.place(|reader| {
+        params = reader.members_with(|name, place| {
+            if name == "arguments" {
+                arguments = Some(place.len());
+            }
+        })?;
+        Ok(())
+    })?;
+    Ok((params, arguments.unwrap_or(place.len())))
 }
 
 pub(super) fn version(reader: &mut Reader<'_>) -> Result<(), Fault> {

@@ -157,9 +157,20 @@ impl<'a> Reader<'a> {
 
     /// An object with one reading.
     pub(super) fn members(&mut self) -> Result<Map<String, Value>, Fault> {
+        self.members_with(|_, _| {})
+    }
+
+    /// The same; `see` is told the place of each member's value.
+    pub(super) fn members_with(
+        &mut self,
+        mut see: impl FnMut(&str, Range<usize>),
+    ) -> Result<Map<String, Value>, Fault> {
         let mut members = Map::new();
         self.object(|reader, name| {
+            reader.space();
+            let start = reader.at;
             let value = reader.value()?;
+            see(&name, start..reader.at);
             match members.insert(name.into_owned(), value) {
                 None => Ok(()),
                 Some(_) => Err(TWICE),

@@ -25,6 +25,7 @@ pub struct Request {
     id: Id,
     method: Box<str>,
     params: Map<String, Value>,
+    sent: usize,
 }
 
 /// A JSON-RPC notification.
@@ -32,6 +33,7 @@ pub struct Request {
 pub struct Notification {
     method: Box<str>,
     params: Map<String, Value>,
+    sent: usize,
 }
 
 /// A JSON-RPC response. What it says is the upstream's business; which question it answers is ours.
@@ -79,7 +81,12 @@ const METAS: [&str; 5] = [
 ];
 
 impl Request {
-    pub(super) fn new(id: Id, method: &str, params: Option<Map<String, Value>>) -> Result<Self, Fault> {
+    pub(super) fn new(
+        id: Id,
+        method: &str,
+        params: Option<Map<String, Value>>,
+        sent: usize,
+    ) -> Result<Self, Fault> {
         if method.starts_with("notifications/") {
             return Err(Fault::ambiguous("a notification has no id"));
         }
@@ -88,7 +95,7 @@ impl Request {
         if &*method == "subscriptions/listen" {
             listens(&params)?;
         }
-        Ok(Self { id, method, params })
+        Ok(Self { id, method, params, sent })
     }
 
     /// Its id; an answer carries the same.
@@ -105,6 +112,12 @@ impl Request {
             name: named(&self.method, &self.params).ok().flatten(),
             arguments: self.params.get("arguments").and_then(Value::as_object),
         }
+    }
+
+    /// Bytes of `arguments` as they were sent; of all of `params` where there are no arguments.
+    #[must_use]
+    pub fn argument_bytes(&self) -> usize {
+        self.sent
     }
 
     /// `params`; empty if there are none.
@@ -127,18 +140,24 @@ impl Request {
 }
 
 impl Notification {
-    pub(super) fn new(method: &str, params: Option<Map<String, Value>>) -> Result<Self, Fault> {
+    pub(super) fn new(method: &str, params: Option<Map<String, Value>>, sent: usize) -> Result<Self, Fault> {
         if !method.starts_with("notifications/") {
             return Err(Fault::malformed("a request has an id"));
         }
         let (method, params) = checked(method, params)?;
-        Ok(Self { method, params })
+        Ok(Self { method, params, sent })
     }
 
     /// `notifications/…`.
     #[must_use]
     pub fn method(&self) -> &str {
         &self.method
+    }
+
+    /// Bytes of `arguments` as they were sent; of all of `params` where there are no arguments.
+    #[must_use]
+    pub fn argument_bytes(&self) -> usize {
+        self.sent
     }
 
     /// Which call a `notifications/cancelled` is about.

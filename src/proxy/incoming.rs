@@ -33,8 +33,8 @@ const TRIES: usize = 16;
 pub(crate) enum Need<'a> {
     /// A grant that permits its method and path.
     Request,
-    /// A grant that permits this call of MCP.
-    Call(&'a McpCall<'a>),
+    /// A grant that permits this call of MCP, with arguments of so many bytes.
+    Call(&'a McpCall<'a>, usize),
     /// Any live grant for the service, which is not used by it; if one is named, this very one.
     Attend(Option<GrantId>),
 }
@@ -201,10 +201,10 @@ impl<'a> Incoming<'a> {
     fn try_admit(&mut self, view: &View<'_>, service: &str, need: Need<'_>) -> Result<Live, Hindrance> {
         let Self { connected, draft, started, decided, user, bearer, route, .. } = self;
         let gate = &connected.worker.shared.gate;
-        let (call, only, attends) = match need {
-            Need::Request => (None, None, false),
-            Need::Call(call) => (Some(call), None, false),
-            Need::Attend(grant) => (None, grant, true),
+        let (call, arguments, only, attends) = match need {
+            Need::Request => (None, 0, None, false),
+            Need::Call(call, arguments) => (Some(call), arguments, None, false),
+            Need::Attend(grant) => (None, 0, grant, true),
         };
         let mut limited: Option<Denial> = None;
         let mut refused: Option<Arc<Cell>> = None;
@@ -238,7 +238,11 @@ impl<'a> Incoming<'a> {
                 }
             };
             draft.grant(permit.cell().id(), permit.cell().task());
-            match gate.admit(permit, &connected.caller, *started) {
+            let admitted = match permit.cell().limits().take_arguments(arguments) {
+                true => gate.admit(permit, &connected.caller, *started),
+                false => Err(NotAdmitted::Limit(permit.into_cell())),
+            };
+            match admitted {
                 Ok(live) => return Ok(live),
                 Err(NotAdmitted::NeedsUse(cell)) => return Err(Hindrance::NeedsUse(cell)),
                 Err(NotAdmitted::Ended) => {}

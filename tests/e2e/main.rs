@@ -37,6 +37,8 @@ mod headers;
 mod hostile;
 mod limits;
 mod mcp;
+mod mcp_limits;
+mod mcp_streams;
 mod mcp_wire;
 mod operation;
 mod outside;

@@ -7,7 +7,7 @@ use crate::control::workflow::issue::request_of;
 use crate::control::workflow::refusal::AccessRefusal;
 use crate::control::workflow::request::{check_services, check_ticket, check_ttl, same};
 use crate::control::workflow::{caller, consider, controls, refuse};
-use crate::model::grant::{Limits, Lineage};
+use crate::model::grant::Lineage;
 use crate::model::{AccessRequest, AccessRequestId, Grant, GrantId, RequestKind, SpiffeId, Ttl};
 use std::time::Duration;
 
@@ -65,7 +65,7 @@ pub(super) fn delegate(
     if !of.scope.contains(&new.scope) {
         return refuse(AccessRefusal::NotNarrower);
     }
-    if (Limits { idle_timeout: None, ..of.limits }) != Limits::default() {
+    if !of.limits.may_be_handed_on() {
         return refuse(AccessRefusal::Limited);
     }
     approver_does_not_benefit(draft, live, &new.principal, context)?;

@@ -35,6 +35,21 @@ fn a_call_shows_what_is_decided_on() {
 }
 
 #[test]
+fn arguments_are_as_many_bytes_as_were_sent() {
+    for (params, bytes) in [
+        (r#"{"name":"t","arguments": {"a":  1} }"#, 9),
+        (r#"{"arguments":{},"name":"t"}"#, 2),
+        (r#"{"name":"t","arguments":{"\u0061":"\u00e9"}}"#, 19),
+        // Without arguments all of the parameters.
+        (r#" {"name":"t"}"#, 12),
+    ] {
+        assert_eq!(request(&call(params)).argument_bytes(), bytes, "{params}");
+    }
+    let Ok(Message::Request(ping)) = one(r#"{"jsonrpc":"2.0","id":1,"method":"ping"}"#) else { panic!() };
+    assert_eq!(ping.argument_bytes(), 0);
+}
+
+#[test]
 fn what_a_request_is_about() {
     for (method, params, name) in [
         ("tools/call", r#"{"name":"t\u00e9l\ud83d\ude00"}"#, Some("tél😀")),

@@ -13,6 +13,8 @@ pub struct Call<C> {
     pub list: Option<ListKind>,
     /// Whether it may be answered with a task that belongs to it.
     pub makes_task: bool,
+    /// Bytes of the message that answers it, at most.
+    pub most: Option<u64>,
     /// What the gate keeps with it.
     pub of: C,
 }

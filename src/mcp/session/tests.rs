@@ -34,7 +34,7 @@ fn sessions() -> Sessions<&'static str> {
 }
 
 fn call(of: &'static str) -> Call<&'static str> {
-    Call { list: None, makes_task: false, of }
+    Call { list: None, makes_task: false, most: None, of }
 }
 
 fn heard(text: &str) -> Answer {
@@ -116,7 +116,7 @@ fn a_result_belongs_to_its_call() {
     let (mut sessions, mine, s) = (sessions(), owner("a", "ops", 1), id("s"));
     let result = heard(r#"{"jsonrpc":"2.0","id":1,"result":{}}"#);
     assert_eq!(sessions.hear(&s, &mine, &result, None, NOW), Err(SessionError::NotCalled));
-    let list = Call { list: Some(ListKind::Tools), makes_task: false, of: "g1" };
+    let list = Call { list: Some(ListKind::Tools), makes_task: false, most: None, of: "g1" };
     sessions.call(&s, &mine, (Id::Number(1), list.clone()), NOW).unwrap();
     assert_eq!(sessions.hear(&s, &mine, &result, None, NOW), Ok(Belongs::ToCall(&list)));
     assert_eq!(sessions.call(&s, &mine, (Id::Number(1), call("g2")), NOW), Err(SessionError::IdInUse));

@@ -32,6 +32,12 @@ pub struct Limits {
     /// Body bytes, both directions together, over the whole life of the grant, over all proxies.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub bytes: Option<NonZeroU64>,
+    /// Bytes of the arguments of one call at a service that speaks MCP.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub argument_bytes: Option<NonZeroU64>,
+    /// Bytes of the answer to one call at a service that speaks MCP.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub response_bytes: Option<NonZeroU64>,
 }
 
 /// A rate: `requests` in `per`.
@@ -67,6 +73,18 @@ impl Limits {
     pub fn is_unlimited(&self) -> bool {
         *self == Self::default()
     }
+
+    /// Whether a call may have arguments of so many bytes.
+    #[must_use]
+    pub fn take_arguments(&self, bytes: usize) -> bool {
+        self.argument_bytes.is_none_or(|most| bytes as u64 <= most.get())
+    }
+
+    /// Whether they are of one call at a time, or of time alone: such limits cannot be multiplied by handing a grant on.
+    #[must_use]
+    pub fn may_be_handed_on(&self) -> bool {
+        Self { idle_timeout: None, argument_bytes: None, response_bytes: None, ..*self }.is_unlimited()
+    }
 }
 
 #[derive(Deserialize)]
@@ -82,6 +100,10 @@ struct RawLimits {
     idle_timeout: Option<Ttl>,
     #[serde(default, deserialize_with = "present")]
     bytes: Option<NonZeroU64>,
+    #[serde(default, deserialize_with = "present")]
+    argument_bytes: Option<NonZeroU64>,
+    #[serde(default, deserialize_with = "present")]
+    response_bytes: Option<NonZeroU64>,
 }
 
 #[derive(Deserialize)]
@@ -101,8 +123,22 @@ impl TryFrom<Object<RawLimits>> for Limits {
     type Error = LimitsError;
 
     fn try_from(Object(raw): Object<RawLimits>) -> Result<Self, LimitsError> {
-        let RawLimits { max_uses, rate, concurrent_streams, idle_timeout, bytes } = raw;
-        for (key, count) in [("max_uses", max_uses), ("bytes", bytes)] {
+        let RawLimits {
+            max_uses,
+            rate,
+            concurrent_streams,
+            idle_timeout,
+            bytes,
+            argument_bytes,
+            response_bytes,
+        } = raw;
+        let counts = [
+            ("max_uses", max_uses),
+            ("bytes", bytes),
+            ("argument_bytes", argument_bytes),
+            ("response_bytes", response_bytes),
+        ];
+        for (key, count) in counts {
             if count.is_some_and(|count| count.get() > MAX_COUNT) {
                 return Err(LimitsError::TooLarge(key));
             }
@@ -113,7 +149,8 @@ impl TryFrom<Object<RawLimits>> for Limits {
         if idle_timeout.is_some_and(|idle| idle.get() > MAX_IDLE) {
             return Err(LimitsError::Idle);
         }
-        let limits = Self { max_uses, rate, concurrent_streams, idle_timeout, bytes };
+        let limits =
+            Self { max_uses, rate, concurrent_streams, idle_timeout, bytes, argument_bytes, response_bytes };
         if limits.is_unlimited() { Err(LimitsError::Empty) } else { Ok(limits) }
     }
 }
@@ -133,6 +170,20 @@ mod tests {
         assert_eq!(limits.max_uses.unwrap().get(), 3);
         assert_eq!(serde_json::to_string(&limits).unwrap(), json);
         assert!(parse(r#"{"rate":{"requests":1,"per":"1d"}}"#).is_ok());
+        let json = r#"{"argument_bytes":2048,"response_bytes":65536}"#;
+        assert_eq!(serde_json::to_string(&parse(json).unwrap()).unwrap(), json);
+    }
+
+    #[test]
+    fn a_limit_of_one_call_is_its_largest_size_and_may_be_handed_on() {
+        let limits = parse(r#"{"argument_bytes":5,"response_bytes":9,"idle_timeout":"5m"}"#).unwrap();
+        assert!(limits.take_arguments(5) && !limits.take_arguments(6));
+        assert!(Limits::default().take_arguments(usize::MAX));
+        assert!(limits.may_be_handed_on());
+        for other in [r#"{"bytes":5}"#, r#"{"max_uses":1}"#, r#"{"concurrent_streams":1,"response_bytes":9}"#]
+        {
+            assert!(!parse(other).unwrap().may_be_handed_on(), "{other}");
+        }
     }
 
     #[test]
@@ -150,6 +201,10 @@ mod tests {
             (r#"{"bytes":null,"max_uses":1}"#, "null"),
             (r#"{"max_uses":9007199254740992}"#, "`max_uses`"),
             (r#"{"bytes":9007199254740992}"#, "`bytes`"),
+            (r#"{"argument_bytes":0}"#, "nonzero"),
+            (r#"{"response_bytes":null,"max_uses":1}"#, "null"),
+            (r#"{"argument_bytes":9007199254740992}"#, "`argument_bytes`"),
+            (r#"{"response_bytes":9007199254740992}"#, "`response_bytes`"),
             (r#"{"max_uses":1,"max_uses":1}"#, "duplicate"),
             (r#"{"uses":1}"#, "unknown"),
             (r#"{"rate":{"requests":1}}"#, "per"),
@@ -160,7 +215,7 @@ mod tests {
             (r#"{"rate":{"requests":1,"per":"1s","per":"1s"}}"#, "duplicate"),
             (r#"{"idle_timeout":"8d"}"#, "`idle_timeout`"),
             ("[]", "an object"),
-            ("[3,null,null,null,null]", "an object"),
+            ("[3,null,null,null,null,null,null]", "an object"),
             (r#"{"rate":[1,"1s"]}"#, "an object"),
             ("null", "null"),
         ] {

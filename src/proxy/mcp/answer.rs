@@ -8,6 +8,7 @@
 //! | an error status and a text of another kind | passed on, bounded |
 //! | a redirection, a content coding, anything else | not passed on |
 
+use super::calls::TOO_LARGE;
 use super::looker::{Looked, Looker};
 use super::looking::Looking;
 use super::send::Also;
@@ -19,7 +20,7 @@ use crate::mcp::header::SESSION_ID;
 use crate::mcp::session::{Owner, Route as Address};
 use crate::mcp::sse::Filter;
 use crate::mcp::{Fault, SessionId};
-use crate::model::{DenyReason, RequestId};
+use crate::model::{DenyReason, EndCause, RequestId};
 use crate::proxy::body::{Download, Exchange};
 use crate::proxy::forward::{Failure, failed};
 use crate::proxy::headers;
@@ -122,6 +123,8 @@ impl Kind {
 enum Broken {
     Cut(CutCause),
     Service,
+    /// Larger than the grants of its calls permit.
+    TooLarge,
     Fault(Fault),
 }
 
@@ -150,11 +153,12 @@ pub(super) async fn pass(mut way: Way, mut looker: Looker, answered: Answered) -
         Kind::Words => ERROR_BYTES,
         Kind::Nothing => 0,
     };
+    let most = looker.calls.most();
     let (source, filter, out) = match kind {
         Kind::Stream => (Some(source), Some(Filter::new(bound)), Vec::new()),
         Kind::Message | Kind::Words | Kind::Nothing => {
             let held = Held::none(&looker.calls.shelf().room, looker.standing.caller().peer().principal());
-            let read = collect(&way, source, bound, held).await;
+            let read = collect(&way, source, (bound, most), held).await;
             match read.and_then(|text| look(&kind, &mut head, &mut looker, text)) {
                 Ok(out) => (None, None, out),
                 Err(broken) => return stop(way, looker, broken),
@@ -179,6 +183,7 @@ pub(super) async fn pass(mut way: Way, mut looker: Looker, answered: Answered) -
         ending: None,
         admit_written: false,
         tape,
+        left: most,
     };
     Response::from_parts(head, Download::Looked(Box::new(looking)))
 }
@@ -234,8 +239,14 @@ fn session(
     Ok(())
 }
 
-/// Reads what is no stream.
-async fn collect(way: &Way, mut source: Source, bound: usize, mut held: Held) -> Result<Vec<u8>, Broken> {
+/// Reads what is no stream: within the bounds of a message, and within what its grants permit.
+async fn collect(
+    way: &Way,
+    mut source: Source,
+    (bound, most): (usize, Option<u64>),
+    mut held: Held,
+) -> Result<Vec<u8>, Broken> {
+    let most = most.and_then(|most| usize::try_from(most).ok()).unwrap_or(usize::MAX);
     let mut text = Vec::new();
     let read = poll_fn(|cx| {
         loop {
@@ -257,6 +268,9 @@ async fn collect(way: &Way, mut source: Source, bound: usize, mut held: Held) ->
                 }
                 Poll::Ready(Some(Ok(data))) => {
                     live.stream().set_deadline(Turn::ServiceSends, None);
+                    if text.len() + data.len() > most {
+                        return Poll::Ready(Err(Broken::TooLarge));
+                    }
                     if text.len() + data.len() > bound || !held.grow(data.len()) {
                         return Poll::Ready(Err(Broken::Service));
                     }
@@ -304,6 +318,17 @@ fn stop(way: Way, mut looker: Looker, broken: Broken) -> Response<Download> {
     let failure = match broken {
         Broken::Cut(cause) => Failure::Cut(cause),
         Broken::Service => Failure::Upstream(UpstreamError::Protocol),
+        Broken::TooLarge => {
+            looker.calls.abandon_all();
+            exchange.live.count_cut(CutCause::Grant(EndCause::Limit));
+            exchange.live.cut(CutCause::Finished);
+            let (response, length) =
+                refuse(&Refusal::plain(DenyReason::Limit, TOO_LARGE, request_id, &shape));
+            record.status(response.status().as_u16());
+            record.add_bytes_out(length);
+            record.finish(End::Cut(EndCause::Limit.as_str()));
+            return response;
+        }
         Broken::Fault(fault) => {
             tracing::warn!(service = %route.name(), detail = fault.detail, "an answer of MCP is not passed on");
             looker.calls.abandon_all();

@@ -34,9 +34,14 @@ pub(super) enum Heard {
     Over(Id),
     /// It answers a call that must be recorded, and came where nothing is: the caller is told that instead.
     Unrecorded(Id),
+    /// It answers a call with more than its grant permits: the caller is told that instead.
+    TooLarge(Id),
     /// It answers nothing that was asked: it is left out.
     Unasked,
 }
+
+/// More than the grant of a call permits to be answered.
+pub(super) const TOO_LARGE: &str = "the answer is larger than the `response_bytes` of the grant";
 
 impl Calls {
     pub(super) fn new(shelf: Arc<Shelf>, owned: Option<Owned>) -> Self {
@@ -99,13 +104,26 @@ impl Calls {
         self.open.iter().map(|(id, _)| id)
     }
 
+    /// Bytes of the one answer to them all, at most; none if one of them is not limited.
+    pub(super) fn most(&self) -> Option<u64> {
+        let most = self.open.iter().map(|(_, call)| call.most);
+        let sum = most.reduce(|sum, most| sum.zip(most).map(|(sum, most)| sum.saturating_add(most)));
+        sum.flatten()
+    }
+
     /// A message of the upstream, before it is passed on. `set` is what the caller has now.
-    pub(super) fn hear(&mut self, answer: &Answer, set: &GrantSet, now: Time) -> Result<Heard, SessionError> {
+    pub(super) fn hear(
+        &mut self,
+        answer: &Answer,
+        bytes: usize,
+        set: &GrantSet,
+        now: Time,
+    ) -> Result<Heard, SessionError> {
         let lives = |cell: &Arc<Cell>| set.holds(cell) && now < cell.expires_at();
         if let AnswerKind::Result(id) | AnswerKind::Error(Some(id)) = &answer.kind
             && let Some((_, call)) = self.open.iter().find(|(open, _)| open == id)
         {
-            return Ok(if lives(&call.of) { passed(call) } else { Heard::Over(id.clone()) });
+            return Ok(if lives(&call.of) { passed(call, id, bytes) } else { Heard::Over(id.clone()) });
         }
         let Some(Owned { id: session, owner }) = &self.owned else {
             return match &answer.kind {
@@ -124,9 +142,17 @@ impl Calls {
             Ok(Belongs::ToSession) => Ok(Heard::Pass(None)),
             Ok(Belongs::ToCall(call)) if lives(&call.of) => {
                 let demanded = call.of.recording();
+                let recorded = demanded < Recording::Full || self.recorded == Recording::Full;
                 Ok(match &answer.kind {
-                    _ if demanded < Recording::Full || self.recorded == Recording::Full => passed(call),
+                    AnswerKind::Result(id) | AnswerKind::Error(Some(id)) if recorded => {
+                        passed(call, id, bytes)
+                    }
                     AnswerKind::Result(id) | AnswerKind::Error(Some(id)) => Heard::Unrecorded(id.clone()),
+                    AnswerKind::Error(None) | AnswerKind::Question(_) | AnswerKind::Notification
+                        if recorded =>
+                    {
+                        Heard::Pass(None)
+                    }
                     AnswerKind::Error(None) | AnswerKind::Question(_) | AnswerKind::Notification => {
                         Heard::Unasked
                     }
@@ -181,8 +207,9 @@ impl Calls {
     }
 }
 
-fn passed(call: &Call<Arc<Cell>>) -> Heard {
+fn passed(call: &Call<Arc<Cell>>, id: &Id, bytes: usize) -> Heard {
     match call.makes_task {
+        _ if call.most.is_some_and(|most| bytes as u64 > most) => Heard::TooLarge(id.clone()),
         true => Heard::PassCall(Arc::clone(&call.of)),
         false => Heard::Pass(call.list),
     }

@@ -1,6 +1,6 @@
 //! Each message of an answer, looked at before it is passed on: whose it is, what of a list is permitted, what it settles.
 
-use super::calls::{Calls, Heard};
+use super::calls::{Calls, Heard, TOO_LARGE};
 use super::cancel::Canceller;
 use super::shelf::{Owned, Shelf, Task};
 use super::standing::Standing;
@@ -44,7 +44,7 @@ impl Looker {
         let mut finished: Vec<&Id> = Vec::new();
         let set = self.standing.caller().slot().load();
         for answer in &answers {
-            let heard = self.calls.hear(answer, &set, now).map_err(|_| BROKEN)?;
+            let heard = self.calls.hear(answer, answer.of(text).len(), &set, now).map_err(|_| BROKEN)?;
             match (heard, &answer.kind) {
                 (Heard::Pass(kind), AnswerKind::Result(id) | AnswerKind::Error(Some(id))) => {
                     listed.extend(kind.map(|kind| (id, kind)));
@@ -68,7 +68,9 @@ impl Looker {
                 }
                 (Heard::Pass(_) | Heard::PassCall(_), _) => {}
                 // Of a batch one message cannot be left out alone; no service has to answer so.
-                (Heard::Over(_) | Heard::Unrecorded(_) | Heard::Unasked, _) if answers.len() > 1 => {
+                (Heard::Over(_) | Heard::Unrecorded(_) | Heard::TooLarge(_) | Heard::Unasked, _)
+                    if answers.len() > 1 =>
+                {
                     return Err(BROKEN);
                 }
                 (Heard::Over(id), _) => {
@@ -83,6 +85,10 @@ impl Looker {
                         DenyReason::AuditUnavailable,
                         detail,
                     ))));
+                }
+                (Heard::TooLarge(id), _) => {
+                    self.calls.finish(&id);
+                    return Ok(Looked::Pass(Cow::Owned(self.says(&id, DenyReason::Limit, TOO_LARGE))));
                 }
                 (Heard::Unasked, _) => return Ok(Looked::LeaveOut),
             }

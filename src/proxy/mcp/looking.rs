@@ -5,6 +5,7 @@
 //! one instead.
 
 use super::answer::Source;
+use super::calls::TOO_LARGE;
 use super::looker::{Looked, Looker};
 use super::send::Also;
 use crate::access::stream::{CutCause, Turn};
@@ -12,7 +13,7 @@ use crate::audit::record::{End, Record};
 use crate::audit::recording::Tape;
 use crate::mcp::Fault;
 use crate::mcp::sse::{Filter, Step};
-use crate::model::DenyReason;
+use crate::model::{DenyReason, EndCause};
 use crate::proxy::body::{Broken, Exchange};
 use crate::proxy::forward::cut_words;
 use crate::proxy::router::Route;
@@ -44,6 +45,8 @@ pub(super) struct Looking {
     pub(super) admit_written: bool,
     /// Where it is recorded.
     pub(super) tape: Option<Arc<Tape>>,
+    /// Bytes that the service may still send, where the grants of its calls limit that.
+    pub(super) left: Option<u64>,
 }
 
 /// The end of an answer that was cut.
@@ -144,6 +147,12 @@ impl Looking {
 
     /// A piece of the answer.
     fn take(&mut self, chunk: &[u8], now: Mono) {
+        if let Some(left) = self.left {
+            match left.checked_sub(chunk.len() as u64) {
+                Some(left) => self.left = Some(left),
+                None => return self.too_large(now),
+            }
+        }
         let Self { filter, looker, out, .. } = self;
         let (Some(filter), Some(time)) = (filter, looker.standing.now()) else {
             self.cut(CutCause::Stale, now);
@@ -177,6 +186,15 @@ impl Looking {
         let words = self.last_words(DenyReason::UpstreamUnavailable, detail);
         self.looker.calls.abandon_all();
         self.end(words, CutCause::Finished, End::UpstreamError(cause), now);
+    }
+
+    /// The grants of its calls permit no more: calls without an answer are told so.
+    fn too_large(&mut self, now: Mono) {
+        let cause = CutCause::Grant(EndCause::Limit);
+        let words = self.last_words(DenyReason::Limit, TOO_LARGE);
+        self.looker.calls.abandon_all();
+        self.exchange.live.count_cut(cause);
+        self.end(words, cause, End::Cut(cause.as_str()), now);
     }
 
     fn cut(&mut self, cause: CutCause, now: Mono) {

@@ -13,8 +13,8 @@ pub(super) enum What<'r> {
     Attend,
     /// This very grant: that of the call whose answer or task it is about.
     Under(GrantId),
-    /// A grant that permits this call.
-    Call(McpCall<'r>),
+    /// A grant that permits this call, with arguments of so many bytes.
+    Call(McpCall<'r>, usize),
     /// It is about a task that no call of this caller is known to have made: nothing permits that.
     Nothing,
 }
@@ -99,13 +99,13 @@ fn asked<'r>(
     let (what, list) = match needed {
         Privilege::Free | Privilege::Listen => (What::Attend, None),
         Privilege::List(kind) => (What::Attend, Some(kind)),
-        Privilege::Granted => (of_task.unwrap_or(What::Call(call)), None),
+        Privilege::Granted => (of_task.unwrap_or(What::Call(call, request.argument_bytes())), None),
     };
     out.push(Message { what, call: Some((request.id().clone(), list)), answers: None });
     if needed == Privilege::Listen {
         out.extend(request.listened().map(|uri| {
             let call = McpCall { method: "resources/subscribe", name: Some(uri), arguments: None };
-            Message::of(What::Call(call))
+            Message::of(What::Call(call, uri.len()))
         }));
     }
     Ok(())
@@ -123,7 +123,8 @@ fn told<'r>(
     Ok(Message::of(match privilege::needed(method, received.version) {
         Privilege::Free => What::Attend,
         Privilege::List(_) | Privilege::Listen | Privilege::Granted => {
-            What::Call(McpCall { method, name: None, arguments: None })
+            let call = McpCall { method, name: None, arguments: None };
+            What::Call(call, notification.argument_bytes())
         }
     }))
 }

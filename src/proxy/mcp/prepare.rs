@@ -18,6 +18,7 @@ use crate::runtime::clock::Mono;
 use crate::session::Live;
 use http::request::Parts;
 use hyper::body::Incoming as Body;
+use std::num::NonZeroU64;
 use std::sync::Arc;
 
 /// Why a request goes no further.
@@ -100,7 +101,7 @@ pub(super) async fn prepare(
         let need = match &message.what {
             What::Attend => Need::Attend(None),
             What::Under(grant) => Need::Attend(Some(*grant)),
-            What::Call(call) => Need::Call(call),
+            What::Call(call, arguments) => Need::Call(call, *arguments),
             What::Nothing => return Err(Stop::Denied(Denial::of(DenyReason::OutOfScope), None)),
         };
         if primary.is_none() && !matches!(message.what, What::Attend) {
@@ -140,10 +141,18 @@ pub(super) async fn prepare(
     Ok(Box::new(Ready { live, also: lives, sending }))
 }
 
+/// Bytes of what a message is answered with; of what carries no privilege they are not limited.
+fn most(what: &What<'_>, cell: &Cell) -> Option<u64> {
+    match what {
+        What::Call(_, _) | What::Under(_) => cell.limits().response_bytes.map(NonZeroU64::get),
+        What::Attend | What::Nothing => None,
+    }
+}
+
 /// The arguments of the one call in a body, where it must be recorded. Several are recorded as the body that they come in.
 fn arguments(messages: &[needs::Message<'_>], cells: &[Arc<Cell>]) -> Option<serde_json::Value> {
     let ([message], [cell]) = (messages, cells) else { return None };
-    let What::Call(call) = &message.what else { return None };
+    let What::Call(call, _) = &message.what else { return None };
     let recorded = call.arguments.filter(|_| !cell.recording().is_metadata());
     recorded.map(|arguments| serde_json::Value::Object(arguments.clone()))
 }
@@ -228,8 +237,9 @@ fn enter(
     }
     for (message, cell) in messages.iter().zip(cells) {
         if let Some((id, list)) = &message.call {
-            let makes_task = matches!(message.what, What::Call(_));
-            let call = Call { list: *list, makes_task, of: Arc::clone(cell) };
+            let makes_task = matches!(message.what, What::Call(_, _));
+            let call =
+                Call { list: *list, makes_task, most: most(&message.what, cell), of: Arc::clone(cell) };
             calls.begin(id.clone(), call, now).map_err(|error| refused(error, Some(id)))?;
         }
         if let Some(question) = &message.answers {
@@ -251,7 +261,7 @@ fn enter(
 /// What would have been enough; the caller has a grant for the service, and may know its name.
 fn required(service: &ServiceName, what: &What<'_>, denial: Denial) -> Option<Permission> {
     match what {
-        What::Call(call) if asking_could_help(denial.reason) => Permission::for_mcp(service, call),
-        What::Call(_) | What::Attend | What::Under(_) | What::Nothing => None,
+        What::Call(call, _) if asking_could_help(denial.reason) => Permission::for_mcp(service, call),
+        What::Call(_, _) | What::Attend | What::Under(_) | What::Nothing => None,
     }
 }

@@ -76,7 +76,7 @@ fn a_grant_survives_the_wire() {
 #[test]
 fn a_constraint_that_is_not_known_rejects_the_grant_whole_and_nothing_else() {
     let unreadable = Ok(Received::Unreadable { id: GrantId::from_bits(1), revision: Revision(3) });
-    let unknown: [fn(&mut raw::Grant); 17] = [
+    let unknown: [fn(&mut raw::Grant); 18] = [
         |grant| grant.scope = r#"[{"type":"telepathy","locations":["orders"]}]"#.into(),
         |grant| grant.scope = Bytes::new(),
         |grant| grant.scope = "[]".into(),
@@ -84,6 +84,8 @@ fn a_constraint_that_is_not_known_rejects_the_grant_whole_and_nothing_else() {
         |grant| grant.conditions = "!".into(),
         |grant| grant.limits = r#"{"max_uses":0}"#.into(),
         |grant| grant.limits = r#"{"max_wishes":3}"#.into(),
+        // What a version without limits of one call sees in one of them.
+        |grant| grant.limits = r#"{"argument_bits":3,"response_bytes":9}"#.into(),
         |grant| grant.within.push("[]".into()),
         |grant| grant.within.push(Bytes::new()),
         |grant| grant.within.clear(),

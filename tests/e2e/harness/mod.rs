@@ -11,6 +11,7 @@ pub(crate) mod idp;
 pub(crate) mod pki;
 pub(crate) mod raw;
 pub(crate) mod recorder;
+pub(crate) mod scripted;
 pub(crate) mod stub;
 pub(crate) mod tools;
 pub(crate) mod upstream;

@@ -138,7 +138,7 @@ fn request_access() -> Value {
             "type": "array", "minItems": 1, "maxItems": 32,
             "description": "Instead of `scope`, for a task that needs several things, each so often: one decision for all of them, and one \
                 grant for each entry. `limits` may name `max_uses` (calls in all), `rate` (`{\"requests\": 10, \"per\": \"1m\"}`), \
-                `concurrent_streams` (calls at once), `bytes`, `idle_timeout`.",
+                `concurrent_streams` (calls at once), `bytes`, `argument_bytes` and `response_bytes` (of one call), `idle_timeout`.",
             "items": {"type": "object", "properties": {"scope": scope(), "limits": {"type": "object"}}, "required": ["scope"], "additionalProperties": false},
             "examples": [[{"scope": ["orders:GET:/v1/orders/*"], "limits": {"max_uses": 20}}, {"scope": ["orders:POST:/v1/orders"], "limits": {"max_uses": 1}}]],
         },
