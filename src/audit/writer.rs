@@ -5,7 +5,7 @@
 //! promised a place is kept and tried again; the promises bound the memory.
 
 use super::line::{self, Summary};
-use super::queue::{Lines, Queue, Shared, Stage};
+use super::queue::{Lines, Queue, Shared, Stage, Waiting};
 use super::record::Kind;
 use super::room::signed;
 use super::settings::AuditError;
@@ -17,6 +17,8 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
+
+mod durable;
 
 /// Lines wait at most this long for their batch; the contract says 100 ms.
 const FLUSH_EVERY: Duration = Duration::from_millis(50);
@@ -59,7 +61,10 @@ pub(super) enum Output {
 struct Batch {
     bytes: Vec<u8>,
     done: usize,
+    /// How much of that went to a file that is gone.
+    earlier: usize,
     lines: Lines,
+    waiting: Vec<Waiting>,
     /// The number of the last line before it.
     before: u64,
     /// The number of its last line.
@@ -207,14 +212,18 @@ impl Writer {
         tracing::warn!(path = %trail.path().display(), "the audit file was moved or deleted; a new one was begun");
         // The new file gets that line from its start.
         self.batch.done -= partial;
+        self.batch.earlier = self.batch.done;
         self.shared.room.change(-signed(partial));
         Ok(())
     }
 
     fn write(&mut self, wall: Time) -> io::Result<()> {
         loop {
-            if self.batch.rest().is_empty() && !self.next_batch() {
-                return Ok(());
+            if self.batch.rest().is_empty() {
+                self.settle_waiting()?;
+                if !self.next_batch() {
+                    return Ok(());
+                }
             }
             let written = match &mut self.output {
                 Output::Files { trail, .. } => trail.write(self.batch.rest(), wall),
@@ -242,11 +251,13 @@ impl Writer {
         buffer.clear();
         buffer.shrink_to(KEEP_BUFFER);
         let mut queue = self.shared.queue.lock();
-        let Queue { bytes, lines, seq } = &mut *queue;
+        let Queue { bytes, lines, seq, waiting } = &mut *queue;
         self.batch = Batch {
             bytes: std::mem::replace(bytes, buffer),
             done: 0,
+            earlier: 0,
             lines: std::mem::take(lines),
+            waiting: std::mem::take(waiting),
             before: self.batch.last,
             last: *seq,
         };
@@ -359,6 +370,7 @@ impl Writer {
 
     fn fails(&mut self, error: &AuditError, now: Mono) {
         self.withdraw();
+        self.refuse_waiting();
         let since = self.failing.map(|(since, _)| since);
         if since.is_none() {
             let cause = std::error::Error::source(error).map(ToString::to_string).unwrap_or_default();
