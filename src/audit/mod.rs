@@ -5,6 +5,7 @@
 //! The lines are documented in `docs/audit-line.schema.json`.
 
 pub mod age;
+pub mod proof;
 pub mod record;
 pub mod recording;
 pub mod segments;

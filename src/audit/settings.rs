@@ -1,5 +1,6 @@
 //! What a trail is made of, and why it cannot be opened.
 
+use super::proof::ProofError;
 use super::recording::RecordingError;
 use crate::config::RecordingConfig;
 use crate::model::ProxyName;
@@ -46,6 +47,8 @@ pub struct AuditConfig {
     pub queue_lines: u32,
     /// The budget of refusals.
     pub denials: DenialBudget,
+    /// The name of the tree over the lines of a file; absent: there is none.
+    pub origin: Option<String>,
     /// How requests are recorded whose grant demands it; without, they are refused.
     pub recording: Option<RecordingConfig>,
 }
@@ -61,6 +64,7 @@ impl AuditConfig {
             rotate_every: None,
             queue_lines: 65_536,
             denials: DenialBudget::default(),
+            origin: None,
             recording: None,
         }
     }
@@ -96,6 +100,9 @@ pub enum AuditError {
         /// What was named.
         path: PathBuf,
     },
+    /// It is not what its checkpoint vouches for.
+    #[error(transparent)]
+    Proof(#[from] ProofError),
     /// Nothing can be recorded.
     #[error(transparent)]
     Recording(#[from] RecordingError),
@@ -112,6 +119,7 @@ impl AuditError {
             other @ (Self::Locked { .. }
             | Self::NotAFile { .. }
             | Self::NotATrail { .. }
+            | Self::Proof(_)
             | Self::Recording(_)) => io::Error::other(other),
         }
     }

@@ -6,6 +6,7 @@
 
 use super::budget::Budget;
 use super::line;
+use super::proof::{Latest, Prover};
 use super::queue::{Queue, Shared, Stage};
 use super::record::{Handshake, Kind};
 use super::recording::Recorder;
@@ -51,6 +52,7 @@ pub type OnDisk = oneshot::Receiver<()>;
 /// The trail of one process.
 pub struct AuditSink {
     shared: Arc<Shared>,
+    latest: Option<Arc<Latest>>,
     recorder: Option<Recorder>,
 }
 
@@ -84,9 +86,15 @@ impl AuditSink {
         wall: Time,
         now: Mono,
     ) -> Result<(Self, Writer), AuditError> {
+        let mut prover = None;
         let (output, seq) = match &config.target {
             Target::File(path) => {
-                let (trail, last) = Trail::open(path, wall)?;
+                let (mut trail, last) = Trail::open(path, wall)?;
+                if let Some(origin) = &config.origin {
+                    let mut opened = Prover::open(path, origin, last)?;
+                    opened.sign(|| trail.sync()).map_err(|source| AuditError::io(path, source))?;
+                    prover = Some(opened);
+                }
                 let AuditConfig { rotate_bytes, rotate_every, .. } = config;
                 (Output::Files { trail, rotate_bytes, rotate_every }, last)
             }
@@ -100,7 +108,10 @@ impl AuditSink {
                 )
             }
         };
-        Self::with_output(&config, output, seq, metrics, now)
+        let (mut sink, mut writer) = Self::with_output(&config, output, seq, metrics, now)?;
+        sink.latest = prover.as_ref().map(Prover::latest);
+        writer.prove_with(prover);
+        Ok((sink, writer))
     }
 
     pub(super) fn with_output(
@@ -124,7 +135,7 @@ impl AuditSink {
             short: AtomicBool::new(false),
         });
         let writer = Writer::new(Arc::clone(&shared), output, now)?;
-        Ok((Self { shared, recorder: None }, writer))
+        Ok((Self { shared, latest: None, recorder: None }, writer))
     }
 
     /// Sets aside a place and space for one line of at most `bytes` bytes. A refusal has been counted.
@@ -183,6 +194,12 @@ impl AuditSink {
     #[must_use]
     pub fn is_available(&self) -> bool {
         self.shared.room.is_open()
+    }
+
+    /// The latest checkpoint of the trail's tree, and its key; `None` where there is no tree.
+    #[must_use]
+    pub fn checkpoint(&self) -> Option<&Arc<Latest>> {
+        self.latest.as_ref()
     }
 
     /// How the trail is, for whoever can do something about it.

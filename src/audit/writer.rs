@@ -4,9 +4,8 @@
 //! has all of it. While the trail cannot be written, room is withdrawn, so that requests are refused, and everything that was
 //! promised a place is kept and tried again; the promises bound the memory.
 
-use super::line::{self, Summary};
+use super::proof::Prover;
 use super::queue::{Lines, Queue, Shared, Stage, Waiting};
-use super::record::Kind;
 use super::room::signed;
 use super::settings::AuditError;
 use super::trail::{CHUNK, Trail};
@@ -19,6 +18,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 mod durable;
+mod summary;
 
 /// Lines wait at most this long for their batch; the contract says 100 ms.
 const FLUSH_EVERY: Duration = Duration::from_millis(50);
@@ -89,6 +89,7 @@ impl Batch {
 pub(super) struct Writer {
     shared: Arc<Shared>,
     output: Output,
+    prover: Option<Prover>,
     batch: Batch,
     /// Whether room is published. See `room`.
     published: bool,
@@ -114,6 +115,7 @@ impl Writer {
         let mut writer = Self {
             shared,
             output,
+            prover: None,
             batch: Batch { before: last, last, ..Batch::default() },
             published: false,
             failing: None,
@@ -128,6 +130,11 @@ impl Writer {
         };
         writer.publish()?;
         Ok(writer)
+    }
+
+    /// From now on each line written is a leaf of this tree.
+    pub(super) fn prove_with(&mut self, prover: Option<Prover>) {
+        self.prover = prover;
     }
 
     /// The thread: ticks until the sink is closed and nothing is owed.
@@ -148,6 +155,10 @@ impl Writer {
             trail.trim();
             if let Err(error) = trail.sync() {
                 tracing::error!(path = %trail.path().display(), %error, "the audit trail could not be synced");
+            }
+            if let Some(prover) = &mut self.prover {
+                // What it could not write it makes anew at the next start; it has said so.
+                let _ = prover.sign(|| trail.sync());
             }
         }
         self.shared.enter(Stage::Stopped(left));
@@ -190,6 +201,7 @@ impl Writer {
             self.summarise(wall, now);
         }
         self.write(wall).map_err(|source| self.error(source))?;
+        self.prove(now).map_err(|source| self.error(source))?;
         if self.published {
             self.secure(now);
             self.rotate(wall, now);
@@ -243,8 +255,19 @@ impl Writer {
         }
     }
 
+    /// Signs a checkpoint over what was written, if it is time to.
+    fn prove(&mut self, now: Mono) -> io::Result<()> {
+        match (&mut self.prover, &mut self.output) {
+            (Some(prover), Output::Files { trail, .. }) => prover.tick(now, || trail.sync()),
+            (Some(_), Output::Stream(_)) | (None, _) => Ok(()),
+        }
+    }
+
     /// Settles the batch that is written and takes the next; `false` if there is none.
     fn next_batch(&mut self) -> bool {
+        if let Some(prover) = &mut self.prover {
+            prover.add(&self.batch.bytes);
+        }
         self.batch.lines.count(&self.shared.metrics);
         self.shared.room.free_places(usize::try_from(self.batch.lines.total()).unwrap_or(usize::MAX));
         let mut buffer = std::mem::take(&mut self.batch.bytes);
@@ -324,6 +347,14 @@ impl Writer {
         if now < self.next_rotation || !trail.is_due(*rotate_bytes, *rotate_every, wall) {
             return;
         }
+        if let Some(prover) = &mut self.prover {
+            // The old file is not synced again.
+            if prover.sign(|| trail.sync()).is_err() || !prover.is_current() {
+                tracing::warn!(path = %trail.path().display(), "the audit file is not rotated before its checkpoint is written");
+                self.next_rotation = now.plus(RETRY_ROTATION_AFTER);
+                return;
+            }
+        }
         let before = trail.room();
         // At least as much as before: whatever is claimed meanwhile is claimed of that.
         match trail.rotate(self.batch.last, before, wall) {
@@ -332,32 +363,6 @@ impl Writer {
                 tracing::warn!(path = %trail.path().display(), %error, "the audit file could not be rotated; it grows on");
                 self.next_rotation = now.plus(RETRY_ROTATION_AFTER);
             }
-        }
-    }
-
-    /// Queues summary lines: of refusals every few seconds, of an outage when it is over.
-    fn summarise(&mut self, wall: Time, now: Mono) {
-        let closing = *self.shared.stage.lock() != Stage::Running;
-        let shared = Arc::clone(&self.shared);
-        let mut budget = shared.budget.lock();
-        let refused = budget.refused();
-        if refused != self.refused {
-            (self.refused, self.quiet_since) = (refused, now);
-        }
-        // Room may come back only because lines were shorter than promised: then it takes a while without refusals.
-        let quiet = shared.room.is_open() && now.since(self.quiet_since) >= OUTAGE_EVERY;
-        let over = (!self.short || quiet) && shared.room.is_calm() && now >= self.next_outage;
-        if (over || closing)
-            && let Some(outage) = budget.take_outage()
-        {
-            self.next_outage = now.plus(OUTAGE_EVERY);
-            if !queue_summary(&shared, &outage, wall) {
-                budget.put_back_outage(&outage);
-            }
-        }
-        if closing || now >= self.next_summary {
-            self.next_summary = now.plus(SUMMARY_EVERY);
-            budget.take_summaries(|summary| queue_summary(&shared, summary, wall));
         }
     }
 
@@ -385,16 +390,4 @@ impl Writer {
             Output::Stream(_) => AuditError::io("standard output".as_ref(), source),
         }
     }
-}
-
-fn queue_summary(shared: &Shared, summary: &Summary, wall: Time) -> bool {
-    let mut text = Vec::with_capacity(512);
-    line::summary(&mut text, &shared.proxy, summary, wall);
-    // Its number and newline are not in `text` yet.
-    let claimed = text.len() + 32;
-    if shared.room.claim_summary(claimed).is_none() {
-        return false;
-    }
-    shared.push(Kind::Summary, claimed, |out| out.extend_from_slice(&text));
-    true
 }

@@ -160,7 +160,8 @@ pub fn start(config: ProxyConfig, metrics: Arc<Metrics>) -> Result<ProxyHandle, 
     let router = Router::new(&config.services, &config.domains, &issuers, &metrics)
         .map_err(|UnknownIssuer(service)| StartError::UnknownIssuer(service))?;
     let bound = bind_all(&config, &router, workers)?;
-    let audit = AuditSink::open(sink_config(&config, name.clone()), Arc::clone(&metrics))?;
+    let audit =
+        AuditSink::open(sink_config(&config, name.clone(), origin(&name, &reloader)), Arc::clone(&metrics))?;
     begin_counting(&metrics);
     let gate = Arc::new(Gate::new(config.ceilings.clone(), Arc::clone(&metrics)));
     let options = TlsOptions { tls12: config.tls.tls12, resumption: config.tls.resumption, alpn: ALPN_HTTP };
@@ -309,7 +310,14 @@ fn name(config: &ProxyConfig, reloader: &Reloader) -> Result<ProxyName, StartErr
     last.to_ascii_lowercase().parse().map_err(|_| StartError::Nameless)
 }
 
-fn sink_config(config: &ProxyConfig, proxy: ProxyName) -> sink::AuditConfig {
+/// The name of the log of audit lines: the proxy's SPIFFE ID without its scheme, and `/audit`.
+fn origin(name: &ProxyName, reloader: &Reloader) -> String {
+    let own = reloader.own().current();
+    let principal = own.principal().map(|id| id.as_str().trim_start_matches("spiffe://").to_owned());
+    format!("{}/audit", principal.unwrap_or_else(|| name.as_str().to_owned()))
+}
+
+fn sink_config(config: &ProxyConfig, proxy: ProxyName, origin: String) -> sink::AuditConfig {
     let target = match &config.audit.target {
         AuditTarget::File(path) => sink::Target::File(path.clone()),
         AuditTarget::Stdout => sink::Target::Stdout,
@@ -320,6 +328,7 @@ fn sink_config(config: &ProxyConfig, proxy: ProxyName) -> sink::AuditConfig {
         rotate_every: Some(config.audit.rotate_every),
         queue_lines: u32::try_from(config.audit.queue_lines).unwrap_or(u32::MAX),
         recording: config.audit.recording.clone(),
+        origin: Some(origin),
         denials: sink::DenialBudget { per_second: denials.lines_per_second, burst: denials.burst },
         ..sink::AuditConfig::new(proxy, target)
     }
