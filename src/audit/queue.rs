@@ -14,6 +14,7 @@ use std::cell::Cell;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::thread::Thread;
+use tokio::sync::oneshot;
 
 /// So many queued bytes wake the writer before its time.
 const WAKE_BYTES: usize = 256 << 10;
@@ -25,7 +26,12 @@ pub(super) struct Queue {
     pub(super) lines: Lines,
     /// The number of the last line that was queued.
     pub(super) seq: u64,
+    /// Who waits until a line of these is on disk.
+    pub(super) waiting: Vec<Waiting>,
 }
+
+/// Told when the line is on disk; dropped when it will not be.
+pub(super) type Waiting = oneshot::Sender<()>;
 
 /// How many lines of each kind.
 #[derive(Debug, Default, Clone, Copy)]
@@ -97,13 +103,25 @@ thread_local! {
 impl Shared {
     /// Queues a line for which `claimed` bytes were claimed.
     pub(super) fn push(&self, kind: Kind, claimed: usize, line: impl FnOnce(&mut Vec<u8>)) {
+        self.push_for(None, kind, claimed, line);
+    }
+
+    /// The same; whoever is waiting is told when it is on disk. Returns its number.
+    pub(super) fn push_for(
+        &self,
+        waits: Option<Waiting>,
+        kind: Kind,
+        claimed: usize,
+        line: impl FnOnce(&mut Vec<u8>),
+    ) -> u64 {
+        let urgent = waits.is_some();
         // Not there any more while the thread ends; such a line makes its own buffer.
         let mut scratch = SCRATCH.try_with(Cell::take).unwrap_or_default();
         scratch.clear();
         line(&mut scratch);
-        let (used, queued) = {
+        let (used, queued, number_of_it) = {
             let mut queue = self.queue.lock();
-            let Queue { bytes, lines, seq } = &mut *queue;
+            let Queue { bytes, lines, seq, waiting } = &mut *queue;
             let before = bytes.len();
             *seq += 1;
             bytes.extend_from_slice(b"{\"seq\":");
@@ -112,15 +130,17 @@ impl Shared {
             bytes.extend_from_slice(&scratch);
             bytes.push(b'\n');
             lines.add(kind);
-            (bytes.len() - before, bytes.len())
+            waiting.extend(waits);
+            (bytes.len() - before, bytes.len(), *seq)
         };
         debug_assert!(used <= claimed, "a line of {used} bytes had only {claimed}");
         self.room.settle(claimed, used);
         // At thread exit there is nowhere to keep it.
         let _ = SCRATCH.try_with(|kept| kept.set(scratch));
-        if queued >= WAKE_BYTES {
+        if urgent || queued >= WAKE_BYTES {
             self.wake();
         }
+        number_of_it
     }
 
     /// Lets the writer look now.

@@ -14,7 +14,7 @@ pub use end::End;
 pub(super) use facts::Facts;
 
 use super::line::{self, Ending};
-use super::sink::{AuditSink, Claim, Unavailable};
+use super::sink::{AuditSink, Claim, OnDisk, Unavailable};
 use super::text::escaped_within;
 use crate::model::{DenyReason, GrantId, RequestId, Revision, ServiceName, SpiffeId, TaskId};
 use crate::runtime::clock::{Mono, wall};
@@ -315,9 +315,24 @@ impl Record {
     /// [`Unavailable`] when there is none for it; the `end` line keeps its place.
     pub fn write_admit(&self) -> Result<(), Unavailable> {
         let Unfinished { sink, facts, .. } = &*self.0;
+        if facts.admit_written {
+            return Ok(());
+        }
         let claim = sink.claim(line::bound(sink.proxy(), facts))?;
         sink.write(claim, Kind::Admit, |out| line::request(out, sink.proxy(), facts, None, wall()));
         Ok(())
+    }
+
+    /// The same for a request that goes on only when that line is on disk: it is ready then, and fails when it will not be.
+    ///
+    /// # Errors
+    /// [`Unavailable`] when there is no place for it.
+    pub fn admit_on_disk(&mut self) -> Result<OnDisk, Unavailable> {
+        let Unfinished { sink, facts, .. } = &mut *self.0;
+        let claim = sink.claim(line::bound(sink.proxy(), facts))?;
+        facts.admit_written = true;
+        Ok(sink
+            .write_awaited(&claim, Kind::Admit, |out| line::request(out, sink.proxy(), facts, None, wall())))
     }
 
     /// The protocol turned out to be another, for instance after an upgrade.

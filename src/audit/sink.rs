@@ -25,6 +25,7 @@ use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
+use tokio::sync::oneshot;
 
 /// A sink that nobody closed gets this long to write what is left.
 const DROP_DEADLINE: Duration = Duration::from_secs(2);
@@ -45,6 +46,9 @@ pub struct CloseError {
     /// How many lines had been queued.
     pub lines: u64,
 }
+
+/// Ready when a line is on disk; an error when it will not be.
+pub type OnDisk = oneshot::Receiver<()>;
 
 /// The trail of one process.
 pub struct AuditSink {
@@ -92,7 +96,7 @@ impl AuditSink {
         let mut prover = None;
         let (output, seq) = match &config.target {
             Target::File(path) => {
-                let (trail, last) = Trail::open(path, wall)?;
+                let (mut trail, last) = Trail::open(path, wall)?;
                 if let Some(origin) = &config.origin {
                     let mut opened = Prover::open(path, origin, last)?;
                     opened.sign(|| trail.sync()).map_err(|source| AuditError::io(path, source))?;
@@ -158,6 +162,13 @@ impl AuditSink {
     /// Queues the line that the claim was for.
     pub(super) fn write(&self, claim: Claim, kind: Kind, line: impl FnOnce(&mut Vec<u8>)) {
         self.shared.push(kind, claim.bytes, line);
+    }
+
+    /// The same; what is returned is ready when the line is on disk, and fails when it will not be.
+    pub(super) fn write_awaited(&self, claim: &Claim, kind: Kind, line: impl FnOnce(&mut Vec<u8>)) -> OnDisk {
+        let (told, on_disk) = oneshot::channel();
+        self.shared.push_for(Some(told), kind, claim.bytes, line);
+        on_disk
     }
 
     /// A handshake was refused: one line, or one more of a summary.

@@ -17,6 +17,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+mod durable;
+
 const MS: Duration = Duration::from_millis(1);
 
 /// A trail whose writer moves only when told.

@@ -32,6 +32,11 @@ pub(super) struct Trail {
     /// File systems without fallocate get no more than a look at what is free.
     can_allocate: bool,
     born: Option<Time>,
+    /// Whether a loss of power leaves the file at its path.
+    name_synced: bool,
+    /// What the next sync fails with.
+    #[cfg(test)]
+    pub(super) fault: Option<io::ErrorKind>,
 }
 
 impl Trail {
@@ -44,7 +49,18 @@ impl Trail {
         let file = resume::open(path)?;
         let Resumed { end, last, born } = resume::resume(path, &file, now)?;
         let last = last.unwrap_or(0).max(lock.base());
-        let trail = Self { path: path.to_owned(), lock, file, end, secured: end, can_allocate: true, born };
+        let trail = Self {
+            path: path.to_owned(),
+            lock,
+            file,
+            end,
+            secured: end,
+            can_allocate: true,
+            born,
+            name_synced: false,
+            #[cfg(test)]
+            fault: None,
+        };
         Ok((trail, last))
     }
 
@@ -74,6 +90,7 @@ impl Trail {
             tracing::warn!(path = %self.path.display(), %error, "the end of the audit file that was moved away may be torn");
         }
         (self.file, self.end, self.secured, self.born) = (file, end, end, born);
+        self.name_synced = false;
         Ok(())
     }
 
@@ -134,6 +151,7 @@ impl Trail {
         }
         self.trim();
         (self.file, self.end, self.secured, self.born) = (file, 0, secured, None);
+        self.name_synced = false;
         Ok(())
     }
 
@@ -145,8 +163,22 @@ impl Trail {
         self.secured = self.end;
     }
 
-    /// Makes what was written survive a loss of power.
-    pub(super) fn sync(&self) -> io::Result<()> {
+    /// The last `bytes` are to be written once more.
+    pub(super) fn take_back(&mut self, bytes: u64) {
+        self.end = self.end.saturating_sub(bytes);
+    }
+
+    /// Makes what was written survive a loss of power, and the file's name with it.
+    pub(super) fn sync(&mut self) -> io::Result<()> {
+        #[cfg(test)]
+        if let Some(error) = self.fault.take() {
+            return Err(error.into());
+        }
+        if !self.name_synced {
+            let folder = self.path.parent().filter(|folder| !folder.as_os_str().is_empty());
+            File::open(folder.unwrap_or_else(|| Path::new(".")))?.sync_all()?;
+            self.name_synced = true;
+        }
         self.file.sync_data()
     }
 }

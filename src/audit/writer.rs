@@ -4,10 +4,8 @@
 //! has all of it. While the trail cannot be written, room is withdrawn, so that requests are refused, and everything that was
 //! promised a place is kept and tried again; the promises bound the memory.
 
-use super::line::{self, Summary};
 use super::proof::Prover;
-use super::queue::{Lines, Queue, Shared, Stage};
-use super::record::Kind;
+use super::queue::{Lines, Queue, Shared, Stage, Waiting};
 use super::room::signed;
 use super::settings::AuditError;
 use super::trail::{CHUNK, Trail};
@@ -18,6 +16,9 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
+
+mod durable;
+mod summary;
 
 /// Lines wait at most this long for their batch; the contract says 100 ms.
 const FLUSH_EVERY: Duration = Duration::from_millis(50);
@@ -60,7 +61,10 @@ pub(super) enum Output {
 struct Batch {
     bytes: Vec<u8>,
     done: usize,
+    /// How much of that went to a file that is gone.
+    earlier: usize,
     lines: Lines,
+    waiting: Vec<Waiting>,
     /// The number of the last line before it.
     before: u64,
     /// The number of its last line.
@@ -220,14 +224,18 @@ impl Writer {
         tracing::warn!(path = %trail.path().display(), "the audit file was moved or deleted; a new one was begun");
         // The new file gets that line from its start.
         self.batch.done -= partial;
+        self.batch.earlier = self.batch.done;
         self.shared.room.change(-signed(partial));
         Ok(())
     }
 
     fn write(&mut self, wall: Time) -> io::Result<()> {
         loop {
-            if self.batch.rest().is_empty() && !self.next_batch() {
-                return Ok(());
+            if self.batch.rest().is_empty() {
+                self.settle_waiting()?;
+                if !self.next_batch() {
+                    return Ok(());
+                }
             }
             let written = match &mut self.output {
                 Output::Files { trail, .. } => trail.write(self.batch.rest(), wall),
@@ -249,7 +257,7 @@ impl Writer {
 
     /// Signs a checkpoint over what was written, if it is time to.
     fn prove(&mut self, now: Mono) -> io::Result<()> {
-        match (&mut self.prover, &self.output) {
+        match (&mut self.prover, &mut self.output) {
             (Some(prover), Output::Files { trail, .. }) => prover.tick(now, || trail.sync()),
             (Some(_), Output::Stream(_)) | (None, _) => Ok(()),
         }
@@ -266,11 +274,13 @@ impl Writer {
         buffer.clear();
         buffer.shrink_to(KEEP_BUFFER);
         let mut queue = self.shared.queue.lock();
-        let Queue { bytes, lines, seq } = &mut *queue;
+        let Queue { bytes, lines, seq, waiting } = &mut *queue;
         self.batch = Batch {
             bytes: std::mem::replace(bytes, buffer),
             done: 0,
+            earlier: 0,
             lines: std::mem::take(lines),
+            waiting: std::mem::take(waiting),
             before: self.batch.last,
             last: *seq,
         };
@@ -356,32 +366,6 @@ impl Writer {
         }
     }
 
-    /// Queues summary lines: of refusals every few seconds, of an outage when it is over.
-    fn summarise(&mut self, wall: Time, now: Mono) {
-        let closing = *self.shared.stage.lock() != Stage::Running;
-        let shared = Arc::clone(&self.shared);
-        let mut budget = shared.budget.lock();
-        let refused = budget.refused();
-        if refused != self.refused {
-            (self.refused, self.quiet_since) = (refused, now);
-        }
-        // Room may come back only because lines were shorter than promised: then it takes a while without refusals.
-        let quiet = shared.room.is_open() && now.since(self.quiet_since) >= OUTAGE_EVERY;
-        let over = (!self.short || quiet) && shared.room.is_calm() && now >= self.next_outage;
-        if (over || closing)
-            && let Some(outage) = budget.take_outage()
-        {
-            self.next_outage = now.plus(OUTAGE_EVERY);
-            if !queue_summary(&shared, &outage, wall) {
-                budget.put_back_outage(&outage);
-            }
-        }
-        if closing || now >= self.next_summary {
-            self.next_summary = now.plus(SUMMARY_EVERY);
-            budget.take_summaries(|summary| queue_summary(&shared, summary, wall));
-        }
-    }
-
     fn works(&mut self, now: Mono) {
         if let Some((since, _)) = self.failing.take() {
             let seconds = now.since(since).as_secs_f64();
@@ -391,6 +375,7 @@ impl Writer {
 
     fn fails(&mut self, error: &AuditError, now: Mono) {
         self.withdraw();
+        self.refuse_waiting();
         let since = self.failing.map(|(since, _)| since);
         if since.is_none() {
             let cause = std::error::Error::source(error).map(ToString::to_string).unwrap_or_default();
@@ -405,16 +390,4 @@ impl Writer {
             Output::Stream(_) => AuditError::io("standard output".as_ref(), source),
         }
     }
-}
-
-fn queue_summary(shared: &Shared, summary: &Summary, wall: Time) -> bool {
-    let mut text = Vec::with_capacity(512);
-    line::summary(&mut text, &shared.proxy, summary, wall);
-    // Its number and newline are not in `text` yet.
-    let claimed = text.len() + 32;
-    if shared.room.claim_summary(claimed).is_none() {
-        return false;
-    }
-    shared.push(Kind::Summary, claimed, |out| out.extend_from_slice(&text));
-    true
 }
