@@ -59,7 +59,13 @@ fn denied(admitted: Admitted, cause: CutCause) -> Box<Response<Download>> {
         CutCause::Audit => {
             (DenyReason::AuditUnavailable, "the audit trail cannot be written; try again later")
         }
-        cause => cut_words(cause),
+        CutCause::Grant(_)
+        | CutCause::Stale
+        | CutCause::Identity
+        | CutCause::Drain
+        | CutCause::UpstreamTimeout
+        | CutCause::ClientTimeout
+        | CutCause::Finished => cut_words(cause),
     };
     live.cut(CutCause::Finished);
     route.metrics.deny(reason).inc();

@@ -1,3 +1,5 @@
+//! Search against a filter that reads every line.
+
 use super::*;
 use crate::audit::pack;
 use proptest::prelude::*;
