@@ -34,6 +34,10 @@ async fn checkpoints_reach_the_control_plane_and_a_trail_begun_anew_is_disputed(
         "/v1/proxies/{}/checkpoint",
         world.cli(&["status"]).await["proxies"][0]["name"].as_str().unwrap()
     );
+    let verified = world
+        .cli(&["audit", "verify", "--file", "audit/audit.jsonl", "--proxy", path.split("/").nth(3).unwrap()])
+        .await;
+    assert_eq!(verified["verified"], true, "{verified}");
     let note = world.api_as(&operator).get(&path).await;
     assert_eq!((note.status.as_u16(), note.header("content-type")), (200, Some("text/plain; charset=utf-8")));
     let key: jitgate::tlog::VerifierKey = key.trim().parse().unwrap();

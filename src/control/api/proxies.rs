@@ -58,6 +58,8 @@ pub(super) struct TrailView {
     at: Time,
     /// By which it is verified (C2SP signed-note).
     key: String,
+    /// What the proxy signed (C2SP tlog-checkpoint).
+    checkpoint: String,
     /// What was last found wrong: `key` (another key), `rolled_back` (fewer lines) or `forked` (lines were changed).
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
@@ -75,6 +77,7 @@ impl TrailView {
             root: head.root,
             at,
             key: head.key,
+            checkpoint: head.note,
             disputed: disputed.map(|(fault, _)| fault),
             disputed_at: disputed.map(|(_, at)| at),
         }

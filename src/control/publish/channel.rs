@@ -5,7 +5,8 @@ use crate::control::authz::Need;
 use crate::control::log::Identity;
 use crate::control::plane::{Confirmed, Plane};
 use crate::control::presence::Connected;
-use crate::control::publish::{Feed, Followers, Follows, Retired, Step, trail};
+use crate::control::publish::trail::{self, Keeper};
+use crate::control::publish::{Feed, Followers, Follows, Retired, Step};
 use crate::control::state::{Command, Outcome, Refusal};
 use crate::control::usage::GrantUsage;
 use crate::identity::token::TokenKeys;
@@ -13,7 +14,7 @@ use crate::model::event::Actor;
 use crate::model::{AuditHealth, Delta, GrantId, ProxyName, Revision, SpiffeId};
 use crate::runtime::clock::Mono;
 use crate::wire::generated as raw;
-use crate::wire::message::{Hello, LeaseLength, Pong, TrailCheckpoint, Up};
+use crate::wire::message::{Hello, LeaseLength, Pong, Up};
 use crate::wire::{chunk, convert};
 use futures_util::{Stream, StreamExt};
 use std::collections::VecDeque;
@@ -51,7 +52,8 @@ where
             // The first turn sends them.
             keys.mark_changed();
             let ready = VecDeque::new();
-            Channel { plane, caller, follows, connected, feed, ready, head, keys, wire }.run().await
+            let keeper = Keeper::new(&plane, &caller);
+            Channel { plane, caller, follows, connected, feed, ready, head, keys, keeper, wire }.run().await
         }
         Err(status) => {
             let _ = wire.down.try_send(Err(status.clone()));
@@ -79,7 +81,7 @@ where
     let (log, epoch) = (plane.log_id(), plane.epoch());
     let head = plane.confirm_head().await.map_err(unavailable)?.head;
     send(&wire.down, convert::welcome(log, epoch)).await?;
-    send(&wire.down, convert::trail_kept(kept(plane, &caller.proxy))).await?;
+    send(&wire.down, convert::trail_kept(trail::kept(plane, &caller.proxy))).await?;
     let feed = Feed::begin(&hello, Identity { log, epoch }, head)
         .map_err(|unfit| Status::failed_precondition(unfit.to_string()))?;
     tracing::info!(proxy = %caller.proxy, identity = %caller.identity, version = hello.version, "a proxy follows");
@@ -112,7 +114,7 @@ fn unknown_until(plane: &Plane, proxy: &ProxyName) -> Mono {
     if joined_before { mono.plus(longest).plus(plane.clock_drift()) } else { Mono::default() }
 }
 
-async fn submit(plane: &Plane, caller: &Caller, command: Command) -> Result<Outcome, Status> {
+pub(super) async fn submit(plane: &Plane, caller: &Caller, command: Command) -> Result<Outcome, Status> {
     plane.submit(Actor::Identity(caller.identity.clone()), command).await.map_err(|refusal| match refusal {
         Refusal::Busy | Refusal::Unknown | Refusal::Stopping => unavailable(refusal),
         Refusal::Role { .. }
@@ -153,6 +155,7 @@ struct Channel<S> {
     ready: VecDeque<(Revision, Delta)>,
     head: watch::Receiver<Revision>,
     keys: watch::Receiver<Option<Arc<TokenKeys>>>,
+    keeper: Keeper,
     wire: Wire<S>,
 }
 
@@ -183,6 +186,10 @@ where
                 let message = Up::try_from(message).map_err(|error| Status::invalid_argument(error.to_string()))?;
                 self.received(message).await
             }
+            kept = self.keeper.next() => match kept? {
+                Some(kept) => send(&self.wire.down, convert::trail_kept(kept)).await,
+                None => Ok(()),
+            },
             changed = self.head.changed() => {
                 changed.map_err(|_| Status::unavailable("the control plane is stopping"))
             }
@@ -219,7 +226,7 @@ where
                 Ok(())
             }
             Up::ReserveUses { grant, want, nonce } => self.reserve(grant, want, nonce).await,
-            Up::Checkpoint(checkpoint) => self.keep(checkpoint).await,
+            Up::Checkpoint(checkpoint) => self.keeper.take(&checkpoint),
         }
     }
 
@@ -316,29 +323,6 @@ where
         }
     }
 
-    /// Logs how far the proxy's audit trail has come. What cannot be verified is the proxy's fault, and told to people.
-    async fn keep(&mut self, checkpoint: TrailCheckpoint) -> Result<(), Status> {
-        let proxy = self.caller.proxy.clone();
-        let head = trail::verified(&checkpoint, &self.caller.identity).map_err(|why| {
-            tracing::error!(%proxy, why, "a checkpoint of an audit trail cannot be verified");
-            Status::invalid_argument(why)
-        })?;
-        let size = head.size;
-        let TrailCheckpoint { since, proof, .. } = checkpoint;
-        let keep = Command::KeepCheckpoint { proxy: proxy.clone(), head, since, proof: proof.into() };
-        match submit(&self.plane, &self.caller, keep).await {
-            Ok(_) => {}
-            // The next one is proved against what is kept then.
-            Err(status) if status.code() == tonic::Code::Unavailable => return Ok(()),
-            Err(status) => return Err(status),
-        }
-        match kept(&self.plane, &proxy) {
-            kept if kept == size => Ok(()),
-            // It was proved against another one, or could not be logged: the proxy proves it anew.
-            kept => send(&self.wire.down, convert::trail_kept(kept)).await,
-        }
-    }
-
     /// Logs what was acknowledged, or says how long that must wait. An error ends the stream, so that what was not logged is sent
     /// again.
     async fn acknowledge(&mut self) -> Result<Option<Duration>, Status> {
@@ -376,14 +360,6 @@ where
         };
         send(&self.wire.down, convert::uses_reserved(nonce, granted)).await
     }
-}
-
-/// The size of the proxy's last checkpoint that is kept.
-fn kept(plane: &Plane, proxy: &ProxyName) -> u64 {
-    plane.with_state(|state| {
-        let trail = state.proxies().get(proxy).and_then(|known| known.trail.as_deref());
-        trail.map_or(0, |trail| trail.head.size)
-    })
 }
 
 fn retired(retired: Retired) -> Status {
