@@ -50,7 +50,7 @@ impl Prove {
         let found = lines(&path, self.request)
             .map_err(|source| Failure::failed(VerifyError::Read { path: path.clone(), source }))?;
         let last = found.last().ok_or_else(|| Failure::failed(ProveError::NoLine(self.request)))?;
-        let seq = last.value["seq"].as_u64().unwrap_or(0);
+        let seq = last.value.get("seq").and_then(serde_json::Value::as_u64).unwrap_or(0);
         let index = seq.checked_sub(1).ok_or_else(|| Failure::failed(ProveError::Unproved(seq)))?;
         let mut made = Err(Failure::failed(ProveError::Unproved(seq)));
         for _ in 0..TRIES {

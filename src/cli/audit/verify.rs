@@ -140,7 +140,9 @@ fn print(
         Output::Json => {
             let wrong = report.wrong.iter().map(|wrong| {
                 let mut value = json!(wrong);
-                value["detail"] = json!(wrong.to_string());
+                if let Some(members) = value.as_object_mut() {
+                    members.insert("detail".to_owned(), json!(wrong.to_string()));
+                }
                 value
             });
             output::json(&json!({
