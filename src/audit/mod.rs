@@ -12,6 +12,7 @@ pub mod segments;
 pub mod sink;
 pub mod verify;
 
+mod batch;
 mod budget;
 mod line;
 mod queue;
