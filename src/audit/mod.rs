@@ -8,13 +8,16 @@ pub mod age;
 pub mod proof;
 pub mod record;
 pub mod recording;
+pub mod search;
 pub mod segments;
 pub mod sink;
 pub mod verify;
 
 mod batch;
 mod budget;
+mod index;
 mod line;
+mod pack;
 mod queue;
 mod redact;
 mod resume;

@@ -120,9 +120,7 @@ impl Segment {
         let mut failure = None;
         for name in names {
             match File::open(name) {
-                Ok(file) if *name == packed => {
-                    return Ok(Lines::new(Box::new(zstd::stream::read::Decoder::new(file)?)));
-                }
+                Ok(file) if *name == packed => return unpacked(file),
                 Ok(file) => return Ok(Lines::new(Box::new(file))),
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {
                     failure.get_or_insert(error);
@@ -143,6 +141,15 @@ pub(super) fn compressed(plain: &Path) -> PathBuf {
     let mut name = plain.as_os_str().to_owned();
     name.push(".zst");
     name.into()
+}
+
+/// The lines of the compressed file at `path`.
+pub(super) fn packed_lines(path: &Path) -> io::Result<Lines> {
+    unpacked(File::open(path)?)
+}
+
+fn unpacked(file: File) -> io::Result<Lines> {
+    Ok(Lines::new(Box::new(zstd::stream::read::Decoder::new(file)?)))
 }
 
 /// What a folder showed.
@@ -264,6 +271,11 @@ impl Lines {
         let block = self.buffer.get(self.from..self.whole);
         self.from = self.whole;
         Ok(block)
+    }
+
+    /// After the end: what stands behind the last line.
+    pub(super) fn rest(&self) -> &[u8] {
+        self.buffer.get(self.from..self.filled).unwrap_or_default()
     }
 
     /// Reads until there is a whole line that was not handed out.

@@ -43,6 +43,8 @@ pub struct AuditConfig {
     pub rotate_bytes: u64,
     /// A file of this age is rotated.
     pub rotate_every: Option<Duration>,
+    /// Whether rotated files are compressed, beside the work.
+    pub compress: bool,
     /// Requests that may be in flight or waiting for the writer; above that they are refused.
     pub queue_lines: u32,
     /// The budget of refusals.
@@ -54,7 +56,7 @@ pub struct AuditConfig {
 }
 
 impl AuditConfig {
-    /// The defaults: rotated at 256 MiB, 65,536 lines.
+    /// The defaults: rotated at 256 MiB and compressed, 65,536 lines.
     #[must_use]
     pub fn new(proxy: ProxyName, target: Target) -> Self {
         Self {
@@ -62,6 +64,7 @@ impl AuditConfig {
             target,
             rotate_bytes: 256 << 20,
             rotate_every: None,
+            compress: true,
             queue_lines: 65_536,
             denials: DenialBudget::default(),
             origin: None,

@@ -6,6 +6,7 @@
 
 use super::budget::Budget;
 use super::line;
+use super::pack::Packer;
 use super::proof::{Latest, Prover};
 use super::queue::{Queue, Shared, Stage};
 use super::record::{Handshake, Kind};
@@ -50,6 +51,7 @@ pub struct AuditSink {
     shared: Arc<Shared>,
     latest: Option<Arc<Latest>>,
     recorder: Option<Recorder>,
+    packer: Mutex<Option<Packer>>,
 }
 
 impl AuditSink {
@@ -64,8 +66,13 @@ impl AuditSink {
         };
         let recording = config.recording.clone();
         let recorder = recording.map(|config| Recorder::open(&config, Arc::clone(&metrics))).transpose()?;
+        let packed = config.compress && matches!(config.target, Target::File(_));
         let (mut sink, writer) = Self::with_writer(config, metrics, wall(), Mono::now())?;
         sink.recorder = recorder;
+        if packed {
+            let packer = Packer::start(path.clone()).map_err(|source| AuditError::io(&path, source))?;
+            sink.packer = Mutex::new(Some(packer));
+        }
         let thread = std::thread::Builder::new()
             .name("audit".into())
             .spawn(move || writer.run())
@@ -131,7 +138,7 @@ impl AuditSink {
             short: AtomicBool::new(false),
         });
         let writer = Writer::new(Arc::clone(&shared), output, now)?;
-        Ok((Self { shared, latest: None, recorder: None }, writer))
+        Ok((Self { shared, latest: None, recorder: None, packer: Mutex::new(None) }, writer))
     }
 
     /// Sets aside a place and space for one line of at most `bytes` bytes. A refusal has been counted.
@@ -212,6 +219,8 @@ impl AuditSink {
         if let Some(recorder) = &self.recorder {
             recorder.close();
         }
+        // What it has not done is done after the next start.
+        drop(self.packer.lock().take());
         let closed = self.close_trail(deadline);
         if let Some(recorder) = &self.recorder {
             recorder.stop(STOP_RECORDER);

@@ -1,13 +1,16 @@
 //! `jitgate audit`: reads the trail that a proxy on this machine writes.
 
+mod csv;
 mod follow;
 mod prove;
+mod search;
 mod show;
 mod verify;
 
 use super::Failure;
 use super::connection::Connection;
-use super::output::{self, Output};
+use super::output::{self, Format, Output};
+use crate::audit::search::Hit;
 use crate::model::{GrantId, ServiceName, SpiffeId, TaskId};
 use follow::Follower;
 use serde_json::Value;
@@ -21,6 +24,7 @@ const POLL: Duration = Duration::from_millis(200);
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum Audit {
     Tail(Tail),
+    Search(search::Search),
     Show(show::Show),
     Verify(verify::Verify),
     Prove(prove::Prove),
@@ -73,8 +77,9 @@ struct Filter {
 }
 
 impl Audit {
-    pub(super) fn run(self, connection: &Connection, output: Output) -> Result<(), Failure> {
+    pub(super) fn run(self, connection: &Connection, output: Output, format: Format) -> Result<(), Failure> {
         match self {
+            Self::Search(search) => search.run(connection, format),
             Self::Tail(tail) => tail.run(connection, output),
             Self::Show(show) => show.run(connection, output),
             Self::Verify(verify) => verify.run(connection, output),
@@ -153,6 +158,12 @@ impl Filter {
 struct Line {
     raw: String,
     value: Value,
+}
+
+impl From<Hit> for Line {
+    fn from(Hit { raw, value }: Hit) -> Self {
+        Self { raw, value }
+    }
 }
 
 impl Line {

@@ -39,7 +39,7 @@ pub use failure::Failure;
 
 use clap::{CommandFactory, Parser, Subcommand};
 use connection::Connection;
-use output::Output;
+use output::{Format, Output};
 use std::process::ExitCode;
 
 /// Just-in-time access for AI agents and other workloads: a proxy that checks every request against live grants.
@@ -51,7 +51,7 @@ pub struct Cli {
     connection: Connection,
     /// How to print data
     #[arg(long, global = true, value_enum, default_value_t, help_heading = "Output")]
-    output: Output,
+    output: Format,
     #[command(flatten)]
     telemetry: telemetry::Telemetry,
     #[command(subcommand)]
@@ -133,7 +133,14 @@ fn misused(error: &clap::Error) -> ExitCode {
 }
 
 fn run(cli: Cli) -> Result<ExitCode, Failure> {
-    let Cli { connection, output, telemetry, verb } = cli;
+    let Cli { connection, output: format, telemetry, verb } = cli;
+    let output = match (format, &verb) {
+        (Format::Csv, Verb::Audit(audit::Audit::Search(_))) | (Format::Table, _) => Output::Table,
+        (Format::Json, _) => Output::Json,
+        (Format::Csv, _) => {
+            return Err(Failure::usage("only `audit search` prints CSV: choose `table` or `json`"));
+        }
+    };
     let done = match verb {
         // The only one whose exit code is another program's.
         Verb::Run(verb) => return verb.run(&connection),
@@ -158,7 +165,7 @@ fn run(cli: Cli) -> Result<ExitCode, Failure> {
         Verb::Explain(verb) => verb.run(&connection, output),
         Verb::Status(verb) => verb.run(&connection, output),
         Verb::Policy(verb) => verb.run(&connection, output),
-        Verb::Audit(verb) => verb.run(&connection, output),
+        Verb::Audit(verb) => verb.run(&connection, output, format),
         Verb::Certs(verb) => verb.run(&connection, output),
         Verb::Completions(Completions { shell }) => {
             clap_complete::generate(shell, &mut Cli::command(), "jitgate", &mut std::io::stdout());

@@ -7,13 +7,24 @@ use serde::Serialize;
 use std::io::Write;
 
 /// How data is printed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Output {
+    /// A table for people.
+    Table,
+    /// JSON for programs: an object for one thing, an array for a list.
+    Json,
+}
+
+/// How the caller wants data printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
+pub(super) enum Format {
     /// A table for people
     #[default]
     Table,
     /// JSON for programs: an object for one thing, an array for a list
     Json,
+    /// CSV for spreadsheets, of `audit search` alone
+    Csv,
 }
 
 /// Prints JSON, indented, with a new line at the end.
@@ -56,6 +67,11 @@ pub(super) fn fields<'a>(fields: impl IntoIterator<Item = (&'a str, String)>) ->
     let text: String =
         fields.iter().map(|(name, value)| format!("{name:width$}{}\n", escaped(value))).collect();
     bytes(text.as_bytes())
+}
+
+/// Prints JSON that is text already, as one line of a longer document.
+pub(super) fn raw_json(before: &str, text: &str) -> Result<(), Failure> {
+    bytes(format!("{before}{}", escaped_json(text)).as_bytes())
 }
 
 /// Prints a line as it is.

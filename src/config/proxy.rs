@@ -156,6 +156,8 @@ pub struct AuditConfig {
     pub rotate_bytes: u64,
     /// A file is rotated when it is older than this.
     pub rotate_every: Duration,
+    /// Whether rotated files are compressed.
+    pub compress: bool,
     /// Lines that may wait to be written; further requests are refused.
     pub queue_lines: usize,
     /// Lines for refused handshakes and denials, above which they are summarised.
@@ -172,6 +174,7 @@ impl AuditConfig {
             target,
             rotate_bytes: 256 * 1024 * 1024,
             rotate_every: Duration::from_secs(24 * 3600),
+            compress: true,
             queue_lines: 65_536,
             denials: DenialBudget::default(),
             recording: None,

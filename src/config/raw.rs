@@ -102,6 +102,7 @@ pub(super) struct RawAudit {
     pub(super) stdout: Option<Spanned<bool>>,
     pub(super) rotate_bytes: Option<Spanned<NonZeroU64>>,
     pub(super) rotate_every: Option<Text<Ttl>>,
+    pub(super) compress: Option<Spanned<bool>>,
     pub(super) queue_lines: Option<Spanned<NonZeroUsize>>,
     #[serde(default)]
     pub(super) denials: RawDenials,

@@ -326,6 +326,7 @@ fn sink_config(config: &ProxyConfig, proxy: ProxyName, origin: String) -> sink::
     sink::AuditConfig {
         rotate_bytes: config.audit.rotate_bytes,
         rotate_every: Some(config.audit.rotate_every),
+        compress: config.audit.compress,
         queue_lines: u32::try_from(config.audit.queue_lines).unwrap_or(u32::MAX),
         recording: config.audit.recording.clone(),
         origin: Some(origin),

@@ -57,6 +57,7 @@ mod run;
 mod run_ends;
 mod run_passage;
 mod run_tokens;
+mod searched;
 mod strangers;
 mod smuggling;
 mod streaming;

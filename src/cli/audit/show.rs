@@ -5,7 +5,7 @@
 
 use super::{Line, trail};
 use crate::audit::age::{self, OpenError};
-use crate::audit::segments;
+use crate::audit::search::{self, Conditions, Field, Order};
 use crate::cli::Failure;
 use crate::cli::connection::Connection;
 use crate::cli::output::{self, Output};
@@ -15,6 +15,7 @@ use crate::model::{AgeIdentity, RequestId};
 use aws_lc_rs::digest::{SHA256, digest};
 use serde_json::{Value, json};
 use std::io;
+use std::ops::ControlFlow;
 use std::path::{Component, Path, PathBuf};
 
 /// Show the audit lines of one request, and with a key what was recorded of it
@@ -133,23 +134,14 @@ fn identities(path: &Path, connection: &Connection) -> Result<Option<Vec<AgeIden
 
 /// The lines of a request, oldest first.
 pub(super) fn lines(trail: &Path, request: RequestId) -> io::Result<Vec<Line>> {
-    let mut found = Vec::new();
-    let id = request.to_string();
-    let finder = memchr::memmem::Finder::new(&id);
-    for segment in segments::list(trail)? {
-        let mut lines = segment.open()?;
-        while let Some(line) = lines.line()? {
-            // Most lines are of others: they are not parsed.
-            if finder.find(line).is_some()
-                && let Ok(text) = std::str::from_utf8(line)
-                && let Some(line) = Line::parse(text.to_owned())
-                && line.text("request_id") == id
-            {
-                found.push(line);
-            }
-        }
-    }
-    Ok(found)
+    let mut lines = Vec::new();
+    let wanted = Conditions::default().with(Field::RequestId, request.to_string());
+    let found = search::search(trail, &wanted, Order::Oldest, usize::MAX, |hit| {
+        lines.push(Line::from(hit));
+        ControlFlow::Continue(())
+    })?;
+    // What is missing may be the line that matters.
+    found.damaged.into_iter().next().map_or(Ok(lines), |(_, error)| Err(error))
 }
 
 fn fields(line: &Line) -> Vec<(&str, String)> {

@@ -187,6 +187,7 @@ fn audit(
     Some(AuditConfig {
         rotate_bytes: raw.rotate_bytes.map_or(default.rotate_bytes, |bytes| bytes.into_inner().get()),
         rotate_every: duration(raw.rotate_every, default.rotate_every),
+        compress: raw.compress.map_or(default.compress, Spanned::into_inner),
         queue_lines: raw.queue_lines.map_or(default.queue_lines, |lines| lines.into_inner().get()),
         denials: DenialBudget {
             lines_per_second: raw

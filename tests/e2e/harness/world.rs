@@ -27,6 +27,7 @@ pub(crate) struct Setup {
     lease: &'static str,
     proxy: String,
     trust: String,
+    audit: String,
     recording: Option<String>,
     tables: String,
 }
@@ -37,6 +38,7 @@ impl Setup {
             lease: "15s",
             proxy: String::new(),
             trust: String::new(),
+            audit: String::new(),
             recording: None,
             tables: String::new(),
         }
@@ -57,6 +59,12 @@ impl Setup {
     /// Lines for `[proxy.trust]`.
     pub(crate) fn trust(mut self, lines: &str) -> Self {
         self.trust.push_str(lines);
+        self
+    }
+
+    /// Lines for `[proxy.audit]`.
+    pub(crate) fn audited(mut self, lines: &str) -> Self {
+        self.audit.push_str(lines);
         self
     }
 
@@ -110,7 +118,7 @@ impl Setup {
     }
 
     fn configuration(&self, world: &World) -> String {
-        let Self { lease, proxy, trust, recording, tables } = self;
+        let Self { lease, proxy, trust, audit, recording, tables } = self;
         let recording = recording.as_ref().map_or_else(String::new, |lines| {
             let recipient = age_key(&world.path("key.txt"));
             format!("[proxy.audit.recording]\nrecipient = \"{recipient}\"\nmax_in_flight = 16\n{lines}\n")
@@ -138,6 +146,7 @@ endpoints = ["https://{address}:8444"]
 identity = "spiffe://jitgate.local/control/local"
 [proxy.audit]
 file = "audit/audit.jsonl"
+{audit}
 {recording}
 [control]
 listen = "{address}:8444"

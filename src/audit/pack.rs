@@ -1,0 +1,281 @@
+//! Compresses rotated segments, beside the proxy's work: a thread of low priority that looks now and then.
+//!
+//! A plain file is removed only when its compressed form is on the disk under its name and was read back: until then readers take the
+//! plain one, from then on either. So a crash at any point leaves a whole copy, and what it left half done is done again.
+
+use super::index::{self, Builder};
+use super::segments::{self, compressed, last_of};
+use crate::runtime::clock::Mono;
+use aws_lc_rs::digest::{Context, Digest, SHA256};
+use parking_lot::{Condvar, Mutex};
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+/// Between two looks.
+const EVERY: Duration = Duration::from_secs(1);
+/// What failed is tried again after this; a full disk is not full of log lines about it.
+const AGAIN: Duration = Duration::from_secs(60);
+/// About a tenth of the size, faster than a disk writes.
+const LEVEL: i32 = 3;
+const PIECE: usize = 256 << 10;
+
+/// The thread.
+pub(super) struct Packer {
+    stop: Arc<(Mutex<bool>, Condvar)>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Packer {
+    /// Begins to look after the trail at `path`, whose lock this process holds.
+    pub(super) fn start(path: PathBuf) -> io::Result<Self> {
+        let stop = Arc::new((Mutex::new(false), Condvar::new()));
+        let told = Arc::clone(&stop);
+        let thread = std::thread::Builder::new().name("audit-pack".into()).spawn(move || {
+            // Of this thread alone, on Linux. Without it, it only competes harder.
+            let _ = rustix::process::nice(10);
+            run(&path, &told);
+        })?;
+        Ok(Self { stop, thread: Some(thread) })
+    }
+}
+
+impl Drop for Packer {
+    fn drop(&mut self) {
+        *self.stop.0.lock() = true;
+        self.stop.1.notify_all();
+        if let Some(thread) = self.thread.take() {
+            // It looks at the flag with every piece; a panic in it has been reported.
+            let _ = thread.join();
+        }
+    }
+}
+
+fn run(trail: &Path, stop: &(Mutex<bool>, Condvar)) {
+    let stopped = || *stop.0.lock();
+    let mut next = Mono::now();
+    while !stopped() {
+        if Mono::now() >= next
+            && let Err(error) = pack(trail, &stopped)
+        {
+            tracing::warn!(path = %trail.display(), %error, "rotated audit files were not compressed; they are kept as they are");
+            next = Mono::now().plus(AGAIN);
+        }
+        let mut flag = stop.0.lock();
+        if !*flag {
+            stop.1.wait_for(&mut flag, EVERY);
+        }
+    }
+}
+
+/// Compresses what is rotated and plain, oldest first, until `stopped`.
+pub(super) fn pack(trail: &Path, stopped: &impl Fn() -> bool) -> io::Result<()> {
+    let folder = trail.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let mut plain = Vec::new();
+    for entry in std::fs::read_dir(folder)? {
+        let entry = entry?;
+        let name = entry.file_name();
+        let path = trail.with_file_name(&name);
+        let is_packed = path.extension().is_some_and(|extension| extension == "zst");
+        if let Some(last) =
+            last_of(trail, &name).filter(|_| !is_packed && entry.file_type().is_ok_and(|kind| kind.is_file()))
+        {
+            plain.push((last, path));
+        }
+    }
+    plain.sort();
+    for (_, path) in plain {
+        if stopped() || !one(&path, folder, stopped)? {
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// `false`: it was stopped.
+fn one(plain: &Path, folder: &Path, stopped: &impl Fn() -> bool) -> io::Result<bool> {
+    let packed = compressed(plain);
+    let draft = with(&packed, "draft");
+    let written = compress(plain, &draft, stopped)?;
+    let Some(written) = written else { return Ok(false) };
+    let size = std::fs::metadata(&draft)?.len();
+    let (read, builder) = read_back(&draft)?;
+    if read.as_ref() != written.as_ref() {
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidData,
+            "what was compressed does not read back as it was",
+        ));
+    }
+    let index = index::path(plain);
+    match builder.finish(size) {
+        Some(found) => {
+            let draft = with(&index, "draft");
+            let mut file = create(&draft)?;
+            file.write_all(&found.encode())?;
+            file.sync_all()?;
+            std::fs::rename(draft, &index)?;
+        }
+        // One of before would be of another size, and not believed; still.
+        None => match std::fs::remove_file(&index) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            Ok(()) | Err(_) => {}
+        },
+    }
+    std::fs::rename(draft, packed)?;
+    let folder = File::open(folder)?;
+    folder.sync_all()?;
+    std::fs::remove_file(plain)?;
+    folder.sync_all()?;
+    Ok(true)
+}
+
+fn with(path: &Path, extension: &str) -> PathBuf {
+    super::resume::beside(path, extension)
+}
+
+/// For the owner alone, as the trail itself; never through a link that somebody put there.
+fn create(path: &Path) -> io::Result<File> {
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        Ok(()) | Err(_) => {}
+    }
+    OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)
+}
+
+/// Returns the digest of what was compressed; `None` if it was stopped.
+fn compress(plain: &Path, draft: &Path, stopped: &impl Fn() -> bool) -> io::Result<Option<Digest>> {
+    let mut from = File::open(plain)?;
+    let mut to = zstd::stream::write::Encoder::new(create(draft)?, LEVEL)?;
+    // So that a damaged file is an error for its readers.
+    to.include_checksum(true)?;
+    let mut sum = Context::new(&SHA256);
+    let mut piece = vec![0; PIECE];
+    loop {
+        if stopped() {
+            drop(to);
+            std::fs::remove_file(draft)?;
+            return Ok(None);
+        }
+        let length = match from.read(&mut piece) {
+            Ok(0) => break,
+            Ok(length) => length,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(error) => return Err(error),
+        };
+        let part = piece.get(..length).unwrap_or_default();
+        sum.update(part);
+        to.write_all(part)?;
+    }
+    to.finish()?.sync_all()?;
+    Ok(Some(sum.finish()))
+}
+
+/// Reads a compressed file as its readers will; also what is after its last newline counts.
+fn read_back(packed: &Path) -> io::Result<(Digest, Builder)> {
+    let mut sum = Context::new(&SHA256);
+    let mut builder = Builder::default();
+    let mut lines = segments::packed_lines(packed)?;
+    while let Some(block) = lines.block()? {
+        sum.update(block);
+        for line in block.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
+            builder.add(line);
+        }
+    }
+    sum.update(lines.rest());
+    Ok((sum.finish(), builder))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::index::Index;
+    use super::super::segments::list;
+    use super::*;
+
+    const NAME: &str = "audit-20261122T100000Z-000000000300.jsonl";
+
+    fn line(seq: u64) -> String {
+        format!("{{\"seq\":{seq},\"time\":\"2026-11-22T10:00:00.000000Z\",\"grant\":\"gr_{seq}\"}}\n")
+    }
+
+    fn trail() -> (tempfile::TempDir, PathBuf) {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("audit.jsonl");
+        std::fs::write(dir.path().join(NAME), (1..=300).map(line).collect::<String>()).unwrap();
+        std::fs::write(&path, line(301)).unwrap();
+        (dir, path)
+    }
+
+    fn lines(trail: &Path) -> usize {
+        let mut count = 0;
+        for segment in list(trail).unwrap() {
+            let mut lines = segment.open().unwrap();
+            while lines.line().unwrap().is_some() {
+                count += 1;
+            }
+        }
+        count
+    }
+
+    fn names(dir: &tempfile::TempDir) -> Vec<String> {
+        let entries = std::fs::read_dir(dir.path()).unwrap();
+        let mut names: Vec<_> =
+            entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn a_rotated_file_becomes_a_compressed_one_and_its_index_and_the_active_one_stays() {
+        let (dir, path) = trail();
+        let before = std::fs::read(dir.path().join(NAME)).unwrap();
+        pack(&path, &|| false).unwrap();
+        assert_eq!(names(&dir), [format!("{NAME}.idx"), format!("{NAME}.zst"), "audit.jsonl".to_owned()]);
+        let packed = dir.path().join(format!("{NAME}.zst"));
+        assert_eq!(zstd::decode_all(File::open(packed).unwrap()).unwrap(), before);
+        let segments = list(&path).unwrap();
+        assert!(Index::of(&segments[0]).is_some() && Index::of(&segments[1]).is_none());
+        assert_eq!(lines(&path), 301);
+        pack(&path, &|| false).unwrap();
+        assert_eq!(lines(&path), 301);
+    }
+
+    #[test]
+    fn what_a_crash_left_is_done_again_and_nothing_is_counted_twice() {
+        let (dir, path) = trail();
+        let plain = dir.path().join(NAME);
+        let bytes = std::fs::read(&plain).unwrap();
+        // Killed while it wrote the draft, and after a rename whose plain file was not removed.
+        std::fs::write(dir.path().join(format!("{NAME}.zst.draft")), b"half").unwrap();
+        assert_eq!(lines(&path), 301);
+        std::fs::write(dir.path().join(format!("{NAME}.idx")), b"half").unwrap();
+        std::fs::write(dir.path().join(format!("{NAME}.zst")), zstd::encode_all(&*bytes, 1).unwrap())
+            .unwrap();
+        assert_eq!(lines(&path), 301);
+        pack(&path, &|| false).unwrap();
+        assert_eq!(names(&dir).len(), 3);
+        assert_eq!(lines(&path), 301);
+        assert!(Index::of(&list(&path).unwrap()[0]).is_some());
+    }
+
+    #[test]
+    fn stopping_leaves_the_plain_file_and_no_draft() {
+        let (dir, path) = trail();
+        let looks = std::cell::Cell::new(0);
+        let second = || looks.replace(looks.get() + 1) > 0;
+        pack(&path, &second).unwrap();
+        assert_eq!(names(&dir), [NAME, "audit.jsonl"]);
+    }
+
+    #[test]
+    fn an_index_of_another_file_is_not_believed() {
+        let (dir, path) = trail();
+        pack(&path, &|| false).unwrap();
+        let packed = dir.path().join(format!("{NAME}.zst"));
+        std::fs::write(&packed, zstd::encode_all(line(300).as_bytes(), 3).unwrap()).unwrap();
+        assert!(Index::of(&list(&path).unwrap()[0]).is_none(), "another size");
+    }
+}
