@@ -13,6 +13,7 @@ pub mod segments;
 pub mod sink;
 pub mod verify;
 
+mod batch;
 mod budget;
 mod index;
 mod line;

@@ -83,8 +83,11 @@ impl Trail {
         if found.is_none() {
             self.lock.set_base(last).map_err(|source| AuditError::io(&self.path, source))?;
         }
-        // Lines of it may be under the next checkpoint; where it cannot be synced it is gone anyway.
-        let _ = self.file.sync_data();
+        // Lines of it will be under the next checkpoint.
+        if let Err(error) = self.file.sync_data() {
+            tracing::error!(path = %self.path.display(), %error,
+                "the audit file that was moved away could not be synced: its last lines may be lost, and `jitgate audit verify` will miss them");
+        }
         // The old file is no longer ours to promise anything about; it may be on a disk that is gone.
         if let Err(error) = self.file.set_len(self.end.saturating_sub(partial)) {
             tracing::warn!(path = %self.path.display(), %error, "the end of the audit file that was moved away may be torn");

@@ -4,8 +4,9 @@
 //! has all of it. While the trail cannot be written, room is withdrawn, so that requests are refused, and everything that was
 //! promised a place is kept and tried again; the promises bound the memory.
 
+use super::batch::Batch;
 use super::proof::Prover;
-use super::queue::{Lines, Queue, Shared, Stage, Waiting};
+use super::queue::{Queue, Shared, Stage};
 use super::room::signed;
 use super::settings::AuditError;
 use super::trail::{CHUNK, Trail};
@@ -54,35 +55,6 @@ pub(super) enum Output {
     },
     /// To whoever reads our standard output.
     Stream(OwnedFd),
-}
-
-/// Lines taken from the queue, of which some bytes are written.
-#[derive(Debug, Default)]
-struct Batch {
-    bytes: Vec<u8>,
-    done: usize,
-    /// How much of that went to a file that is gone.
-    earlier: usize,
-    lines: Lines,
-    waiting: Vec<Waiting>,
-    /// The number of the last line before it.
-    before: u64,
-    /// The number of its last line.
-    last: u64,
-}
-
-impl Batch {
-    fn rest(&self) -> &[u8] {
-        self.bytes.get(self.done..).unwrap_or_default()
-    }
-
-    /// The bytes written of a line that is not written whole, and the number of the last that is.
-    fn partial(&self) -> (usize, u64) {
-        let written = self.bytes.get(..self.done).unwrap_or_default();
-        let whole = written.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
-        let lines = written.iter().filter(|byte| **byte == b'\n').count();
-        (self.done - whole, self.before + u64::try_from(lines).unwrap_or(0))
-    }
 }
 
 /// See the module's comment.

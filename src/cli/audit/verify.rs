@@ -157,8 +157,8 @@ fn print(
         Output::Json => {
             let wrong = report.wrong.iter().map(|wrong| {
                 let mut value = json!(wrong);
-                if let Some(fields) = value.as_object_mut() {
-                    fields.insert("detail".to_owned(), json!(wrong.to_string()));
+                if let Some(members) = value.as_object_mut() {
+                    members.insert("detail".to_owned(), json!(wrong.to_string()));
                 }
                 value
             });

@@ -2,6 +2,7 @@
 //! bidirectional character, bounded in length (law 12).
 
 use crate::model::shown::acts;
+
 /// Longest piece of caller-supplied text, in characters.
 const LONGEST: usize = 300;
 
