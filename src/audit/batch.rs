@@ -13,6 +13,8 @@ pub(super) struct Batch {
     pub(super) waiting: Vec<Waiting>,
     /// The number of the last line before it.
     pub(super) before: u64,
+    /// No request that was admitted before this line is open once it is written.
+    pub(super) floor: u64,
     /// The number of its last line.
     pub(super) last: u64,
 }

@@ -4,13 +4,14 @@
 //! the order of the file. Refuses to know the disk: nothing here waits for it.
 
 use super::budget::Budget;
+use super::line;
 use super::record::Kind;
 use super::room::Room;
-use super::text::number;
 use crate::model::ProxyName;
 use crate::runtime::metrics::Metrics;
 use parking_lot::{Condvar, Mutex};
 use std::cell::Cell;
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::thread::Thread;
@@ -26,12 +27,23 @@ pub(super) struct Queue {
     pub(super) lines: Lines,
     /// The number of the last line that was queued.
     pub(super) seq: u64,
+    /// The numbers of the `admit` lines whose requests have not ended.
+    pub(super) open: BTreeSet<u64>,
     /// Who waits until a line of these is on disk.
     pub(super) waiting: Vec<Waiting>,
 }
 
 /// Told when the line is on disk; dropped when it will not be.
 pub(super) type Waiting = oneshot::Sender<()>;
+
+/// What depends on a line.
+#[derive(Debug, Default)]
+pub(super) struct Tied {
+    /// The number of the `admit` line whose request it ends.
+    pub(super) closes: Option<u64>,
+    /// Who waits until it is on disk.
+    pub(super) waits: Option<Waiting>,
+}
 
 /// How many lines of each kind.
 #[derive(Debug, Default, Clone, Copy)]
@@ -101,36 +113,42 @@ thread_local! {
 }
 
 impl Shared {
-    /// Queues a line for which `claimed` bytes were claimed.
-    pub(super) fn push(&self, kind: Kind, claimed: usize, line: impl FnOnce(&mut Vec<u8>)) {
-        self.push_for(None, kind, claimed, line);
+    /// Queues a line for which `claimed` bytes were claimed; returns its number.
+    pub(super) fn push(&self, kind: Kind, claimed: usize, line: impl FnOnce(&mut Vec<u8>)) -> u64 {
+        self.push_for(Tied::default(), kind, claimed, line)
     }
 
-    /// The same; whoever is waiting is told when it is on disk. Returns its number.
+    /// The same for a line that others depend on.
     pub(super) fn push_for(
         &self,
-        waits: Option<Waiting>,
+        Tied { closes, waits }: Tied,
         kind: Kind,
         claimed: usize,
-        line: impl FnOnce(&mut Vec<u8>),
+        make: impl FnOnce(&mut Vec<u8>),
     ) -> u64 {
         let urgent = waits.is_some();
         // Not there any more while the thread ends; such a line makes its own buffer.
         let mut scratch = SCRATCH.try_with(Cell::take).unwrap_or_default();
         scratch.clear();
-        line(&mut scratch);
+        make(&mut scratch);
         let (used, queued, number_of_it) = {
             let mut queue = self.queue.lock();
-            let Queue { bytes, lines, seq, waiting } = &mut *queue;
+            let Queue { bytes, lines, seq, waiting, open } = &mut *queue;
             let before = bytes.len();
             *seq += 1;
-            bytes.extend_from_slice(b"{\"seq\":");
-            number(bytes, *seq);
-            bytes.push(b',');
-            bytes.extend_from_slice(&scratch);
-            bytes.push(b'\n');
+            line::numbered(bytes, *seq, &scratch);
             lines.add(kind);
             waiting.extend(waits);
+            match kind {
+                Kind::Admit => {
+                    open.insert(*seq);
+                }
+                Kind::End | Kind::Handshake | Kind::Summary => {
+                    if let Some(admit) = closes {
+                        open.remove(&admit);
+                    }
+                }
+            }
             (bytes.len() - before, bytes.len(), *seq)
         };
         debug_assert!(used <= claimed, "a line of {used} bytes had only {claimed}");

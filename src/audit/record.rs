@@ -195,7 +195,7 @@ impl Unfinished {
         let write = |out: &mut Vec<u8>| line::request(out, sink.proxy(), facts, Some(&ending), now);
         match fate {
             Fate::Admitted(claim) if facts.reel.is_some() => self.leave_to_recorder(ending, claim),
-            Fate::Admitted(claim) => sink.write(claim, Kind::End, write),
+            Fate::Admitted(claim) => sink.close_request(&claim, facts.admit, write),
             Fate::Drafted => {
                 let reason = facts.decision.and_then(Decision::reason).unwrap_or(end.as_str());
                 let bound = line::bound(sink.proxy(), facts);
@@ -313,13 +313,14 @@ impl Record {
     ///
     /// # Errors
     /// [`Unavailable`] when there is none for it; the `end` line keeps its place.
-    pub fn write_admit(&self) -> Result<(), Unavailable> {
-        let Unfinished { sink, facts, .. } = &*self.0;
-        if facts.admit_written {
+    pub fn write_admit(&mut self) -> Result<(), Unavailable> {
+        let Unfinished { sink, facts, .. } = &mut *self.0;
+        if facts.admit.is_some() {
             return Ok(());
         }
         let claim = sink.claim(line::bound(sink.proxy(), facts))?;
-        sink.write(claim, Kind::Admit, |out| line::request(out, sink.proxy(), facts, None, wall()));
+        let write = |out: &mut Vec<u8>| line::request(out, sink.proxy(), facts, None, wall());
+        facts.admit = Some(sink.write(&claim, Kind::Admit, write));
         Ok(())
     }
 
@@ -330,9 +331,10 @@ impl Record {
     pub fn admit_on_disk(&mut self) -> Result<OnDisk, Unavailable> {
         let Unfinished { sink, facts, .. } = &mut *self.0;
         let claim = sink.claim(line::bound(sink.proxy(), facts))?;
-        facts.admit_written = true;
-        Ok(sink
-            .write_awaited(&claim, Kind::Admit, |out| line::request(out, sink.proxy(), facts, None, wall())))
+        let write = |out: &mut Vec<u8>| line::request(out, sink.proxy(), facts, None, wall());
+        let (seq, on_disk) = sink.write_awaited(&claim, Kind::Admit, write);
+        facts.admit = Some(seq);
+        Ok(on_disk)
     }
 
     /// The protocol turned out to be another, for instance after an upgrade.

@@ -109,6 +109,28 @@ impl Trail {
         Ok(written)
     }
 
+    /// Writes and syncs whole lines for which nobody has set space aside.
+    pub(super) fn append(&mut self, lines: &[u8], now: Time) -> io::Result<()> {
+        let wanted = u64::try_from(lines.len()).unwrap_or(u64::MAX);
+        if self.room() < wanted {
+            self.secure(wanted, wanted)?;
+        }
+        let mut rest = lines;
+        while !rest.is_empty() {
+            match self.write(rest, now) {
+                Ok(written) => rest = rest.get(written..).unwrap_or_default(),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        self.sync()
+    }
+
+    /// Each request that was admitted before this line has ended in a line that is written.
+    pub(super) fn floor(&self) -> u64 {
+        self.lock.floor()
+    }
+
     /// Bytes that are secured and not written.
     pub(super) fn room(&self) -> u64 {
         self.secured - self.end
@@ -139,14 +161,15 @@ impl Trail {
         self.end > 0 && (self.end >= bytes || self.born.is_some_and(old))
     }
 
-    /// Begins a new active file that has at least `least` bytes secured. On an error the old one stays as it was.
-    pub(super) fn rotate(&mut self, last: u64, least: u64, now: Time) -> io::Result<()> {
+    /// Begins a new active file that has at least `least` bytes secured. On an error the old one stays as it was. `floor`: see there.
+    pub(super) fn rotate(&mut self, (last, floor): (u64, u64), least: u64, now: Time) -> io::Result<()> {
         let next = resume::beside(&self.path, "next");
         // Left over if we were killed between the two renames below; nothing was ever written to it.
         std::fs::remove_file(&next).or_else(absent_is_fine)?;
         let file = resume::open(&next).map_err(AuditError::into_io)?;
         let (secured, _) = secure(&file, 0, least.max(CHUNK), least, self.can_allocate)?;
         self.lock.set_base(last)?;
+        self.lock.set_floor(floor)?;
         std::fs::rename(&self.path, rotated(&self.path, last, now))?;
         if let Err(error) = std::fs::rename(&next, &self.path) {
             tracing::warn!(path = %self.path.display(), %error, "the new audit file could not be put in place");
@@ -274,7 +297,7 @@ mod tests {
         trail.write(&line(2), T).unwrap();
         assert!(trail.is_due(10, None, T) && !trail.is_due(10_000, None, T));
         assert!(trail.is_due(10_000, Some(Duration::from_secs(60)), T.plus(Duration::from_secs(60))));
-        trail.rotate(2, 100_000, T).unwrap();
+        trail.rotate((2, 2), 100_000, T).unwrap();
         assert!(trail.room() >= 100_000 && !trail.is_due(1, Some(Duration::ZERO), T));
         let old = folder.path().join("audit-20261122T100000Z-000000000002.jsonl");
         assert_eq!(std::fs::read(&old).unwrap(), [line(1), line(2)].concat());
@@ -296,7 +319,7 @@ mod tests {
         let (mut trail, last) = Trail::open(&path, T).unwrap();
         assert_eq!(last, 5);
         trail.write(&line(6), T).unwrap();
-        trail.rotate(6, 1, T).unwrap();
+        trail.rotate((6, 6), 1, T).unwrap();
     }
 
     #[test]

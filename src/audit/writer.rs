@@ -246,7 +246,7 @@ impl Writer {
         buffer.clear();
         buffer.shrink_to(KEEP_BUFFER);
         let mut queue = self.shared.queue.lock();
-        let Queue { bytes, lines, seq, waiting } = &mut *queue;
+        let Queue { bytes, lines, seq, waiting, open } = &mut *queue;
         self.batch = Batch {
             bytes: std::mem::replace(bytes, buffer),
             done: 0,
@@ -254,6 +254,7 @@ impl Writer {
             lines: std::mem::take(lines),
             waiting: std::mem::take(waiting),
             before: self.batch.last,
+            floor: open.first().copied().unwrap_or(*seq + 1),
             last: *seq,
         };
         !self.batch.bytes.is_empty()
@@ -329,7 +330,7 @@ impl Writer {
         }
         let before = trail.room();
         // At least as much as before: whatever is claimed meanwhile is claimed of that.
-        match trail.rotate(self.batch.last, before, wall) {
+        match trail.rotate((self.batch.last, self.batch.floor), before, wall) {
             Ok(()) => self.shared.room.change(signed(trail.room()) - signed(before)),
             Err(error) => {
                 tracing::warn!(path = %trail.path().display(), %error, "the audit file could not be rotated; it grows on");

@@ -36,6 +36,7 @@ mod facts;
 mod frames;
 mod headers;
 mod hostile;
+mod killed;
 mod limits;
 mod mcp;
 mod mcp_limits;

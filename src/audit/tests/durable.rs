@@ -62,3 +62,30 @@ fn whoever_waits_for_a_file_that_was_moved_away_half_written_is_not_let_through_
     assert_eq!(waits.try_recv(), Ok(()), "it is in the new file, whole and synced");
     assert_eq!(world.lines().len(), 1);
 }
+
+#[test]
+fn what_was_open_when_the_process_was_killed_is_closed_at_the_next_start_over_rotations() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("audit.jsonl");
+    let mut world = World::with(path.clone(), |config| config.rotate_bytes = 1);
+    let (mut open, mut ended) = (world.admit().unwrap(), world.admit().unwrap());
+    open.write_admit().unwrap();
+    ended.write_admit().unwrap();
+    world.tick(100);
+    ended.finish(End::Complete);
+    // Each tick rotates; the first file holds what is open.
+    world.tick(100);
+    world.admit().unwrap().finish(End::Complete);
+    world.tick(100);
+    let seen = world.lines();
+    // Killed: nothing of it runs any more.
+    std::mem::forget(open);
+    drop(world);
+    let lines = World::at(path.clone()).lines();
+    let [before @ .., end] = lines.as_slice() else { panic!("nothing is left") };
+    assert_eq!(before, seen);
+    assert_eq!((&end["kind"], &end["end"]), (&"end".into(), &"unknown".into()));
+    assert_eq!(end["request_id"], of_kind(&seen, "admit")[0]["request_id"]);
+    conforms(end);
+    assert_eq!(World::at(path).lines(), lines, "once");
+}
