@@ -21,8 +21,6 @@ async fn checkpoints_reach_the_control_plane_and_a_trail_begun_anew_is_disputed(
     for _ in 0..5 {
         assert_eq!(world.client(Protocol::H1).get("/v1/orders").await.status, 200);
     }
-    let lines = world.ends("/v1/orders").await.len();
-    assert_eq!(lines, 5);
     let kept = trail(&world, |trail| trail["size"].as_u64() >= Some(5)).await;
     assert!(kept["disputed"].is_null(), "{kept}");
     let key = fs::read_to_string(world.path("audit/audit.jsonl.tlog/key.pub")).unwrap();
