@@ -16,11 +16,12 @@ use crate::control::usage::{GrantUsage, Heard, Usage};
 use crate::identity::token::TokenKeys;
 use crate::model::event::Actor;
 use crate::model::{EndCause, Epoch, GrantId, LogId, Revision, TaskId, Time};
+use crate::notary::Latest;
 use crate::runtime::clock::Mono;
 use arc_swap::ArcSwap;
 use parking_lot::{Mutex, RwLock};
 use recent::Recent;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -84,6 +85,9 @@ struct Inner {
     /// Of the queue, for callers without a role.
     queued: Arc<Places>,
     token_keys: watch::Sender<Option<Arc<TokenKeys>>>,
+    checkpoints: OnceLock<Arc<Latest>>,
+    /// Why the log is not signed for any more.
+    disputed: OnceLock<String>,
     lease: Duration,
     clock_drift: Duration,
     started: (Time, Mono),
@@ -128,6 +132,8 @@ impl Plane {
             usage: Mutex::default(),
             queued: Places::new(QUEUE / 8),
             token_keys: watch::Sender::new(None),
+            checkpoints: OnceLock::new(),
+            disputed: OnceLock::new(),
             lease: options.lease,
             clock_drift: options.clock_drift,
         });
@@ -231,6 +237,36 @@ impl Plane {
     #[must_use]
     pub fn log_id(&self) -> LogId {
         self.inner.log.identity().log
+    }
+
+    /// The checkpoints of the log, from the first call of [`Self::sign_with`] on.
+    #[must_use]
+    pub fn checkpoints(&self) -> Option<&Arc<Latest>> {
+        self.inner.checkpoints.get()
+    }
+
+    /// From now on these are the checkpoints of the log. Only the first call counts.
+    pub(crate) fn sign_with(&self, latest: Arc<Latest>) {
+        let _ = self.inner.checkpoints.set(latest);
+    }
+
+    /// The log is not the one that was signed for. Only the first reason is kept.
+    pub(crate) fn log_is_disputed(&self, why: String) {
+        let _ = self.inner.disputed.set(why);
+    }
+
+    /// Why the log is not signed for any more; `None` where nothing is wrong.
+    #[must_use]
+    pub fn log_dispute(&self) -> Option<&str> {
+        self.inner.disputed.get().map(String::as_str)
+    }
+
+    /// Up to `limit` events as the log holds them, after `after`.
+    ///
+    /// # Errors
+    /// [`LogError`].
+    pub async fn entries(&self, after: Revision, limit: usize) -> Result<Vec<String>, LogError> {
+        self.inner.log.entries(after, limit).await
     }
 
     /// Its epoch.
