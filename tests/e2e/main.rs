@@ -31,6 +31,7 @@ mod delegation;
 mod deny;
 mod elicitation;
 mod envelopes;
+mod export;
 mod facts;
 mod frames;
 mod headers;
