@@ -1,3 +1,5 @@
+//! What a line says, in the words of others.
+
 use super::*;
 
 fn line(changes: &Value) -> String {

@@ -1,3 +1,5 @@
+//! Reading on over files that are rotated, compressed, damaged and removed.
+
 use super::*;
 use std::sync::atomic::{AtomicU64, Ordering};
 
