@@ -6,6 +6,7 @@ mod prove;
 mod search;
 mod show;
 mod verify;
+mod witness;
 
 use super::Failure;
 use super::connection::Connection;

@@ -40,7 +40,7 @@ pub use proxy::{
     reachable,
 };
 pub use recording::{JsonPointer, KeyName, Pattern, RecipientSource, RecordingConfig, Redaction};
-pub use service::{HostHeader, Protocol, ServiceConfig, Transport, Upstream};
+pub use service::{Durability, HostHeader, Protocol, ServiceConfig, Transport, Upstream};
 pub use ticket::{TicketConfig, TicketUrl};
 pub use token::TokenRules;
 pub use user_token::{ClaimValue, UserTokenRule};

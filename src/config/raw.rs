@@ -192,6 +192,7 @@ pub(super) struct RawService {
     pub(super) token_required: Option<bool>,
     pub(super) user_token: Option<Spanned<RawUserToken>>,
     pub(super) forward_authorization: Option<bool>,
+    pub(super) durability: Option<Spanned<crate::config::Durability>>,
     pub(super) upstream_ca: Option<Text<PathBuf>>,
     pub(super) owner: Option<Text<Owner>>,
     pub(super) sensitivity: Option<Sensitivity>,

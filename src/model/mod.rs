@@ -25,6 +25,7 @@ pub mod scope;
 pub(crate) mod shown;
 pub(crate) mod strict;
 pub mod time;
+pub mod trail;
 
 pub use age::{AgeIdentity, AgeKeyError, AgeRecipient};
 pub use audit::AuditHealth;
@@ -45,3 +46,4 @@ pub use request::{AccessRequest, Entry, Envelope, Plan, RequestKind, Step, User,
 pub use revision::{Epoch, LogId, Revision};
 pub use scope::{Permission, Scope};
 pub use time::{Time, Ttl};
+pub use trail::{TrailFault, TrailHead};

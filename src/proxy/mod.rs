@@ -15,6 +15,7 @@ mod user;
 mod reply;
 mod worker;
 mod forward;
+mod durable;
 mod incoming;
 mod mcp;
 mod tunnel;
