@@ -20,6 +20,7 @@ pub mod session;
 pub mod tlog;
 pub mod notary;
 pub mod audit;
+pub mod export;
 pub mod wire;
 pub mod sync;
 pub mod proxy;

@@ -2,6 +2,10 @@
 //!
 //! Every key is optional here: what is missing is found later, together with everything else that is wrong.
 
+mod export;
+
+pub(super) use export::{RawExport, RawExportKind};
+
 use crate::config::service::Address;
 use crate::config::text::{
     EventName, FieldName, HostName, Method, Parsed, PersonName, Text, TokenParty, ToolName, TrustDomain,
@@ -107,6 +111,8 @@ pub(super) struct RawAudit {
     #[serde(default)]
     pub(super) denials: RawDenials,
     pub(super) recording: Option<RawRecording>,
+    #[serde(default)]
+    pub(super) export: Vec<RawExport>,
 }
 
 #[derive(Debug, Default, Deserialize)]

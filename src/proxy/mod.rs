@@ -6,6 +6,7 @@
 
 mod router;
 mod ids;
+mod exports;
 mod headers;
 mod bearer;
 mod body;

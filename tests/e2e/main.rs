@@ -32,6 +32,7 @@ mod delegation;
 mod deny;
 mod elicitation;
 mod envelopes;
+mod export;
 mod facts;
 mod frames;
 mod headers;

@@ -1,6 +1,6 @@
 //! `[proxy]` and its tables.
 
-use super::{duration, filled, identity, path, recording, required, service, trust, value};
+use super::{duration, export, filled, identity, path, recording, required, service, trust, value};
 use crate::config::raw::{RawAudit, RawCeilings, RawControlLink, RawLimits, RawProxy, RawService, split};
 use crate::config::source::Source;
 use crate::config::text::HostName;
@@ -194,6 +194,11 @@ fn audit(
     };
     let target = target?;
     let recording = recording::recording(source, raw.recording, recording_base, &target);
+    if target == AuditTarget::Stdout && !raw.export.is_empty() {
+        let hint = "exports are read from the files of the trail: set `file`, or leave them to whoever collects the output";
+        source.missing("proxy.audit.file", hint);
+    }
+    let exports = export::exports(source, "proxy.audit.export", raw.export);
     let default = AuditConfig::to(target);
     Some(AuditConfig {
         rotate_bytes: raw.rotate_bytes.map_or(default.rotate_bytes, |bytes| bytes.into_inner().get()),
@@ -208,6 +213,7 @@ fn audit(
             burst: raw.denials.burst.map_or(default.denials.burst, |burst| burst.get()),
         },
         recording,
+        exports,
         target: default.target,
     })
 }
