@@ -4,6 +4,7 @@
 //! across an await. `head` moves only after events are durable and applied.
 
 mod recent;
+mod signed;
 mod writer;
 
 use crate::control::authz::Need;
@@ -237,36 +238,6 @@ impl Plane {
     #[must_use]
     pub fn log_id(&self) -> LogId {
         self.inner.log.identity().log
-    }
-
-    /// The checkpoints of the log, from the first call of [`Self::sign_with`] on.
-    #[must_use]
-    pub fn checkpoints(&self) -> Option<&Arc<Latest>> {
-        self.inner.checkpoints.get()
-    }
-
-    /// From now on these are the checkpoints of the log. Only the first call counts.
-    pub(crate) fn sign_with(&self, latest: Arc<Latest>) {
-        let _ = self.inner.checkpoints.set(latest);
-    }
-
-    /// The log is not the one that was signed for. Only the first reason is kept.
-    pub(crate) fn log_is_disputed(&self, why: String) {
-        let _ = self.inner.disputed.set(why);
-    }
-
-    /// Why the log is not signed for any more; `None` where nothing is wrong.
-    #[must_use]
-    pub fn log_dispute(&self) -> Option<&str> {
-        self.inner.disputed.get().map(String::as_str)
-    }
-
-    /// Up to `limit` events as the log holds them, after `after`.
-    ///
-    /// # Errors
-    /// [`LogError`].
-    pub async fn entries(&self, after: Revision, limit: usize) -> Result<Vec<String>, LogError> {
-        self.inner.log.entries(after, limit).await
     }
 
     /// Its epoch.

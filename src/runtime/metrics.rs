@@ -62,8 +62,6 @@ pub struct Metrics {
     pub control_lease_remaining_seconds: Gauge,
     /// `jitgate_control_revision`: revision of the table.
     pub control_revision: IntGauge,
-    /// `jitgate_control_log_size`: events that the control plane has signed for, as this proxy remembers.
-    pub control_log_size: IntGauge,
     /// `jitgate_control_log_disputes`: how often the control plane's log was not the one that it had signed for.
     pub control_log_disputes: IntGauge,
     /// `jitgate_audit_lines_total` by kind.
@@ -206,11 +204,6 @@ impl Metrics {
                 &r,
                 "jitgate_control_revision",
                 "Revision of the control plane's log that the table has.",
-            )?,
-            control_log_size: gauge(
-                &r,
-                "jitgate_control_log_size",
-                "Events of the control plane's log that it has signed for, as this proxy remembers.",
             )?,
             control_log_disputes: gauge(
                 &r,
@@ -407,7 +400,7 @@ mod tests {
     use std::process::{Command, Stdio};
 
     /// Every name of the contract.
-    const CONTRACT: [&str; 31] = [
+    const CONTRACT: [&str; 30] = [
         "jitgate_requests_total",
         "jitgate_decision_seconds",
         "jitgate_request_seconds",
@@ -419,7 +412,6 @@ mod tests {
         "jitgate_control_connected",
         "jitgate_control_lease_remaining_seconds",
         "jitgate_control_revision",
-        "jitgate_control_log_size",
         "jitgate_control_log_disputes",
         "jitgate_audit_lines_total",
         "jitgate_audit_queue_length",
