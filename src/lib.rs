@@ -19,6 +19,7 @@ pub mod access;
 pub mod session;
 pub mod tlog;
 pub mod audit;
+pub mod export;
 pub mod wire;
 pub mod sync;
 pub mod proxy;

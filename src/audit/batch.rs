@@ -1,15 +1,20 @@
 //! What the writer of a trail has in its hands: whole lines in order, and how far they are written.
 
-use super::queue::Lines;
+use super::queue::{Lines, Waiting};
 
 /// Lines taken from the queue, of which some bytes are written.
 #[derive(Debug, Default)]
 pub(super) struct Batch {
     pub(super) bytes: Vec<u8>,
     pub(super) done: usize,
+    /// How much of that went to a file that is gone.
+    pub(super) earlier: usize,
     pub(super) lines: Lines,
+    pub(super) waiting: Vec<Waiting>,
     /// The number of the last line before it.
     pub(super) before: u64,
+    /// No request that was admitted before this line is open once it is written.
+    pub(super) floor: u64,
     /// The number of its last line.
     pub(super) last: u64,
 }

@@ -7,6 +7,7 @@
 use super::record::{Decision, End, Facts, Handshake, Kind};
 use super::text::{escaped_within, hex, number, string, time};
 use crate::model::Time;
+use memchr::memmem;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -142,6 +143,31 @@ pub(super) fn request(out: &mut Vec<u8>, proxy: &[u8], facts: &Facts, ending: Op
     integer(out, b",\"duration_us\":", ending.map(|ending| micros(ending.took)));
     recording(out, facts);
     out.push(b'}');
+}
+
+/// The `end` line of a request of which no more is known than its `admit` line; `None` if it is none of ours.
+pub(super) fn unknown(admit: &[u8], now: Time) -> Option<Vec<u8>> {
+    const KIND: &[u8] = b"\"kind\":\"admit\",";
+    const OPEN: &[u8] = b",\"end\":null,\"cause\":null,";
+    let rest = admit.get(memmem::find(admit, KIND)? + KIND.len()..)?;
+    // No text of a caller can hold these bytes: its quotation marks are escaped.
+    let at = memmem::find(rest, OPEN)?;
+    let mut out = Vec::with_capacity(admit.len() + 16);
+    head(&mut out, Kind::End, now);
+    out.extend_from_slice(rest.get(..at)?);
+    plain(&mut out, b",\"end\":", Some(End::Unknown.as_str()));
+    out.extend_from_slice(b",\"cause\":null,");
+    out.extend_from_slice(rest.get(at + OPEN.len()..)?);
+    Some(out)
+}
+
+/// A whole line: its number, what it says, and its newline.
+pub(super) fn numbered(out: &mut Vec<u8>, seq: u64, line: &[u8]) {
+    out.extend_from_slice(b"{\"seq\":");
+    number(out, seq);
+    out.push(b',');
+    out.extend_from_slice(line);
+    out.push(b'\n');
 }
 
 /// Where the request is recorded; the digest is known once that is written.

@@ -25,6 +25,7 @@ mod room;
 mod settings;
 mod text;
 mod trail;
+mod unfinished;
 mod writer;
 
 #[cfg(test)]

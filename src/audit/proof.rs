@@ -12,11 +12,12 @@ pub use open::ProofError;
 pub use store::Store;
 
 use crate::runtime::clock::Mono;
-use crate::tlog::{Checkpoint, Hash, NoteSigner, Tile, Tree, VerifierKey};
-use parking_lot::Mutex;
+use crate::tlog::proof::consistency;
+use crate::tlog::{Checkpoint, Hash, NoteSigner, Tile, TileHashes, Tree, VerifierKey};
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::watch;
 
 /// While there is traffic a checkpoint is signed this often.
 const EVERY: Duration = Duration::from_secs(1);
@@ -27,7 +28,8 @@ const MOST_WAITING: usize = 1024;
 #[derive(Debug)]
 pub struct Latest {
     key: VerifierKey,
-    note: Mutex<Arc<str>>,
+    store: Store,
+    note: watch::Sender<Arc<str>>,
 }
 
 impl Latest {
@@ -40,7 +42,26 @@ impl Latest {
     /// The signed note that was last written to `NAME.tlog/checkpoint`.
     #[must_use]
     pub fn note(&self) -> Arc<str> {
-        Arc::clone(&self.note.lock())
+        Arc::clone(&self.note.borrow())
+    }
+
+    /// Each note from now on; some may be passed over.
+    #[must_use]
+    pub fn notes(&self) -> watch::Receiver<Arc<str>> {
+        self.note.subscribe()
+    }
+
+    /// The proof that the tree of `new` lines goes on from that of `old` (RFC 6962, section 2.1.2). Empty where there is nothing to
+    /// prove. Reads files.
+    ///
+    /// # Errors
+    /// Tiles are missing or damaged.
+    pub fn consistency(&self, old: u64, new: u64) -> io::Result<Vec<Hash>> {
+        if old == 0 || old >= new {
+            return Ok(Vec::new());
+        }
+        let proof = consistency(&TileHashes::new(&self.store, new), old, new)?;
+        proof.ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, "the tree has not so many lines"))
     }
 }
 
@@ -120,7 +141,7 @@ impl Prover {
         let (size, root) = (self.tree.size(), self.tree.root());
         let note = Checkpoint { origin: key.name().to_owned(), size, root }.sign(&self.signer);
         self.store.write_checkpoint(&note)?;
-        *self.latest.note.lock() = note.into();
+        self.latest.note.send_replace(note.into());
         self.signed = Some(size);
         for old in std::mem::replace(&mut self.partial, partial) {
             if !self.partial.contains(&old) {

@@ -4,16 +4,18 @@
 //! the order of the file. Refuses to know the disk: nothing here waits for it.
 
 use super::budget::Budget;
+use super::line;
 use super::record::Kind;
 use super::room::Room;
-use super::text::number;
 use crate::model::ProxyName;
 use crate::runtime::metrics::Metrics;
 use parking_lot::{Condvar, Mutex};
 use std::cell::Cell;
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::thread::Thread;
+use tokio::sync::oneshot;
 
 /// So many queued bytes wake the writer before its time.
 const WAKE_BYTES: usize = 256 << 10;
@@ -25,6 +27,22 @@ pub(super) struct Queue {
     pub(super) lines: Lines,
     /// The number of the last line that was queued.
     pub(super) seq: u64,
+    /// The numbers of the `admit` lines whose requests have not ended.
+    pub(super) open: BTreeSet<u64>,
+    /// Who waits until a line of these is on disk.
+    pub(super) waiting: Vec<Waiting>,
+}
+
+/// Told when the line is on disk; dropped when it will not be.
+pub(super) type Waiting = oneshot::Sender<()>;
+
+/// What depends on a line.
+#[derive(Debug, Default)]
+pub(super) struct Tied {
+    /// The number of the `admit` line whose request it ends.
+    pub(super) closes: Option<u64>,
+    /// Who waits until it is on disk.
+    pub(super) waits: Option<Waiting>,
 }
 
 /// How many lines of each kind.
@@ -95,32 +113,52 @@ thread_local! {
 }
 
 impl Shared {
-    /// Queues a line for which `claimed` bytes were claimed.
-    pub(super) fn push(&self, kind: Kind, claimed: usize, line: impl FnOnce(&mut Vec<u8>)) {
+    /// Queues a line for which `claimed` bytes were claimed; returns its number.
+    pub(super) fn push(&self, kind: Kind, claimed: usize, line: impl FnOnce(&mut Vec<u8>)) -> u64 {
+        self.push_for(Tied::default(), kind, claimed, line)
+    }
+
+    /// The same for a line that others depend on.
+    pub(super) fn push_for(
+        &self,
+        Tied { closes, waits }: Tied,
+        kind: Kind,
+        claimed: usize,
+        make: impl FnOnce(&mut Vec<u8>),
+    ) -> u64 {
+        let urgent = waits.is_some();
         // Not there any more while the thread ends; such a line makes its own buffer.
         let mut scratch = SCRATCH.try_with(Cell::take).unwrap_or_default();
         scratch.clear();
-        line(&mut scratch);
-        let (used, queued) = {
+        make(&mut scratch);
+        let (used, queued, number_of_it) = {
             let mut queue = self.queue.lock();
-            let Queue { bytes, lines, seq } = &mut *queue;
+            let Queue { bytes, lines, seq, waiting, open } = &mut *queue;
             let before = bytes.len();
             *seq += 1;
-            bytes.extend_from_slice(b"{\"seq\":");
-            number(bytes, *seq);
-            bytes.push(b',');
-            bytes.extend_from_slice(&scratch);
-            bytes.push(b'\n');
+            line::numbered(bytes, *seq, &scratch);
             lines.add(kind);
-            (bytes.len() - before, bytes.len())
+            waiting.extend(waits);
+            match kind {
+                Kind::Admit => {
+                    open.insert(*seq);
+                }
+                Kind::End | Kind::Handshake | Kind::Summary => {
+                    if let Some(admit) = closes {
+                        open.remove(&admit);
+                    }
+                }
+            }
+            (bytes.len() - before, bytes.len(), *seq)
         };
         debug_assert!(used <= claimed, "a line of {used} bytes had only {claimed}");
         self.room.settle(claimed, used);
         // At thread exit there is nowhere to keep it.
         let _ = SCRATCH.try_with(|kept| kept.set(scratch));
-        if queued >= WAKE_BYTES {
+        if urgent || queued >= WAKE_BYTES {
             self.wake();
         }
+        number_of_it
     }
 
     /// Lets the writer look now.

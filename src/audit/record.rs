@@ -14,7 +14,7 @@ pub use end::End;
 pub(super) use facts::Facts;
 
 use super::line::{self, Ending};
-use super::sink::{AuditSink, Claim, Unavailable};
+use super::sink::{AuditSink, Claim, OnDisk, Unavailable};
 use super::text::escaped_within;
 use crate::model::{DenyReason, GrantId, RequestId, Revision, ServiceName, SpiffeId, TaskId};
 use crate::runtime::clock::{Mono, wall};
@@ -195,7 +195,7 @@ impl Unfinished {
         let write = |out: &mut Vec<u8>| line::request(out, sink.proxy(), facts, Some(&ending), now);
         match fate {
             Fate::Admitted(claim) if facts.reel.is_some() => self.leave_to_recorder(ending, claim),
-            Fate::Admitted(claim) => sink.write(claim, Kind::End, write),
+            Fate::Admitted(claim) => sink.close_request(&claim, facts.admit, write),
             Fate::Drafted => {
                 let reason = facts.decision.and_then(Decision::reason).unwrap_or(end.as_str());
                 let bound = line::bound(sink.proxy(), facts);
@@ -313,11 +313,28 @@ impl Record {
     ///
     /// # Errors
     /// [`Unavailable`] when there is none for it; the `end` line keeps its place.
-    pub fn write_admit(&self) -> Result<(), Unavailable> {
-        let Unfinished { sink, facts, .. } = &*self.0;
+    pub fn write_admit(&mut self) -> Result<(), Unavailable> {
+        let Unfinished { sink, facts, .. } = &mut *self.0;
+        if facts.admit.is_some() {
+            return Ok(());
+        }
         let claim = sink.claim(line::bound(sink.proxy(), facts))?;
-        sink.write(claim, Kind::Admit, |out| line::request(out, sink.proxy(), facts, None, wall()));
+        let write = |out: &mut Vec<u8>| line::request(out, sink.proxy(), facts, None, wall());
+        facts.admit = Some(sink.write(&claim, Kind::Admit, write));
         Ok(())
+    }
+
+    /// The same for a request that goes on only when that line is on disk: it is ready then, and fails when it will not be.
+    ///
+    /// # Errors
+    /// [`Unavailable`] when there is no place for it.
+    pub fn admit_on_disk(&mut self) -> Result<OnDisk, Unavailable> {
+        let Unfinished { sink, facts, .. } = &mut *self.0;
+        let claim = sink.claim(line::bound(sink.proxy(), facts))?;
+        let write = |out: &mut Vec<u8>| line::request(out, sink.proxy(), facts, None, wall());
+        let (seq, on_disk) = sink.write_awaited(&claim, Kind::Admit, write);
+        facts.admit = Some(seq);
+        Ok(on_disk)
     }
 
     /// The protocol turned out to be another, for instance after an upgrade.

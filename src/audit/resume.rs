@@ -1,7 +1,8 @@
 //! What a trail on disk says when it is opened: which line was the last, and what of its end is torn.
 //!
 //! A trail belongs to one process, which holds an exclusive lock on `NAME.lock` beside it. The lock file also carries the sequence
-//! number before the first line of the active file, so that numbers go on after a rotation or when the file was moved away.
+//! number before the first line of the active file, so that numbers go on after a rotation or when the file was moved away, and one before
+//! which no request is open.
 //! Invariant: nothing that is not ours is ever changed, and nothing torn is thrown away: it is set aside in a `.torn` file.
 
 use super::settings::AuditError;
@@ -13,6 +14,8 @@ use std::path::{Path, PathBuf};
 
 /// The end of a file that is searched for its last whole line; several times the longest line.
 const WINDOW: u64 = 1 << 20;
+/// The length of a number in the lock file, with its newline.
+const NUMBER: u64 = 21;
 /// Enough for the first line's number and time.
 const HEAD: usize = 256;
 
@@ -71,15 +74,34 @@ impl Lock {
 
     /// The number before the first line of the active file; 0 for a new trail.
     pub(super) fn base(&self) -> u64 {
+        self.number(0)
+    }
+
+    /// Keeps that number.
+    pub(super) fn set_base(&self, seq: u64) -> io::Result<()> {
+        self.set_number(0, seq)
+    }
+
+    /// Each request that was admitted before this line has ended in a line that is written; 0 where nothing was ever said.
+    pub(super) fn floor(&self) -> u64 {
+        self.number(NUMBER)
+    }
+
+    /// Keeps that number.
+    pub(super) fn set_floor(&self, seq: u64) -> io::Result<()> {
+        self.set_number(NUMBER, seq)
+    }
+
+    fn number(&self, at: u64) -> u64 {
         let mut text = [0; 20];
         let digits =
-            self.file.read_exact_at(&mut text, 0).ok().and_then(|()| std::str::from_utf8(&text).ok());
+            self.file.read_exact_at(&mut text, at).ok().and_then(|()| std::str::from_utf8(&text).ok());
         digits.and_then(|digits| digits.parse().ok()).unwrap_or(0)
     }
 
-    /// Keeps that number. One write of fixed width: it is the old or the new, never a mixture.
-    pub(super) fn set_base(&self, seq: u64) -> io::Result<()> {
-        self.file.write_all_at(format!("{seq:020}\n").as_bytes(), 0)
+    /// One write of fixed width: it is the old or the new, never a mixture.
+    fn set_number(&self, at: u64, seq: u64) -> io::Result<()> {
+        self.file.write_all_at(format!("{seq:020}\n").as_bytes(), at)
     }
 }
 
@@ -250,9 +272,11 @@ mod tests {
         assert!(matches!(Lock::take(&path), Err(AuditError::Locked { .. })));
         assert_eq!(lock.base(), 0);
         lock.set_base(42).unwrap();
+        assert_eq!(lock.floor(), 0);
+        lock.set_floor(40).unwrap();
         drop(lock);
         lock = Lock::take(&path).unwrap();
-        assert_eq!(lock.base(), 42);
+        assert_eq!((lock.base(), lock.floor()), (42, 40));
         std::fs::remove_file(folder.path().join("audit.jsonl.lock")).unwrap();
         lock.keep(&path).unwrap();
         assert!(matches!(Lock::take(&path), Err(AuditError::Locked { .. })), "the new name is held too");

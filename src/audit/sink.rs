@@ -8,12 +8,13 @@ use super::budget::Budget;
 use super::line;
 use super::pack::Packer;
 use super::proof::{Latest, Prover};
-use super::queue::{Queue, Shared, Stage};
+use super::queue::{Queue, Shared, Stage, Tied};
 use super::record::{Handshake, Kind};
 use super::recording::Recorder;
 use super::room::Room;
 pub use super::settings::{AuditConfig, AuditError, DenialBudget, Target};
 use super::trail::Trail;
+use super::unfinished;
 use super::writer::{LOW_ROOM, Output, Writer};
 use crate::model::{AuditHealth, Time};
 use crate::runtime::clock::{Mono, wall};
@@ -25,6 +26,7 @@ use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
+use tokio::sync::oneshot;
 
 /// A sink that nobody closed gets this long to write what is left.
 const DROP_DEADLINE: Duration = Duration::from_secs(2);
@@ -45,6 +47,9 @@ pub struct CloseError {
     /// How many lines had been queued.
     pub lines: u64,
 }
+
+/// Ready when a line is on disk; an error when it will not be.
+pub type OnDisk = oneshot::Receiver<()>;
 
 /// The trail of one process.
 pub struct AuditSink {
@@ -92,12 +97,11 @@ impl AuditSink {
         let mut prover = None;
         let (output, seq) = match &config.target {
             Target::File(path) => {
-                let (trail, last) = Trail::open(path, wall)?;
+                let (mut trail, last) = Trail::open(path, wall)?;
                 if let Some(origin) = &config.origin {
-                    let mut opened = Prover::open(path, origin, last)?;
-                    opened.sign(|| trail.sync()).map_err(|source| AuditError::io(path, source))?;
-                    prover = Some(opened);
+                    prover = Some(Prover::open(path, origin, last)?);
                 }
+                let last = close_unfinished(&mut trail, prover.as_mut(), last, wall)?;
                 let AuditConfig { rotate_bytes, rotate_every, .. } = config;
                 (Output::Files { trail, rotate_bytes, rotate_every }, last)
             }
@@ -155,9 +159,26 @@ impl AuditSink {
         Ok(Claim { bytes })
     }
 
-    /// Queues the line that the claim was for.
-    pub(super) fn write(&self, claim: Claim, kind: Kind, line: impl FnOnce(&mut Vec<u8>)) {
-        self.shared.push(kind, claim.bytes, line);
+    /// Queues the line that the claim was for; returns its number.
+    pub(super) fn write(&self, claim: &Claim, kind: Kind, line: impl FnOnce(&mut Vec<u8>)) -> u64 {
+        self.shared.push(kind, claim.bytes, line)
+    }
+
+    /// Queues the `end` line of a request, which may have an `admit` line.
+    pub(super) fn close_request(&self, claim: &Claim, admit: Option<u64>, line: impl FnOnce(&mut Vec<u8>)) {
+        self.shared.push_for(Tied { closes: admit, waits: None }, Kind::End, claim.bytes, line);
+    }
+
+    /// Queues a line; its number, and what is ready when it is on disk, and fails when it will not be.
+    pub(super) fn write_awaited(
+        &self,
+        claim: &Claim,
+        kind: Kind,
+        line: impl FnOnce(&mut Vec<u8>),
+    ) -> (u64, OnDisk) {
+        let (told, on_disk) = oneshot::channel();
+        let tied = Tied { closes: None, waits: Some(told) };
+        (self.shared.push_for(tied, kind, claim.bytes, line), on_disk)
     }
 
     /// A handshake was refused: one line, or one more of a summary.
@@ -262,6 +283,28 @@ impl AuditSink {
     pub(super) fn proxy(&self) -> &[u8] {
         &self.shared.proxy
     }
+}
+
+/// Closes what was open when the trail was last written, and signs for what is there. Returns the number of the last line.
+fn close_unfinished(
+    trail: &mut Trail,
+    prover: Option<&mut Prover>,
+    last: u64,
+    now: Time,
+) -> Result<u64, AuditError> {
+    let path = trail.path().to_owned();
+    let failed = |source| AuditError::io(&path, source);
+    let (lines, count) = unfinished::closing(&path, trail.floor(), last, now).map_err(failed)?;
+    if count > 0 {
+        trail.append(&lines, now).map_err(failed)?;
+        tracing::warn!(path = %path.display(), requests = count,
+            "requests were open when this proxy last ended: their `end` lines say `unknown`");
+    }
+    if let Some(prover) = prover {
+        prover.add(&lines);
+        prover.sign(|| trail.sync()).map_err(failed)?;
+    }
+    Ok(last + count)
 }
 
 impl Drop for AuditSink {

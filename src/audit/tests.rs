@@ -17,6 +17,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+mod durable;
+
 const MS: Duration = Duration::from_millis(1);
 
 /// A trail whose writer moves only when told.
@@ -197,7 +199,7 @@ fn full_record(world: &World) -> Record {
 fn an_end_line_says_all_that_is_known() {
     let (_folder, path) = folder();
     let mut world = World::at(path);
-    let record = full_record(&world);
+    let mut record = full_record(&world);
     record.write_admit().unwrap();
     record.finish(End::Cut("revoked"));
     world.tick(50);
@@ -336,7 +338,7 @@ fn live(world: &World, n: u64, fate: Fate) -> &'static str {
             "client_gone"
         }
         Fate::AdmitLineThenFinish => {
-            let record = admit();
+            let mut record = admit();
             record.write_admit().unwrap();
             record.finish(End::Complete);
             "complete"

@@ -32,6 +32,11 @@ pub(super) struct Trail {
     /// File systems without fallocate get no more than a look at what is free.
     can_allocate: bool,
     born: Option<Time>,
+    /// Whether a loss of power leaves the file at its path.
+    name_synced: bool,
+    /// What the next sync fails with.
+    #[cfg(test)]
+    pub(super) fault: Option<io::ErrorKind>,
 }
 
 impl Trail {
@@ -44,7 +49,18 @@ impl Trail {
         let file = resume::open(path)?;
         let Resumed { end, last, born } = resume::resume(path, &file, now)?;
         let last = last.unwrap_or(0).max(lock.base());
-        let trail = Self { path: path.to_owned(), lock, file, end, secured: end, can_allocate: true, born };
+        let trail = Self {
+            path: path.to_owned(),
+            lock,
+            file,
+            end,
+            secured: end,
+            can_allocate: true,
+            born,
+            name_synced: false,
+            #[cfg(test)]
+            fault: None,
+        };
         Ok((trail, last))
     }
 
@@ -77,6 +93,7 @@ impl Trail {
             tracing::warn!(path = %self.path.display(), %error, "the end of the audit file that was moved away may be torn");
         }
         (self.file, self.end, self.secured, self.born) = (file, end, end, born);
+        self.name_synced = false;
         Ok(())
     }
 
@@ -90,6 +107,28 @@ impl Trail {
         self.secured = self.secured.max(self.end);
         self.born = self.born.or(Some(now));
         Ok(written)
+    }
+
+    /// Writes and syncs whole lines for which nobody has set space aside.
+    pub(super) fn append(&mut self, lines: &[u8], now: Time) -> io::Result<()> {
+        let wanted = u64::try_from(lines.len()).unwrap_or(u64::MAX);
+        if self.room() < wanted {
+            self.secure(wanted, wanted)?;
+        }
+        let mut rest = lines;
+        while !rest.is_empty() {
+            match self.write(rest, now) {
+                Ok(written) => rest = rest.get(written..).unwrap_or_default(),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        self.sync()
+    }
+
+    /// Each request that was admitted before this line has ended in a line that is written.
+    pub(super) fn floor(&self) -> u64 {
+        self.lock.floor()
     }
 
     /// Bytes that are secured and not written.
@@ -122,14 +161,15 @@ impl Trail {
         self.end > 0 && (self.end >= bytes || self.born.is_some_and(old))
     }
 
-    /// Begins a new active file that has at least `least` bytes secured. On an error the old one stays as it was.
-    pub(super) fn rotate(&mut self, last: u64, least: u64, now: Time) -> io::Result<()> {
+    /// Begins a new active file that has at least `least` bytes secured. On an error the old one stays as it was. `floor`: see there.
+    pub(super) fn rotate(&mut self, (last, floor): (u64, u64), least: u64, now: Time) -> io::Result<()> {
         let next = resume::beside(&self.path, "next");
         // Left over if we were killed between the two renames below; nothing was ever written to it.
         std::fs::remove_file(&next).or_else(absent_is_fine)?;
         let file = resume::open(&next).map_err(AuditError::into_io)?;
         let (secured, _) = secure(&file, 0, least.max(CHUNK), least, self.can_allocate)?;
         self.lock.set_base(last)?;
+        self.lock.set_floor(floor)?;
         std::fs::rename(&self.path, rotated(&self.path, last, now))?;
         if let Err(error) = std::fs::rename(&next, &self.path) {
             tracing::warn!(path = %self.path.display(), %error, "the new audit file could not be put in place");
@@ -137,6 +177,7 @@ impl Trail {
         }
         self.trim();
         (self.file, self.end, self.secured, self.born) = (file, 0, secured, None);
+        self.name_synced = false;
         Ok(())
     }
 
@@ -148,8 +189,22 @@ impl Trail {
         self.secured = self.end;
     }
 
-    /// Makes what was written survive a loss of power.
-    pub(super) fn sync(&self) -> io::Result<()> {
+    /// The last `bytes` are to be written once more.
+    pub(super) fn take_back(&mut self, bytes: u64) {
+        self.end = self.end.saturating_sub(bytes);
+    }
+
+    /// Makes what was written survive a loss of power, and the file's name with it.
+    pub(super) fn sync(&mut self) -> io::Result<()> {
+        #[cfg(test)]
+        if let Some(error) = self.fault.take() {
+            return Err(error.into());
+        }
+        if !self.name_synced {
+            let folder = self.path.parent().filter(|folder| !folder.as_os_str().is_empty());
+            File::open(folder.unwrap_or_else(|| Path::new(".")))?.sync_all()?;
+            self.name_synced = true;
+        }
         self.file.sync_data()
     }
 }
@@ -242,7 +297,7 @@ mod tests {
         trail.write(&line(2), T).unwrap();
         assert!(trail.is_due(10, None, T) && !trail.is_due(10_000, None, T));
         assert!(trail.is_due(10_000, Some(Duration::from_secs(60)), T.plus(Duration::from_secs(60))));
-        trail.rotate(2, 100_000, T).unwrap();
+        trail.rotate((2, 2), 100_000, T).unwrap();
         assert!(trail.room() >= 100_000 && !trail.is_due(1, Some(Duration::ZERO), T));
         let old = folder.path().join("audit-20261122T100000Z-000000000002.jsonl");
         assert_eq!(std::fs::read(&old).unwrap(), [line(1), line(2)].concat());
@@ -264,7 +319,7 @@ mod tests {
         let (mut trail, last) = Trail::open(&path, T).unwrap();
         assert_eq!(last, 5);
         trail.write(&line(6), T).unwrap();
-        trail.rotate(6, 1, T).unwrap();
+        trail.rotate((6, 6), 1, T).unwrap();
     }
 
     #[test]

@@ -5,10 +5,8 @@
 //! promised a place is kept and tried again; the promises bound the memory.
 
 use super::batch::Batch;
-use super::line::{self, Summary};
 use super::proof::Prover;
 use super::queue::{Queue, Shared, Stage};
-use super::record::Kind;
 use super::room::signed;
 use super::settings::AuditError;
 use super::trail::{CHUNK, Trail};
@@ -19,6 +17,9 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
+
+mod durable;
+mod summary;
 
 /// Lines wait at most this long for their batch; the contract says 100 ms.
 const FLUSH_EVERY: Duration = Duration::from_millis(50);
@@ -195,14 +196,18 @@ impl Writer {
         tracing::warn!(path = %trail.path().display(), "the audit file was moved or deleted; a new one was begun");
         // The new file gets that line from its start.
         self.batch.done -= partial;
+        self.batch.earlier = self.batch.done;
         self.shared.room.change(-signed(partial));
         Ok(())
     }
 
     fn write(&mut self, wall: Time) -> io::Result<()> {
         loop {
-            if self.batch.rest().is_empty() && !self.next_batch() {
-                return Ok(());
+            if self.batch.rest().is_empty() {
+                self.settle_waiting()?;
+                if !self.next_batch() {
+                    return Ok(());
+                }
             }
             let written = match &mut self.output {
                 Output::Files { trail, .. } => trail.write(self.batch.rest(), wall),
@@ -224,7 +229,7 @@ impl Writer {
 
     /// Signs a checkpoint over what was written, if it is time to.
     fn prove(&mut self, now: Mono) -> io::Result<()> {
-        match (&mut self.prover, &self.output) {
+        match (&mut self.prover, &mut self.output) {
             (Some(prover), Output::Files { trail, .. }) => prover.tick(now, || trail.sync()),
             (Some(_), Output::Stream(_)) | (None, _) => Ok(()),
         }
@@ -241,12 +246,15 @@ impl Writer {
         buffer.clear();
         buffer.shrink_to(KEEP_BUFFER);
         let mut queue = self.shared.queue.lock();
-        let Queue { bytes, lines, seq } = &mut *queue;
+        let Queue { bytes, lines, seq, waiting, open } = &mut *queue;
         self.batch = Batch {
             bytes: std::mem::replace(bytes, buffer),
             done: 0,
+            earlier: 0,
             lines: std::mem::take(lines),
+            waiting: std::mem::take(waiting),
             before: self.batch.last,
+            floor: open.first().copied().unwrap_or(*seq + 1),
             last: *seq,
         };
         !self.batch.bytes.is_empty()
@@ -322,38 +330,12 @@ impl Writer {
         }
         let before = trail.room();
         // At least as much as before: whatever is claimed meanwhile is claimed of that.
-        match trail.rotate(self.batch.last, before, wall) {
+        match trail.rotate((self.batch.last, self.batch.floor), before, wall) {
             Ok(()) => self.shared.room.change(signed(trail.room()) - signed(before)),
             Err(error) => {
                 tracing::warn!(path = %trail.path().display(), %error, "the audit file could not be rotated; it grows on");
                 self.next_rotation = now.plus(RETRY_ROTATION_AFTER);
             }
-        }
-    }
-
-    /// Queues summary lines: of refusals every few seconds, of an outage when it is over.
-    fn summarise(&mut self, wall: Time, now: Mono) {
-        let closing = *self.shared.stage.lock() != Stage::Running;
-        let shared = Arc::clone(&self.shared);
-        let mut budget = shared.budget.lock();
-        let refused = budget.refused();
-        if refused != self.refused {
-            (self.refused, self.quiet_since) = (refused, now);
-        }
-        // Room may come back only because lines were shorter than promised: then it takes a while without refusals.
-        let quiet = shared.room.is_open() && now.since(self.quiet_since) >= OUTAGE_EVERY;
-        let over = (!self.short || quiet) && shared.room.is_calm() && now >= self.next_outage;
-        if (over || closing)
-            && let Some(outage) = budget.take_outage()
-        {
-            self.next_outage = now.plus(OUTAGE_EVERY);
-            if !queue_summary(&shared, &outage, wall) {
-                budget.put_back_outage(&outage);
-            }
-        }
-        if closing || now >= self.next_summary {
-            self.next_summary = now.plus(SUMMARY_EVERY);
-            budget.take_summaries(|summary| queue_summary(&shared, summary, wall));
         }
     }
 
@@ -366,6 +348,7 @@ impl Writer {
 
     fn fails(&mut self, error: &AuditError, now: Mono) {
         self.withdraw();
+        self.refuse_waiting();
         let since = self.failing.map(|(since, _)| since);
         if since.is_none() {
             let cause = std::error::Error::source(error).map(ToString::to_string).unwrap_or_default();
@@ -380,16 +363,4 @@ impl Writer {
             Output::Stream(_) => AuditError::io("standard output".as_ref(), source),
         }
     }
-}
-
-fn queue_summary(shared: &Shared, summary: &Summary, wall: Time) -> bool {
-    let mut text = Vec::with_capacity(512);
-    line::summary(&mut text, &shared.proxy, summary, wall);
-    // Its number and newline are not in `text` yet.
-    let claimed = text.len() + 32;
-    if shared.room.claim_summary(claimed).is_none() {
-        return false;
-    }
-    shared.push(Kind::Summary, claimed, |out| out.extend_from_slice(&text));
-    true
 }

@@ -10,6 +10,7 @@
 pub mod access;
 mod build;
 pub mod control;
+pub mod export;
 pub mod issuer;
 pub mod limits;
 pub mod load;
@@ -29,6 +30,7 @@ pub mod webhook;
 
 pub use access::{PolicyConfig, PrincipalEntry, RequestRules, RoleTemplate};
 pub use control::{ControlConfig, Person, Role, Store};
+pub use export::{ExportConfig, ExportTarget, HttpReceiver, ReceiverTls, SyslogReceiver, SyslogUrl};
 pub use issuer::{IssuerConfig, KeySource};
 pub use limits::{Ceilings, Limits};
 pub use load::{Base, Config, ControlBase, ProxyBase};
@@ -38,7 +40,7 @@ pub use proxy::{
     reachable,
 };
 pub use recording::{JsonPointer, KeyName, Pattern, RecipientSource, RecordingConfig, Redaction};
-pub use service::{HostHeader, Protocol, ServiceConfig, Transport, Upstream};
+pub use service::{Durability, HostHeader, Protocol, ServiceConfig, Transport, Upstream};
 pub use ticket::{TicketConfig, TicketUrl};
 pub use token::TokenRules;
 pub use user_token::{ClaimValue, UserTokenRule};

@@ -2,7 +2,7 @@
 
 use crate::config::url::{self, UrlError};
 use crate::config::{
-    Ceilings, IdentityFiles, IssuerConfig, Limits, RecordingConfig, ServiceConfig, TrustFiles,
+    Ceilings, ExportConfig, IdentityFiles, IssuerConfig, Limits, RecordingConfig, ServiceConfig, TrustFiles,
 };
 use crate::model::{ProxyName, SpiffeId};
 use serde::Serialize;
@@ -164,6 +164,8 @@ pub struct AuditConfig {
     pub denials: DenialBudget,
     /// How bodies are recorded; absent: requests whose grant demands it are refused.
     pub recording: Option<RecordingConfig>,
+    /// Where else its lines are sent, from the files of the trail.
+    pub exports: Vec<ExportConfig>,
 }
 
 impl AuditConfig {
@@ -178,6 +180,7 @@ impl AuditConfig {
             queue_lines: 65_536,
             denials: DenialBudget::default(),
             recording: None,
+            exports: Vec::new(),
         }
     }
 }

@@ -2,6 +2,10 @@
 //!
 //! Every key is optional here: what is missing is found later, together with everything else that is wrong.
 
+mod export;
+
+pub(super) use export::{RawExport, RawExportKind};
+
 use crate::config::service::Address;
 use crate::config::text::{
     EventName, FieldName, HostName, Method, Parsed, PersonName, Text, TokenParty, ToolName, TrustDomain,
@@ -107,6 +111,8 @@ pub(super) struct RawAudit {
     #[serde(default)]
     pub(super) denials: RawDenials,
     pub(super) recording: Option<RawRecording>,
+    #[serde(default)]
+    pub(super) export: Vec<RawExport>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -186,6 +192,7 @@ pub(super) struct RawService {
     pub(super) token_required: Option<bool>,
     pub(super) user_token: Option<Spanned<RawUserToken>>,
     pub(super) forward_authorization: Option<bool>,
+    pub(super) durability: Option<Spanned<crate::config::Durability>>,
     pub(super) upstream_ca: Option<Text<PathBuf>>,
     pub(super) owner: Option<Text<Owner>>,
     pub(super) sensitivity: Option<Sensitivity>,

@@ -42,6 +42,8 @@ pub struct ServiceConfig {
     pub user_token: Option<UserTokenRule>,
     /// Whether an `authorization` that is not our token is passed on: services have authentication of their own.
     pub forward_authorization: bool,
+    /// When the trail has what is said of its requests.
+    pub durability: Durability,
     /// CA certificates (PEM) to verify it with, instead of the system's.
     pub upstream_ca: Option<PathBuf>,
 }
@@ -66,6 +68,7 @@ impl ServiceConfig {
             token_required: false,
             user_token: None,
             forward_authorization: true,
+            durability: Durability::Buffered,
             upstream_ca: None,
         }
     }
@@ -128,6 +131,17 @@ pub enum Protocol {
     Grpc,
     /// MCP, streamable HTTP; denials are JSON-RPC errors.
     Mcp,
+}
+
+/// When the audit trail has what is said of a service's requests.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Durability {
+    /// Written at least every 100 ms.
+    #[default]
+    Buffered,
+    /// The `admit` line is on disk before the service sees the first byte.
+    Durable,
 }
 
 /// Which `Host` (`:authority`) an upstream gets to see.

@@ -483,3 +483,5 @@ fn a_user_token_that_nobody_could_bring_is_refused() {
     }
     assert!(parse(&format!("{before}[service.user_token]\n{known}[[issuers]]{issuers}")).is_ok());
 }
+
+mod export;

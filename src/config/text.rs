@@ -7,8 +7,8 @@ use crate::mcp;
 use crate::mcp::rules::{EndpointPath, Origin};
 use crate::model::AgeRecipient;
 use crate::model::{
-    GroupName, JwsAlgorithm, Owner, Permission, ProxyName, RoleName, Scope, ServiceName, SpiffeId, Ttl,
-    WebhookName,
+    ExportName, GroupName, JwsAlgorithm, Owner, Permission, ProxyName, RoleName, Scope, ServiceName,
+    SpiffeId, Ttl, WebhookName,
 };
 use serde::de::{Deserialize, Deserializer, Error, Visitor};
 use std::fmt;
@@ -75,6 +75,7 @@ by_from_str! {
     EndpointPath: "the path of an MCP endpoint such as `/mcp`",
     mcp::Version: "a version of MCP such as `2026-07-28`",
     Origin: "an origin such as `https://app.example`",
+    ExportName: "the name of an export such as `siem`",
     WebhookName: "a webhook name such as `approvals`",
     WebhookUrl: "a URL such as `https://hooks.example/jitgate`",
     TicketUrl: "a URL such as `https://tickets.example/api/{ticket}`",

@@ -18,6 +18,9 @@ pub enum UrlError {
         "expected `https://HOST[:PORT][/PATH]`, without fragment and with everything unusual percent-encoded"
     )]
     Web,
+    /// A receiver of syslog of another kind.
+    #[error("expected `tls://HOST[:PORT]`")]
+    Syslog,
     /// Where access is asked for.
     #[error(
         "expected the public URL for access requests, such as `https://control.example:8444/v1/requests`"

@@ -248,6 +248,7 @@ mod tests {
             joined: Revision(joined),
             acknowledged: Revision(joined),
             audit: None,
+            trail: None,
         };
         let seen = Seen { lease_until, ..Seen::default() };
         assess(&revocation(confirmed), (&edge(), &known), seen, Leases { now, ..LEASES })

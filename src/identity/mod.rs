@@ -17,6 +17,7 @@ pub mod keyfile;
 pub mod own;
 mod verifier;
 pub mod tls;
+pub mod receiver;
 pub mod reload;
 pub mod devca;
 pub mod token;

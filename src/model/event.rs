@@ -3,9 +3,14 @@
 //! Stored as JSON. An event of an unknown kind, or with an unknown member, stops the reader: a control plane must not run on a
 //! history that it does not understand.
 
+mod selector;
+
+pub use selector::{Everything, Selector};
+
 use crate::model::{
     AccessRequest, AccessRequestId, Attributes, AuditHealth, EndCause, Evaluation, Grant, GrantId,
-    IdempotencyKey, ProxyName, ReviewId, RevocationId, Scope, ServiceName, SpiffeId, TaskId, Time, Ttl, User,
+    IdempotencyKey, ProxyName, ReviewId, RevocationId, Scope, SpiffeId, TaskId, Time, TrailFault, TrailHead,
+    Ttl, User,
 };
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -241,6 +246,23 @@ pub enum EventBody {
         /// How its trail is now.
         health: AuditHealth,
     },
+    /// A proxy handed over a checkpoint of its audit trail that goes on from the one before.
+    TrailRecorded {
+        /// Which proxy.
+        proxy: ProxyName,
+        /// How far its trail has come.
+        head: TrailHead,
+    },
+    /// A proxy handed over a checkpoint that contradicts the one before: lines were changed or taken away, or another trail was
+    /// begun. It counts from now on; this stays.
+    TrailDisputed {
+        /// Which proxy.
+        proxy: ProxyName,
+        /// What it says now.
+        head: TrailHead,
+        /// What is wrong.
+        fault: TrailFault,
+    },
     /// A longer lease than ever before is handed out from now on.
     LeaseRaised {
         /// Milliseconds.
@@ -277,6 +299,8 @@ impl EventBody {
             Self::ProxyJoined { .. } => "proxy_joined",
             Self::Acknowledged { .. } => "acknowledged",
             Self::AuditReported { .. } => "audit_reported",
+            Self::TrailRecorded { .. } => "trail_recorded",
+            Self::TrailDisputed { .. } => "trail_disputed",
             Self::LeaseRaised { .. } => "lease_raised",
         }
     }
@@ -309,6 +333,8 @@ impl EventBody {
             | Self::ProxyJoined { .. }
             | Self::Acknowledged { .. }
             | Self::AuditReported { .. }
+            | Self::TrailRecorded { .. }
+            | Self::TrailDisputed { .. }
             | Self::LeaseRaised { .. } => false,
         }
     }
@@ -356,41 +382,5 @@ impl TaskOutcome {
             Self::Deadline => "deadline",
             Self::Idle => "idle",
         }
-    }
-}
-
-/// Which grants a revocation is for. `all` is written out; nothing is ever implied by an empty value.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case", deny_unknown_fields)]
-pub enum Selector {
-    /// One grant.
-    Grant(GrantId),
-    /// All grants of a task.
-    Task(TaskId),
-    /// All grants of a principal.
-    Principal(SpiffeId),
-    /// All grants with a permission at a service.
-    Service(ServiceName),
-    /// Every grant.
-    All(Everything),
-    /// The grants that a policy set, named by its hash, no longer allows. Nobody asks for this: it is what loading one led to.
-    Policies(String),
-}
-
-/// The literal `true` of `{"all": true}`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(try_from = "bool", into = "bool")]
-pub struct Everything;
-
-impl TryFrom<bool> for Everything {
-    type Error = &'static str;
-    fn try_from(value: bool) -> Result<Self, Self::Error> {
-        if value { Ok(Self) } else { Err("`all` must be `true`") }
-    }
-}
-
-impl From<Everything> for bool {
-    fn from(_: Everything) -> Self {
-        true
     }
 }

@@ -111,6 +111,10 @@ name!(
     WebhookName, "webhook name", "lower-case letters, digits and `-` (dots between labels), at most 253 characters", is_service
 );
 name!(
+    /// Where an audit trail is sent, as the configuration calls it.
+    ExportName, "export name", "lower-case letters, digits and `-` (dots between labels), at most 253 characters", is_service
+);
+name!(
     /// A named scope template of the configuration, which a request may name instead of a scope.
     RoleName, "role name", "1 to 128 letters, digits or any of `-._:#@+=`", is_task
 );

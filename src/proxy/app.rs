@@ -3,11 +3,13 @@
 use crate::access::stream::CutCause;
 use crate::audit::sink::{self, AuditError, AuditSink};
 use crate::config::{AuditTarget, ProxyConfig};
+use crate::export;
 use crate::identity::Refusal;
 use crate::identity::issuer;
 use crate::identity::reload::{Change, ReloadError, Reloader};
 use crate::identity::tls::{ALPN_HTTP, Acceptor, TlsOptions};
 use crate::model::{ProxyName, ServiceName};
+use crate::proxy::exports;
 use crate::proxy::listener::{self, Bound};
 use crate::proxy::router::{Router, UnknownIssuer};
 use crate::proxy::upstream::{Connector, TlsSetupError, Upstream};
@@ -36,6 +38,9 @@ pub enum StartError {
     /// The audit trail cannot be opened.
     #[error(transparent)]
     Audit(#[from] AuditError),
+    /// The trail cannot be exported.
+    #[error(transparent)]
+    Export(#[from] export::SetupError),
     /// TLS towards a service cannot be set up.
     #[error(transparent)]
     Upstream(#[from] TlsSetupError),
@@ -162,10 +167,11 @@ pub fn start(config: ProxyConfig, metrics: Arc<Metrics>) -> Result<ProxyHandle, 
     let bound = bind_all(&config, &router, workers)?;
     let audit =
         AuditSink::open(sink_config(&config, name.clone(), origin(&name, &reloader)), Arc::clone(&metrics))?;
+    let stop = CancellationToken::new();
+    let exporters = exports::of(&config, &name, &audit, &metrics, &stop)?;
     begin_counting(&metrics);
     let gate = Arc::new(Gate::new(config.ceilings.clone(), Arc::clone(&metrics)));
     let options = TlsOptions { tls12: config.tls.tls12, resumption: config.tls.resumption, alpn: ALPN_HTTP };
-    let stop = CancellationToken::new();
     let shared = Arc::new(Shared {
         gate: Arc::clone(&gate),
         audit,
@@ -210,6 +216,14 @@ pub fn start(config: ProxyConfig, metrics: Arc<Metrics>) -> Result<ProxyHandle, 
         identity: reloader.own(),
         trust: reloader.trust(),
     };
+    for exporter in exporters {
+        let stop = stop.clone();
+        let work = move || async move {
+            exporter.run(stop).await;
+            Ok(())
+        };
+        handle.threads.push(spawn("export", work)?);
+    }
     let thread = spawn("sync", move || keep_up(link, gate, metrics, (reloader, issuers), stop))?;
     handle.threads.push(thread);
     Ok(handle)

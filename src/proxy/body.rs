@@ -201,7 +201,7 @@ impl Downloading {
     fn note_long_life(&mut self, now: Mono) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
         if !self.admit_written && self.exchange.live.stream().is_long_lived() {
             self.admit_written = true;
-            if self.record.as_ref().is_some_and(|record| record.write_admit().is_err()) {
+            if self.record.as_mut().is_some_and(|record| record.write_admit().is_err()) {
                 return self.cut(CutCause::Audit, now);
             }
         }

@@ -57,7 +57,7 @@ pub(crate) async fn forward(
     };
     let (answered, now) = {
         let answer = pin!(upstream.send(request, exchange.live.stream(), started));
-        wait(&exchange, &record, answer).await
+        wait(&exchange, &mut record, answer).await
     };
     route.metrics.upstream_seconds.observe(now.since(started).as_secs_f64());
     match answered {
@@ -90,7 +90,7 @@ pub(crate) enum Failure {
 /// Waits for the head of a response, and says when it came; ends at once when the exchange is cut.
 pub(crate) async fn wait<T>(
     exchange: &Exchange,
-    record: &Record,
+    record: &mut Record,
     mut answer: Pin<&mut impl Future<Output = Result<T, UpstreamError>>>,
 ) -> (Result<T, Failure>, Mono) {
     let mut admit_written = false;

@@ -3,6 +3,7 @@
 use crate::access::view::Form;
 use crate::access::{Cell, Denial, Request as Asked, Verdict, View, attend, decide, decide_after};
 use crate::audit::record::{Draft, Protocol, TraceId};
+use crate::config::Durability;
 use crate::identity::token::TokenFault;
 use crate::mcp::Received;
 use crate::model::{DenyReason, GrantId, McpCall, RequestId};
@@ -276,7 +277,9 @@ impl<'a> Incoming<'a> {
         let (request_id, trace, at, shape) = (self.id, self.trace, self.decided, self.shape);
         match self.draft.admit() {
             Ok(record) => {
-                route.metrics.permit.inc();
+                if route.service.durability == Durability::Buffered {
+                    route.metrics.permit.inc();
+                }
                 Ok(Admitted { live, record, route, request_id, trace, at, shape })
             }
             Err(_) => {

@@ -6,6 +6,7 @@
 
 mod router;
 mod ids;
+mod exports;
 mod headers;
 mod bearer;
 mod body;
@@ -14,6 +15,7 @@ mod user;
 mod reply;
 mod worker;
 mod forward;
+mod durable;
 mod incoming;
 mod mcp;
 mod tunnel;

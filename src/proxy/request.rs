@@ -5,13 +5,14 @@
 
 use crate::access::view::{Form, HostBuffer};
 use crate::access::{Denial, View};
+use crate::config::Durability;
 use crate::mcp::metadata;
 use crate::model::DenyReason;
 use crate::proxy::body::Download;
 use crate::proxy::connection::Connected;
 use crate::proxy::forward::forward;
 use crate::proxy::incoming::{Incoming, Need};
-use crate::proxy::{mcp, tunnel};
+use crate::proxy::{durable, mcp, tunnel};
 use http::{Request, Response};
 use hyper::body::Incoming as Body;
 use std::pin::pin;
@@ -77,6 +78,13 @@ pub(crate) async fn serve(connected: &Connected, request: Request<Body>) -> Resp
     let admitted = match incoming.keep(live, &[], route) {
         Ok(admitted) => admitted,
         Err(response) => return *response,
+    };
+    let admitted = match admitted.route.service.durability {
+        Durability::Buffered => admitted,
+        Durability::Durable => match Box::pin(durable::on_disk(admitted, &[])).await {
+            Ok(admitted) => admitted,
+            Err(response) => return *response,
+        },
     };
     match form {
         // Pinned where it is made: an awaited call is moved first, and this one is large.

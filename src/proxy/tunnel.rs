@@ -56,7 +56,7 @@ pub(crate) async fn open(
     };
     exchange.request_sent(Mono::now());
     await_first_byte(&exchange);
-    let (answered, now) = wait(&exchange, &record, pin!(upstream.send_upgrade(request))).await;
+    let (answered, now) = wait(&exchange, &mut record, pin!(upstream.send_upgrade(request))).await;
     match answered {
         Ok(answered) if is_websocket(&answered.response) => {
             record.status(101);

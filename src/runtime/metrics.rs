@@ -4,7 +4,11 @@
 //! Invariant: no label takes a value that a caller can choose. Labels are either service names that were registered from the
 //! configuration (anything else is counted as `unknown`) or `&'static str`, which no request can make.
 
-use crate::model::{DenyReason, ServiceName, WebhookName};
+mod export;
+
+pub use export::ExportMetrics;
+
+use crate::model::{DenyReason, ExportName, ServiceName, WebhookName};
 use parking_lot::Mutex;
 use prometheus::core::Collector;
 use prometheus::{
@@ -43,6 +47,7 @@ pub struct Metrics {
     certificate_not_after: IntGaugeVec,
     webhook_waiting: IntGaugeVec,
     webhook_dead_letters: IntGaugeVec,
+    exports: export::ByExport,
     /// `jitgate_decision_seconds`: time taken by `access::decide`.
     pub decision_seconds: Histogram,
     /// `jitgate_streams_in_flight`: requests admitted and not ended.
@@ -162,6 +167,7 @@ impl Metrics {
                 "jitgate_webhook_dead_letters",
                 "Messages that were given up and wait for somebody to send them again.",
             )?,
+            exports: export::ByExport::new(&r)?,
             decision_seconds: histogram(
                 &r,
                 "jitgate_decision_seconds",
@@ -269,6 +275,12 @@ impl Metrics {
         let number = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
         self.webhook_waiting.with_label_values(&[name.as_str()]).set(number(waiting));
         self.webhook_dead_letters.with_label_values(&[name.as_str()]).set(number(dead_letters));
+    }
+
+    /// What is counted for an export of the configuration; `log` is `audit` or `events`.
+    #[must_use]
+    pub fn export(&self, log: &'static str, export: &ExportName) -> ExportMetrics {
+        self.exports.of(log, export)
     }
 
     /// Calls `hook` before each scrape, for gauges whose value runs by itself.
@@ -381,7 +393,7 @@ mod tests {
     use std::process::{Command, Stdio};
 
     /// Every name of the contract.
-    const CONTRACT: [&str; 23] = [
+    const CONTRACT: [&str; 29] = [
         "jitgate_requests_total",
         "jitgate_decision_seconds",
         "jitgate_request_seconds",
@@ -408,6 +420,13 @@ mod tests {
         // Beyond the contract: what receivers of webhooks have not got.
         "jitgate_webhook_waiting",
         "jitgate_webhook_dead_letters",
+        // Beyond the contract: what receivers of exports have not got.
+        "jitgate_export_lines_total",
+        "jitgate_export_failures_total",
+        "jitgate_export_refused_lines_total",
+        "jitgate_export_lost_lines_total",
+        "jitgate_export_lag_lines",
+        "jitgate_export_lag_seconds",
     ];
 
     fn filled() -> Arc<Metrics> {
@@ -416,6 +435,7 @@ mod tests {
         metrics.tls_handshakes("ok").inc();
         metrics.certificate_not_after("proxy").set(1);
         metrics.webhook(&"siem".parse().unwrap(), 2, 1);
+        metrics.export("audit", &"siem".parse().unwrap()).lines.inc();
         metrics
     }
 

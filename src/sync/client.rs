@@ -11,12 +11,13 @@ use crate::model::{ProxyName, Time};
 use crate::runtime::clock::{Mono, wall};
 use crate::runtime::metrics::Metrics;
 use crate::session::{Cutting, Gate, Snapshot, UsesRequest};
+use crate::sync::hand_over::HandOver;
 use crate::sync::outbox::CutTicket;
 use crate::sync::replica::{Effect, Input, Replica, Settings};
 use crate::wire::chunk::MAX_MESSAGE_BYTES;
 use crate::wire::generated as raw;
 use crate::wire::generated::sync_client::SyncClient;
-use crate::wire::message::{Down, GrantUsage, Up};
+use crate::wire::message::{Down, GrantUsage, TrailCheckpoint, Up};
 use futures_util::stream::{FuturesUnordered, StreamExt, poll_fn};
 use hyper_util::rt::TokioIo;
 use rustls::ClientConfig;
@@ -101,6 +102,7 @@ struct Client {
     open: Option<Open>,
     cuts: FuturesUnordered<Doing<(CutTicket, u64)>>,
     wishes: HashMap<u64, oneshot::Sender<u64>>,
+    trail: HandOver,
     next_wish: u64,
 }
 
@@ -126,6 +128,7 @@ impl Client {
             endpoints,
             tls,
             gate,
+            trail: HandOver::new(audit.checkpoint()),
             audit,
             metrics,
             connecting: None,
@@ -165,6 +168,7 @@ impl Client {
                 self.received(message)
             }
             Some(wish) = uses.recv() => self.wish(wish),
+            checkpoint = self.trail.next(), if self.open.is_some() => self.hand_over(checkpoint),
             () = tokio::time::sleep(wait.min(LONGEST_SLEEP)) => Input::Tick,
         }
     }
@@ -203,6 +207,16 @@ impl Client {
         }
     }
 
+    /// What is lost here is made up for by the next one.
+    fn hand_over(&mut self, checkpoint: TrailCheckpoint) -> Input {
+        let message = Up::Checkpoint(checkpoint).into();
+        if self.open.as_ref().is_some_and(|open| open.up.try_send(message).is_err()) {
+            self.open = None;
+            return Input::Disconnected;
+        }
+        Input::Tick
+    }
+
     fn wish(&mut self, wish: UsesRequest) -> Input {
         self.next_wish = self.next_wish.wrapping_add(1);
         self.wishes.insert(self.next_wish, wish.reply);
@@ -229,6 +243,7 @@ impl Client {
         match effect {
             Effect::Connect { endpoint } => {
                 self.open = None;
+                self.trail.disconnected();
                 self.connecting = self.endpoints.get(endpoint).map(|endpoint| connect(endpoint, &self.tls));
             }
             Effect::Disconnect(fault) => {
@@ -259,6 +274,7 @@ impl Client {
                 self.gate.lease().set(control_time, asked, until)
             }
             Effect::SetTokenKeys(keys) => self.gate.set_token_keys(&keys),
+            Effect::TrailKept(size) => self.trail.kept(size),
             Effect::CollectUsage => {
                 let usage: Vec<_> = self.gate.usage_report().into_iter().map(grant_usage).collect();
                 if !usage.is_empty() {

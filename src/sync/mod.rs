@@ -8,6 +8,7 @@
 
 pub mod client;
 mod fault;
+mod hand_over;
 mod lease;
 mod link;
 mod outbox;

@@ -253,6 +253,7 @@ impl<R: LeaseRule> Replica<R> {
             }
             Down::Pong(pong) => self.pong(pong, digest, now)?,
             Down::TokenKeys(keys) => effects.push(Effect::SetTokenKeys(keys)),
+            Down::TrailKept(size) => effects.push(Effect::TrailKept(size)),
             Down::UsesReserved { nonce, granted } => {
                 if let Some(ticket) = session.reservations.remove(&nonce) {
                     effects.push(Effect::Uses { ticket, granted });

@@ -2,6 +2,7 @@
 //! or beyond a limit. One thing is not an error of the message: a grant that this version cannot read whole (see `grant`).
 
 mod grant;
+mod trail;
 
 use crate::identity::token::TokenKeys;
 use crate::model::{AuditHealth, Change, Digest, EndCause, Epoch, GrantId, LogId, Revision, Time};
@@ -83,6 +84,7 @@ impl TryFrom<raw::Up> for Up {
             Body::ReserveUses(ask) => {
                 Self::ReserveUses { grant: grant_id(&ask.grant)?, want: ask.want, nonce: ask.nonce }
             }
+            Body::Checkpoint(checkpoint) => Self::Checkpoint(checkpoint.try_into()?),
         })
     }
 }
@@ -148,6 +150,7 @@ impl TryFrom<raw::Down> for Down {
             Body::Delta(part) => Self::Delta(part.try_into()?),
             Body::Pong(pong) => Self::Pong(pong.try_into()?),
             Body::TokenKeys(keys) => Self::TokenKeys(Arc::new(keys.try_into()?)),
+            Body::TrailKept(kept) => Self::TrailKept(kept.size),
             Body::UsesReserved(answer) => Self::UsesReserved { nonce: answer.nonce, granted: answer.granted },
         })
     }
@@ -256,6 +259,7 @@ impl From<Up> for raw::Up {
             Up::ReserveUses { grant, want, nonce } => {
                 Body::ReserveUses(raw::ReserveUses { grant: id_bytes(grant), want, nonce })
             }
+            Up::Checkpoint(checkpoint) => Body::Checkpoint(checkpoint.into()),
         };
         Self { body: Some(body) }
     }
@@ -302,6 +306,12 @@ pub fn pong(pong: Pong) -> raw::Down {
         digest: pong.digest.to_bits(),
     };
     raw::Down { body: Some(raw::down::Body::Pong(pong)) }
+}
+
+/// How much of the proxy's trail is known.
+#[must_use]
+pub fn trail_kept(size: u64) -> raw::Down {
+    raw::Down { body: Some(raw::down::Body::TrailKept(raw::TrailKept { size })) }
 }
 
 /// By what tokens are verified.

@@ -3,7 +3,7 @@
 /// From the proxy to the control plane.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Up {
-    #[prost(oneof = "up::Body", tags = "1, 2, 3, 4, 5")]
+    #[prost(oneof = "up::Body", tags = "1, 2, 3, 4, 5, 6")]
     pub body: ::core::option::Option<up::Body>,
 }
 /// Nested message and enum types in `Up`.
@@ -20,12 +20,14 @@ pub mod up {
         Usage(super::Usage),
         #[prost(message, tag = "5")]
         ReserveUses(super::ReserveUses),
+        #[prost(message, tag = "6")]
+        Checkpoint(super::TrailCheckpoint),
     }
 }
 /// From the control plane to the proxy.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Down {
-    #[prost(oneof = "down::Body", tags = "1, 2, 3, 4, 5, 6")]
+    #[prost(oneof = "down::Body", tags = "1, 2, 3, 4, 5, 6, 7")]
     pub body: ::core::option::Option<down::Body>,
 }
 /// Nested message and enum types in `Down`.
@@ -44,6 +46,8 @@ pub mod down {
         UsesReserved(super::UsesReserved),
         #[prost(message, tag = "6")]
         TokenKeys(super::TokenKeys),
+        #[prost(message, tag = "7")]
+        TrailKept(super::TrailKept),
     }
 }
 /// Where the proxy stands. It asks for a snapshot by leaving out `position`.
@@ -115,6 +119,28 @@ pub struct ReserveUses {
     pub want: u64,
     #[prost(uint64, tag = "3")]
     pub nonce: u64,
+}
+/// How far the proxy's audit trail has come: nothing in it up to here can be changed unseen any more.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct TrailCheckpoint {
+    /// A signed note (C2SP tlog-checkpoint).
+    #[prost(string, tag = "1")]
+    pub note: ::prost::alloc::string::String,
+    /// By which it is verified (C2SP signed-note).
+    #[prost(string, tag = "2")]
+    pub key: ::prost::alloc::string::String,
+    /// The size of an earlier checkpoint that was handed over, 0 if there was none, and the proof that this one goes on from there
+    /// (RFC 6962 section 2.1.2), 32 bytes each.
+    #[prost(uint64, tag = "3")]
+    pub since: u64,
+    #[prost(bytes = "bytes", repeated, tag = "4")]
+    pub proof: ::prost::alloc::vec::Vec<::prost::bytes::Bytes>,
+}
+/// The size of the proxy's last checkpoint that the control plane has kept; 0: none. Comes after the welcome.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct TrailKept {
+    #[prost(uint64, tag = "1")]
+    pub size: u64,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Welcome {

@@ -3,6 +3,7 @@
 
 use crate::identity::token::TokenKeys;
 use crate::model::{AuditHealth, Digest, EndCause, Epoch, Grant, GrantId, LogId, Revision, Time};
+use crate::tlog::Hash;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -74,6 +75,21 @@ pub enum Up {
         /// Names the answer.
         nonce: u64,
     },
+    /// Hands over a checkpoint of the audit trail.
+    Checkpoint(TrailCheckpoint),
+}
+
+/// How far a proxy's audit trail has come.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TrailCheckpoint {
+    /// A signed note (C2SP tlog-checkpoint).
+    pub note: String,
+    /// By which it is verified (C2SP signed-note).
+    pub key: String,
+    /// The size of an earlier one that was handed over; 0: none.
+    pub since: u64,
+    /// That it goes on from there (RFC 6962 section 2.1.2).
+    pub proof: Vec<Hash>,
 }
 
 /// Who follows, from where.
@@ -127,6 +143,8 @@ pub enum Down {
     Pong(Pong),
     /// By what tokens are verified from now on.
     TokenKeys(Arc<TokenKeys>),
+    /// The size of the proxy's last checkpoint that is kept; 0: none.
+    TrailKept(u64),
     /// Answers a reservation.
     UsesReserved {
         /// Which.

@@ -10,6 +10,7 @@
     reason = "a test ends by panicking and bounds its own waiting; clippy's exceptions for tests do not reach helpers outside #[test]"
 )]
 
+mod handed_over;
 mod harness;
 
 mod access;
@@ -31,10 +32,12 @@ mod delegation;
 mod deny;
 mod elicitation;
 mod envelopes;
+mod export;
 mod facts;
 mod frames;
 mod headers;
 mod hostile;
+mod killed;
 mod limits;
 mod mcp;
 mod mcp_limits;

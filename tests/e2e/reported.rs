@@ -53,7 +53,8 @@ async fn settled(world: &World) -> Value {
         let report = world.cli(&REPORT).await;
         let trail = &report["trails"][0];
         let used = report["grants"][0]["used"][0]["requests"] == 2;
-        (used && trail["standing"] == "verified" && trail["up_to"] == trail["last"]).then_some(report)
+        let kept = trail["against"].to_string().contains("at the control plane");
+        (used && kept && trail["standing"] == "verified" && trail["up_to"] == trail["last"]).then_some(report)
     })
     .await
 }
@@ -64,6 +65,8 @@ async fn a_task_is_reported_from_its_request_to_the_cut() {
     let request = story(&world).await;
     let report = settled(&world).await;
     assert_eq!(report["missing"], json!([]), "{report}");
+    let against = report["trails"][0]["against"].to_string();
+    assert!(against.contains("the checkpoint of `edge-1` at the control plane"), "{against}");
     let asked = &report["requests"][0];
     assert_eq!((&asked["id"], &asked["reason"]), (&request["id"], &json!(WHY)));
     assert_eq!(asked["settled"]["outcome"], "granted", "{asked}");

@@ -307,7 +307,8 @@ impl<R: LeaseRule> World<R> {
                 self.follows(link)?.hear(ack).ok()?;
                 self.look_at_held(link);
             }
-            Up::Usage(_) => {}
+            // Audit trails are no part of this.
+            Up::Usage(_) | Up::Checkpoint(_) => {}
             Up::ReserveUses { grant, want, nonce } => {
                 let command = Command::ReserveUses { proxy: proxy_name(name), grant, want };
                 let outcome = self.submit(actor, command);

@@ -182,7 +182,7 @@ impl<R: LeaseRule> World<R> {
                 let at = proxy.when(until, self.now);
                 self.at(at, Due::Look);
             }
-            Effect::SetTokenKeys(_) => {}
+            Effect::SetTokenKeys(_) | Effect::TrailKept(_) => {}
             Effect::CollectUsage => {
                 let used = self.proxies[index].streams.iter().map(|stream| GrantUsage {
                     grant: stream.grant,
@@ -357,7 +357,11 @@ fn brief(message: &Down) -> String {
     match message {
         Down::Snapshot(part) => format!("snapshot at {} of {}", part.revision, part.grants.len()),
         Down::Delta(part) => format!("delta {}..={} of {}", part.after, part.revision, part.changes.len()),
-        Down::Welcome { .. } | Down::Pong(_) | Down::TokenKeys(_) | Down::UsesReserved { .. } => {
+        Down::Welcome { .. }
+        | Down::Pong(_)
+        | Down::TokenKeys(_)
+        | Down::TrailKept(_)
+        | Down::UsesReserved { .. } => {
             format!("{message:?}")
         }
     }

@@ -6,10 +6,10 @@ use crate::audit::segments::{self, Segment};
 use crate::identity::keyfile::{self, Existing, FileError, Secrecy};
 use crate::tlog::proof::HashReader as _;
 use crate::tlog::{Checkpoint, CheckpointError, Hash, NoteError, NoteSigner, TileHashes, Tree};
-use parking_lot::Mutex;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use tokio::sync::watch;
 
 /// Why a trail is not continued: what is there is not what its checkpoint vouches for, or that cannot be told.
 #[derive(Debug, thiserror::Error)]
@@ -97,7 +97,8 @@ impl Prover {
             checkpoint.map_err(|source| ProofError::Checkpoint { path: store.checkpoint_path(), source })?;
         let latest = Latest {
             key: signer.verifier().clone(),
-            note: Mutex::new(note.as_deref().unwrap_or_default().into()),
+            store: store.clone(),
+            note: watch::Sender::new(note.as_deref().unwrap_or_default().into()),
         };
         let known = checkpoint.as_ref().map_or(0, |known| known.size);
         if last < known {

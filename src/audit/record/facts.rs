@@ -30,6 +30,8 @@ pub(in crate::audit) struct Facts {
     pub(in crate::audit) bytes_in: u64,
     pub(in crate::audit) bytes_in_shared: Option<Arc<AtomicU64>>,
     pub(in crate::audit) bytes_out: u64,
+    /// The number of its `admit` line, if that was written.
+    pub(in crate::audit) admit: Option<u64>,
     /// Tapes, where it must be recorded.
     pub(in crate::audit) reel: Option<Box<Reel>>,
     /// What has become of them.
@@ -59,6 +61,7 @@ impl Facts {
             bytes_in: 0,
             bytes_in_shared: None,
             bytes_out: 0,
+            admit: None,
             reel: None,
             stored: None,
         }

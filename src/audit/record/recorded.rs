@@ -1,6 +1,6 @@
 //! The part of a request's record that is its recording.
 
-use super::{Draft, Facts, Kind, Record, Unfinished};
+use super::{Draft, Facts, Record, Unfinished};
 use crate::audit::line::{self, Ending};
 use crate::audit::recording::{Job, Reel, Tape};
 use crate::audit::sink::{Claim, Unavailable};
@@ -100,7 +100,7 @@ impl Unfinished {
                 recorder.take(Job { sink: Arc::clone(&self.sink), facts, reel, ending, claim });
             }
             // A reel comes from a recorder; the line is owed whatever happens.
-            (_, _) => self.sink.write(claim, Kind::End, |out| {
+            (_, _) => self.sink.close_request(&claim, facts.admit, |out| {
                 line::request(out, self.sink.proxy(), &facts, Some(&ending), wall());
             }),
         }

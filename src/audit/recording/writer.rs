@@ -8,7 +8,7 @@ use super::store::{RecordingError, Store, blocks};
 use super::{Shared, Stage, document, most};
 use crate::audit::age;
 use crate::audit::line::{self, Ending};
-use crate::audit::record::{Facts, Kind};
+use crate::audit::record::Facts;
 use crate::audit::redact::Rules;
 use crate::audit::sink::{AuditSink, Claim};
 use crate::config::RecordingConfig;
@@ -245,6 +245,8 @@ impl Job {
     fn link(self, sha256: Option<[u8; 32]>) {
         let Self { sink, mut facts, reel, ending, claim } = self;
         facts.stored = Some(Stored { file: reel.file.clone(), sha256 });
-        sink.write(claim, Kind::End, |out| line::request(out, sink.proxy(), &facts, Some(&ending), wall()));
+        sink.close_request(&claim, facts.admit, |out| {
+            line::request(out, sink.proxy(), &facts, Some(&ending), wall())
+        });
     }
 }

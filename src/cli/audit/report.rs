@@ -21,7 +21,7 @@ use crate::cli::Failure;
 use crate::cli::client::with_client;
 use crate::cli::connection::Connection;
 use crate::cli::output::{self, Output};
-use crate::model::{GrantId, SpiffeId, TaskId, Time, Ttl};
+use crate::model::{GrantId, ProxyName, SpiffeId, TaskId, Time, TrailHead, Ttl};
 use crate::runtime::clock::wall;
 use access::Review;
 use calls::Calls;
@@ -29,6 +29,7 @@ use ledger::{Interest, Ledger};
 use page::Page;
 use serde::Serialize;
 use source::{Check, Log, Standing, Trail};
+use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 use story::{Known, Story, Subject};
@@ -137,14 +138,15 @@ impl Report {
     ) -> Result<(), Failure> {
         let mut missing = Vec::new();
         let interest = Interest { task: self.task.clone(), principal: self.principal.clone() };
-        let (control, ledger) = self.sources.control(connection, interest, &mut missing);
+        let (control, mut ledger) = self.sources.control(connection, interest, &mut missing);
+        let (heads, disputes) = (std::mem::take(&mut ledger.heads), std::mem::take(&mut ledger.disputes));
         let known = Known::of(ledger, &subject, now);
         let refusals = known.refusals(&subject, now);
         let mut ways = vec![subject.lines()];
         ways.extend(refusals.into_iter().map(|(_, conditions)| conditions));
         let matchers: Vec<Matcher<'_>> = ways.iter().map(Matcher::new).collect();
         let (mut calls, mut refused) = (Calls::at_most(self.limit), Calls::at_most(self.limit));
-        let trails = self.sources.trails(connection, &mut missing, |path, check| {
+        let trails = self.sources.trails(connection, &heads, &mut missing, |path, check| {
             source::read(path, check, &ways, |way, line| {
                 let Some(hit) = matchers.get(way).and_then(|matcher| matcher.hit(line)) else { return };
                 let line = Line::from(hit);
@@ -156,7 +158,8 @@ impl Report {
             })
         })?;
         let title = format!("Access report: {}", subject.words());
-        let story = Story { title, at: now, subject, missing, control, trails, known, calls, refused };
+        let story =
+            Story { title, at: now, subject, missing, control, trails, disputes, known, calls, refused };
         self.give(&story, &words::page(&story), output)?;
         verdict(&story.missing, &story.trails)
     }
@@ -176,7 +179,7 @@ impl Report {
         let mut uses = Uses::of(access::grants(&ledger, &subject));
         // Grants of this time may be used behind it.
         let ways = [Subject { until: None, ..subject.clone() }.lines().with(Field::Decision, "permit")];
-        let trails = self.sources.trails(connection, &mut missing, |path, check| {
+        let trails = self.sources.trails(connection, &ledger.heads, &mut missing, |path, check| {
             source::read(path, check, &ways, |_, line| uses.take(line, &ledger.grants))
         })?;
         let (unused, unsure) = uses.unused(&ledger, &trails);
@@ -186,6 +189,7 @@ impl Report {
             missing,
             control,
             trails,
+            disputes: std::mem::take(&mut ledger.disputes),
             counts: access::counts(&ledger, &subject),
             unused: access::left(&ledger, unused, now),
             unsure,
@@ -254,6 +258,7 @@ impl Sources {
     fn trails(
         &self,
         connection: &Connection,
+        heads: &BTreeMap<ProxyName, TrailHead>,
         missing: &mut Vec<String>,
         mut read: impl FnMut(&Path, Check) -> Trail,
     ) -> Result<Vec<Trail>, Failure> {
@@ -267,11 +272,20 @@ impl Sources {
         }
         let mut trails = Vec::new();
         for path in paths {
+            let named = (&*self.checkpoint, self.audit_key.as_deref());
             let check = match self.no_verify {
                 true => Check::Not("that was not wanted".to_owned()),
-                false => source::check(&path, &self.checkpoint, self.audit_key.as_deref(), connection),
+                false => source::check(&path, named, heads, connection),
             };
             let read = read(&path, check);
+            if let Some(name) = read.proxy.as_ref().filter(|_| !self.no_verify && !heads.is_empty())
+                && !heads.keys().any(|known| known.as_str() == name)
+            {
+                missing.push(format!(
+                    "a checkpoint of the trail `{}` at the control plane, which keeps none of a proxy `{name}`",
+                    path.display()
+                ));
+            }
             match &read.standing {
                 Standing::Unread { why } => {
                     missing.push(format!("calls of the trail `{}`: {why}", path.display()));

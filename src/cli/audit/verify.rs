@@ -1,6 +1,6 @@
 //! `jitgate audit verify`: whether a trail is the one that was written, offline.
 
-use super::trail;
+use super::{trail, witness};
 use crate::audit::proof::Store;
 use crate::audit::verify::{self, Report, Trusted};
 use crate::cli::Failure;
@@ -14,6 +14,7 @@ use std::path::{Path, PathBuf};
 /// Check that no line of a trail was changed, removed, added or moved
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  jitgate audit verify\n  \
+jitgate audit verify --proxy local\n  \
 jitgate audit verify --file audit.jsonl --checkpoint kept.checkpoint --key edge-1.pub\n  \
 jitgate audit verify --proof req_01k2abcdefghjkmnpqrstvwxyz.tlog-proof --key edge-1.pub\n\n\
 A checkpoint and a key that were kept elsewhere are what makes it a proof: those beside the trail can be replaced together with it.\n\
@@ -25,6 +26,9 @@ pub(in crate::cli) struct Verify {
     /// A checkpoint that was kept elsewhere; may be given several times. That beside the trail is checked as well
     #[arg(long, value_name = "FILE")]
     checkpoint: Vec<PathBuf>,
+    /// Check against what the control plane keeps of this proxy as well: its last checkpoint, and its key instead of any other
+    #[arg(long, value_name = "NAME", conflicts_with = "proof")]
+    proxy: Option<String>,
     /// The key that signed the checkpoints, as text or in a file [default: key.pub in the trail's .tlog folder]
     // In the place of the key of a certificate, as `audit show` has it.
     #[arg(long, value_name = "VKEY|FILE", env = "JITGATE_KEY", hide_env = true)]
@@ -49,6 +53,10 @@ pub(super) enum VerifyError {
     Key { key: String, reason: String },
     #[error("the trail at `{}` has no checkpoint: it was written before there was a tree, or `.tlog` was removed; name one with --checkpoint", .0.display())]
     NoCheckpoint(PathBuf),
+    #[error("the control plane keeps no checkpoint of a proxy `{0}`: `jitgate status` shows which there are")]
+    NotKept(String),
+    #[error("what the control plane keeps of proxy `{proxy}` cannot be used: {reason}")]
+    Witness { proxy: String, reason: String },
     #[error("`{}` is refused: {reason}", path.display())]
     Refused { path: PathBuf, reason: String },
     #[error("`{}` does not hold the line that it proves", .0.display())]
@@ -63,11 +71,15 @@ impl Verify {
     pub(super) fn run(self, connection: &Connection, output: Output) -> Result<(), Failure> {
         let path = trail(self.file.clone(), connection);
         let store = Store::of(&path);
-        let key = key(self.key.as_deref(), &store, connection).map_err(Failure::failed)?;
+        let kept = self.proxy.as_deref().map(|proxy| witness::kept(proxy, connection)).transpose()?;
+        let (key, kept) = match kept {
+            Some((key, kept)) => (key, Some(kept)),
+            None => (key(self.key.as_deref(), &store, connection).map_err(Failure::failed)?, None),
+        };
         if let Some(proof) = &self.proof {
             return prove(proof, &key, output);
         }
-        let trusted = trusted(&path, &self.checkpoint, &store, &key).map_err(Failure::failed)?;
+        let trusted = trusted(&path, &self.checkpoint, &store, (&key, kept)).map_err(Failure::failed)?;
         let read = |source| Failure::failed(VerifyError::Read { path: path.clone(), source });
         let report = match (self.from, self.to) {
             (Some(from), Some(to)) if from == 0 || from > to => {
@@ -81,18 +93,18 @@ impl Verify {
     }
 }
 
-/// Every checkpoint that is named, and the one beside the trail, their signatures checked.
+/// Every checkpoint: the one that is kept, those that are named, and the one beside the trail; the signatures of these are checked.
 pub(super) fn trusted(
     trail: &Path,
     named: &[PathBuf],
     store: &Store,
-    key: &VerifierKey,
+    (key, kept): (&VerifierKey, Option<Trusted>),
 ) -> Result<Vec<Trusted>, VerifyError> {
     let mut files = named.to_vec();
     if store.checkpoint_path().exists() {
         files.push(store.checkpoint_path());
     }
-    if files.is_empty() {
+    if files.is_empty() && kept.is_none() {
         return Err(VerifyError::NoCheckpoint(trail.to_owned()));
     }
     let open = |path: PathBuf| {
@@ -101,7 +113,7 @@ pub(super) fn trusted(
             .map_err(|error| VerifyError::Refused { path: path.clone(), reason: error.to_string() })?;
         Ok(Trusted { name: format!("the checkpoint `{}`", path.display()), checkpoint })
     };
-    files.into_iter().map(open).collect()
+    kept.into_iter().map(Ok).chain(files.into_iter().map(open)).collect()
 }
 
 pub(super) fn read(path: &Path) -> Result<String, VerifyError> {

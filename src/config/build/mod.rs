@@ -4,6 +4,7 @@
 mod access;
 mod issuers;
 mod control;
+mod export;
 mod proxy;
 mod recording;
 mod service;

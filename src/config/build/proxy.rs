@@ -1,12 +1,12 @@
 //! `[proxy]` and its tables.
 
-use super::{duration, filled, identity, path, recording, required, service, trust, value};
+use super::{duration, export, filled, identity, path, recording, required, service, trust, value};
 use crate::config::raw::{RawAudit, RawCeilings, RawControlLink, RawLimits, RawProxy, RawService, split};
 use crate::config::source::Source;
 use crate::config::text::HostName;
 use crate::config::{
-    AuditConfig, AuditTarget, Ceilings, ControlLink, DenialBudget, IssuerConfig, Limits, ProxyBase,
-    ProxyConfig, RecordingConfig, ServiceConfig, TlsConfig, TrustFiles,
+    AuditConfig, AuditTarget, Ceilings, ControlLink, DenialBudget, Durability, IssuerConfig, Limits,
+    ProxyBase, ProxyConfig, RecordingConfig, ServiceConfig, TlsConfig, TrustFiles,
 };
 use crate::model::SpiffeId;
 use std::collections::BTreeSet;
@@ -41,6 +41,12 @@ pub(in crate::config) fn proxy(
     let named = !raw_services.is_empty() || !base.services.is_empty();
     let given = if named { base.services } else { base.sample.into_iter().collect() };
     let none = !named && given.is_empty();
+    let durable: Vec<_> = raw_services
+        .iter()
+        .filter_map(|service| service.get_ref().durability.as_ref())
+        .filter(|durability| *durability.get_ref() == Durability::Durable)
+        .map(Spanned::span)
+        .collect();
     let services = service::services(source, raw_services, given, &domains, issuers);
     let demanded = |issuer: &&IssuerConfig| {
         let of = |service: &ServiceConfig| {
@@ -56,6 +62,11 @@ pub(in crate::config) fn proxy(
     let trust = trust(source, "proxy", raw.trust, base.trust);
     let control = control_link(source, raw.control, base.control, trust.as_ref());
     let audit = audit(source, raw.audit, base.audit, base.recording);
+    if audit.as_ref().is_some_and(|audit| audit.target == AuditTarget::Stdout) {
+        for place in durable {
+            source.at(&place, "nothing is on disk with `stdout = true`: give the audit trail a `file`, or choose `buffered`");
+        }
+    }
     let limits = limits(source, raw.limits);
     let ceilings = ceilings(source, raw.ceilings, trust.as_ref());
     let config = ProxyConfig {
@@ -183,6 +194,11 @@ fn audit(
     };
     let target = target?;
     let recording = recording::recording(source, raw.recording, recording_base, &target);
+    if target == AuditTarget::Stdout && !raw.export.is_empty() {
+        let hint = "exports are read from the files of the trail: set `file`, or leave them to whoever collects the output";
+        source.missing("proxy.audit.file", hint);
+    }
+    let exports = export::exports(source, "proxy.audit.export", raw.export);
     let default = AuditConfig::to(target);
     Some(AuditConfig {
         rotate_bytes: raw.rotate_bytes.map_or(default.rotate_bytes, |bytes| bytes.into_inner().get()),
@@ -197,6 +213,7 @@ fn audit(
             burst: raw.denials.burst.map_or(default.denials.burst, |burst| burst.get()),
         },
         recording,
+        exports,
         target: default.target,
     })
 }

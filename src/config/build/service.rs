@@ -103,6 +103,7 @@ fn service(
     service.token_required = raw.token_required.unwrap_or(service.token_required);
     service.user_token = user_token;
     service.forward_authorization = raw.forward_authorization.unwrap_or(service.forward_authorization);
+    service.durability = raw.durability.map_or(service.durability, Spanned::into_inner);
     if let (Some(file), Transport::Http | Transport::H2c) = (&raw.upstream_ca, transport) {
         source
             .at(&file.span(), "has no effect without TLS: write the upstream as `https://…` or remove this");

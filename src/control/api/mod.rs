@@ -143,6 +143,7 @@ impl Api {
             .route("/v1/revocations/{id}", get(revocations::show))
             .route("/v1/proxies", get(proxies::list))
             .route("/v1/proxies/{name}", get(proxies::show))
+            .route("/v1/proxies/{name}/checkpoint", get(proxies::checkpoint))
             .route("/v1/webhooks", get(webhooks::list))
             .route("/v1/webhooks/{name}/redeliver", post(webhooks::redeliver))
             .route("/v1/events", get(events::follow))

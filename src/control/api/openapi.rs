@@ -48,6 +48,7 @@ use utoipa::OpenApi;
         revocations::show,
         proxies::list,
         proxies::show,
+        proxies::checkpoint,
         webhooks::list,
         webhooks::redeliver,
         events::follow,

@@ -5,11 +5,12 @@ use crate::control::api::read::Caller;
 use crate::control::api::{Api, respond};
 use crate::control::authz::Need;
 use crate::control::plane::Plane;
-use crate::control::state::KnownProxy;
-use crate::model::{AuditHealth, ProxyName, Revision, SpiffeId, Time};
+use crate::control::state::{KnownProxy, Trail};
+use crate::model::{AuditHealth, ProxyName, Revision, SpiffeId, Time, TrailFault};
 use axum::extract::{Path, State as Shared};
 use axum::http::StatusCode;
-use axum::response::Response;
+use axum::http::header::CONTENT_TYPE;
+use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -41,6 +42,46 @@ pub(super) struct ProxyView {
     pub(super) audit: &'static str,
     /// How long its lease may still run.
     lease_remaining_ms: u64,
+    /// How far its audit trail has come, by the last checkpoint that it handed over.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) trail: Option<TrailView>,
+}
+
+/// The last checkpoint of a proxy's audit trail.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct TrailView {
+    /// Lines that it stands for.
+    size: u64,
+    /// The root of the tree over them (RFC 6962), base64.
+    root: String,
+    #[schema(value_type = String, format = DateTime)]
+    at: Time,
+    /// By which it is verified (C2SP signed-note).
+    key: String,
+    /// What the proxy signed (C2SP tlog-checkpoint).
+    checkpoint: String,
+    /// What was last found wrong: `key` (another key), `rolled_back` (fewer lines) or `forked` (lines were changed).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    pub(super) disputed: Option<TrailFault>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub(super) disputed_at: Option<Time>,
+}
+
+impl TrailView {
+    fn of(trail: &Trail) -> Self {
+        let Trail { head, at, disputed } = trail.clone();
+        Self {
+            size: head.size,
+            root: head.root,
+            at,
+            key: head.key,
+            checkpoint: head.note,
+            disputed: disputed.map(|(fault, _)| fault),
+            disputed_at: disputed.map(|(_, at)| at),
+        }
+    }
 }
 
 pub(super) fn all(plane: &Plane) -> Vec<ProxyView> {
@@ -80,6 +121,7 @@ fn view(
         acknowledged: known.acknowledged,
         audit: known.audit.map_or(AuditHealth::Good, |(health, _)| health).as_str(),
         lease_remaining_ms: u64::try_from(until.since(now).as_millis()).unwrap_or(u64::MAX),
+        trail: known.trail.as_deref().map(TrailView::of),
     }
 }
 
@@ -104,4 +146,23 @@ pub(super) async fn show(
     caller.needs(&api, Need::Read)?;
     let view = all(&api.plane).into_iter().find(|proxy| proxy.name.as_str() == name);
     respond(StatusCode::OK, &view.ok_or_else(Problem::not_found)?)
+}
+
+/// Gives the last checkpoint of a proxy's audit trail: a signed note (C2SP tlog-checkpoint).
+#[utoipa::path(get, path = "/v1/proxies/{name}/checkpoint", tag = "proxies", params(("name" = String, Path)),
+    responses((status = 200, body = String, content_type = "text/plain"),
+        (status = 404, body = Problem, content_type = "application/problem+json")))]
+pub(super) async fn checkpoint(
+    caller: Caller,
+    Shared(api): Shared<Api>,
+    Path(name): Path<String>,
+) -> Result<Response, Problem> {
+    caller.needs(&api, Need::Read)?;
+    let note = api.plane.with_state(|state| {
+        let mut proxies = state.proxies().iter();
+        let (_, known) = proxies.find(|(proxy, _)| proxy.as_str() == name)?;
+        known.trail.as_deref().map(|trail| trail.head.note.clone())
+    });
+    let note = note.ok_or_else(Problem::not_found)?;
+    Ok(([(CONTENT_TYPE, "text/plain; charset=utf-8")], note).into_response())
 }

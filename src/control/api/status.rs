@@ -130,6 +130,13 @@ fn attention(
             }
             _ => {}
         }
+        if let Some(fault) = proxy.trail.as_ref().and_then(|trail| trail.disputed) {
+            notes.push(format!(
+                "the audit trail of proxy `{}` {}: unless it was begun anew on purpose, it was tampered with",
+                proxy.name,
+                fault.meaning()
+            ));
+        }
         match proxy.state {
             "connected" if proxy.lag > 1_000 => {
                 notes.push(format!("proxy `{}` is {} revisions behind", proxy.name, proxy.lag));

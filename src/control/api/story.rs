@@ -213,6 +213,8 @@ fn words(body: &EventBody) -> String {
         | EventBody::ProxyJoined { .. }
         | EventBody::Acknowledged { .. }
         | EventBody::AuditReported { .. }
+        | EventBody::TrailRecorded { .. }
+        | EventBody::TrailDisputed { .. }
         | EventBody::LeaseRaised { .. } => body.kind().replace('_', " "),
     }
 }

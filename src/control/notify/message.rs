@@ -80,6 +80,10 @@ pub fn of_event(recorded: &Recorded, state: &State, log: Identity) -> Vec<Messag
             let data = json!({ "proxy": proxy, "state": health });
             vec![(WebhookEvent::AuditTrouble, data)]
         }
+        EventBody::TrailDisputed { proxy, head, fault } => {
+            let data = json!({ "proxy": proxy, "state": "disputed", "fault": fault, "size": head.size });
+            vec![(WebhookEvent::AuditTrouble, data)]
+        }
         EventBody::GrantsRevoked { .. }
         | EventBody::AccessRequested { .. }
         | EventBody::AccessApproved { .. }
@@ -98,6 +102,7 @@ pub fn of_event(recorded: &Recorded, state: &State, log: Identity) -> Vec<Messag
         | EventBody::GrantsEnded { .. }
         | EventBody::UsesReserved { .. }
         | EventBody::ProxyJoined { .. }
+        | EventBody::TrailRecorded { .. }
         | EventBody::Acknowledged { .. }
         | EventBody::LeaseRaised { .. } => Vec::new(),
     };
@@ -237,6 +242,9 @@ impl Message {
                     Some("unwritable") => "cannot be written: the proxy refuses requests",
                     Some("low_space") => "is short of space: free some before requests are refused",
                     Some("good") => "is well again",
+                    Some("disputed") => {
+                        "contradicts what it had signed for: it was tampered with, unless it was begun anew on purpose"
+                    }
                     Some(_) | None => "is in an unknown state",
                 };
                 format!("The audit trail of proxy {} {how}.", field("proxy"))

@@ -5,6 +5,7 @@ use crate::control::authz::Need;
 use crate::control::log::Identity;
 use crate::control::plane::{Confirmed, Plane};
 use crate::control::presence::Connected;
+use crate::control::publish::trail::{self, Keeper};
 use crate::control::publish::{Feed, Followers, Follows, Retired, Step};
 use crate::control::state::{Command, Outcome, Refusal};
 use crate::control::usage::GrantUsage;
@@ -51,7 +52,8 @@ where
             // The first turn sends them.
             keys.mark_changed();
             let ready = VecDeque::new();
-            Channel { plane, caller, follows, connected, feed, ready, head, keys, wire }.run().await
+            let keeper = Keeper::new(&plane, &caller);
+            Channel { plane, caller, follows, connected, feed, ready, head, keys, keeper, wire }.run().await
         }
         Err(status) => {
             let _ = wire.down.try_send(Err(status.clone()));
@@ -79,6 +81,7 @@ where
     let (log, epoch) = (plane.log_id(), plane.epoch());
     let head = plane.confirm_head().await.map_err(unavailable)?.head;
     send(&wire.down, convert::welcome(log, epoch)).await?;
+    send(&wire.down, convert::trail_kept(trail::kept(plane, &caller.proxy))).await?;
     let feed = Feed::begin(&hello, Identity { log, epoch }, head)
         .map_err(|unfit| Status::failed_precondition(unfit.to_string()))?;
     tracing::info!(proxy = %caller.proxy, identity = %caller.identity, version = hello.version, "a proxy follows");
@@ -95,7 +98,7 @@ where
         .ok_or_else(|| Status::cancelled("the proxy has gone"))??;
     match Up::try_from(first).map_err(|error| Status::invalid_argument(error.to_string()))? {
         Up::Hello(hello) => Ok(hello),
-        Up::Ping { .. } | Up::Ack(_) | Up::Usage(_) | Up::ReserveUses { .. } => {
+        Up::Ping { .. } | Up::Ack(_) | Up::Usage(_) | Up::ReserveUses { .. } | Up::Checkpoint(_) => {
             Err(Status::invalid_argument("a control channel begins with a hello"))
         }
     }
@@ -111,7 +114,7 @@ fn unknown_until(plane: &Plane, proxy: &ProxyName) -> Mono {
     if joined_before { mono.plus(longest).plus(plane.clock_drift()) } else { Mono::default() }
 }
 
-async fn submit(plane: &Plane, caller: &Caller, command: Command) -> Result<Outcome, Status> {
+pub(super) async fn submit(plane: &Plane, caller: &Caller, command: Command) -> Result<Outcome, Status> {
     plane.submit(Actor::Identity(caller.identity.clone()), command).await.map_err(|refusal| match refusal {
         Refusal::Busy | Refusal::Unknown | Refusal::Stopping => unavailable(refusal),
         Refusal::Role { .. }
@@ -152,6 +155,7 @@ struct Channel<S> {
     ready: VecDeque<(Revision, Delta)>,
     head: watch::Receiver<Revision>,
     keys: watch::Receiver<Option<Arc<TokenKeys>>>,
+    keeper: Keeper,
     wire: Wire<S>,
 }
 
@@ -182,6 +186,10 @@ where
                 let message = Up::try_from(message).map_err(|error| Status::invalid_argument(error.to_string()))?;
                 self.received(message).await
             }
+            kept = self.keeper.next() => match kept? {
+                Some(kept) => send(&self.wire.down, convert::trail_kept(kept)).await,
+                None => Ok(()),
+            },
             changed = self.head.changed() => {
                 changed.map_err(|_| Status::unavailable("the control plane is stopping"))
             }
@@ -218,6 +226,7 @@ where
                 Ok(())
             }
             Up::ReserveUses { grant, want, nonce } => self.reserve(grant, want, nonce).await,
+            Up::Checkpoint(checkpoint) => self.keeper.take(&checkpoint),
         }
     }
 

@@ -8,6 +8,7 @@ pub mod feed;
 pub mod followers;
 mod channel;
 pub mod server;
+mod trail;
 
 pub use feed::{Feed, Step, Unfit};
 pub use followers::{Followers, Follows, Retired};

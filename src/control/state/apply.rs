@@ -116,6 +116,7 @@ impl State {
                     joined: revision,
                     acknowledged: revision,
                     audit: None,
+                    trail: None,
                 };
                 self.proxies.insert(proxy.clone(), joined);
             }
@@ -130,6 +131,10 @@ impl State {
                 if let Some(known) = self.proxies.get_mut(proxy) {
                     known.audit = Some((*health, event.time));
                 }
+            }
+            EventBody::TrailRecorded { proxy, head } => self.keep_trail(proxy, head, None, event.time),
+            EventBody::TrailDisputed { proxy, head, fault } => {
+                self.keep_trail(proxy, head, Some(*fault), event.time);
             }
             EventBody::AccessRequested { .. }
             | EventBody::AccessEvaluated { .. }

@@ -117,6 +117,8 @@ impl State {
             | EventBody::ProxyJoined { .. }
             | EventBody::Acknowledged { .. }
             | EventBody::AuditReported { .. }
+            | EventBody::TrailRecorded { .. }
+            | EventBody::TrailDisputed { .. }
             | EventBody::LeaseRaised { .. } => true,
         }
     }

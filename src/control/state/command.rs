@@ -9,8 +9,9 @@ use crate::model::event::Selector;
 use crate::model::grant::{Conditions, Limits};
 use crate::model::{
     AccessRequestId, AuditHealth, EndCause, Grant, GrantId, ProxyName, Revision, RevocationId, Scope,
-    SpiffeId, TaskId, Time, Ttl,
+    SpiffeId, TaskId, Time, TrailHead, Ttl,
 };
+use crate::tlog::Hash;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -132,6 +133,17 @@ pub enum Command {
         proxy: ProxyName,
         /// How it is.
         health: AuditHealth,
+    },
+    /// A proxy hands over a checkpoint of its audit trail. Its signature was verified, and that it is of this proxy.
+    KeepCheckpoint {
+        /// Which.
+        proxy: ProxyName,
+        /// What it signed.
+        head: TrailHead,
+        /// The size of the one before, as the proxy remembers it.
+        since: u64,
+        /// That this one goes on from there.
+        proof: Arc<[Hash]>,
     },
     /// A proxy wants uses of a grant with `max_uses` set aside.
     ReserveUses {

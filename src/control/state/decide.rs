@@ -81,6 +81,9 @@ pub fn decide(
             end(&mut draft, state.expired(context.now, EXPIRE_AT_ONCE), EndCause::Expired)
         }
         Command::Join { proxy } => join(&mut draft, proxy, context)?,
+        Command::KeepCheckpoint { proxy, head, since, proof } => {
+            super::trail::keep(&mut draft, proxy, (head, *since, proof), context)?
+        }
         Command::ReportAudit { proxy, health } => super::report::audit(&mut draft, proxy, *health, context)?,
         Command::Acknowledge { proxy, revision, streams_cut } => {
             enforcer(state, actor, proxy, context.rules)?;

@@ -20,6 +20,7 @@ mod requests;
 mod reviews;
 mod revocation;
 mod tasks;
+mod trail;
 mod uses;
 mod wall;
 
@@ -37,7 +38,7 @@ pub use uses::{LoggedUse, Process};
 use crate::model::event::{Actor, Selector};
 use crate::model::{
     Attributes, AuditHealth, Digest, EndCause, Grant, GrantId, ProxyName, Revision, RevocationId, Scope,
-    ServiceName, SpiffeId, TaskId, Time,
+    ServiceName, SpiffeId, TaskId, Time, TrailFault, TrailHead,
 };
 use cooldowns::Cooldowns;
 use ended::EndedGrants;
@@ -125,6 +126,19 @@ pub struct KnownProxy {
     pub acknowledged: Revision,
     /// How its audit trail is, and since when; none while it never said that anything was wrong.
     pub audit: Option<(AuditHealth, Time)>,
+    /// How far its trail has come; none before it handed over a checkpoint.
+    pub trail: Option<Box<Trail>>,
+}
+
+/// What is kept of a proxy's audit trail.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Trail {
+    /// The last head.
+    pub head: TrailHead,
+    /// When it came, control time.
+    pub at: Time,
+    /// What was last found wrong, and when.
+    pub disputed: Option<(TrailFault, Time)>,
 }
 
 /// A grant as the log knows it.

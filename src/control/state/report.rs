@@ -1,7 +1,7 @@
 //! What proxies say about themselves.
 
 use super::decide::{Context, Draft, identity};
-use super::{Outcome, Refusal};
+use super::{KnownProxy, Outcome, Refusal};
 use crate::control::authz::Need;
 use crate::model::event::EventBody;
 use crate::model::{AuditHealth, ProxyName};
@@ -10,6 +10,17 @@ use std::time::Duration;
 /// Changes of one proxy are logged at most so often: a trail that comes and goes must not fill the log.
 const PAUSE: Duration = Duration::from_secs(5);
 
+/// The proxy, if it is who speaks.
+pub(super) fn speaker<'a>(
+    draft: &Draft<'a>,
+    proxy: &ProxyName,
+    context: &Context<'_>,
+) -> Result<&'a KnownProxy, Refusal> {
+    let id = identity(draft.actor, Need::Enforce, context.rules)?;
+    let known = draft.state.proxies.get(proxy).filter(|known| known.identity == *id);
+    known.ok_or_else(|| Refusal::NameTaken { proxy: proxy.clone() })
+}
+
 /// How a proxy's audit trail is: logged at the change. What comes too soon is said again with the next ping.
 pub(super) fn audit(
     draft: &mut Draft<'_>,
@@ -17,9 +28,7 @@ pub(super) fn audit(
     health: AuditHealth,
     context: &Context<'_>,
 ) -> Result<Outcome, Refusal> {
-    let id = identity(draft.actor, Need::Enforce, context.rules)?;
-    let known = draft.state.proxies.get(proxy).filter(|known| known.identity == *id);
-    let known = known.ok_or_else(|| Refusal::NameTaken { proxy: proxy.clone() })?;
+    let known = speaker(draft, proxy, context)?;
     let (before, soon) = match known.audit {
         None => (AuditHealth::Good, false),
         Some((before, at)) => (before, draft.now < at.plus(PAUSE)),

@@ -137,7 +137,7 @@ impl Looking {
         }
         if !self.admit_written && live.stream().is_long_lived() {
             self.admit_written = true;
-            if self.record.as_ref().is_some_and(|record| record.write_admit().is_err()) {
+            if self.record.as_mut().is_some_and(|record| record.write_admit().is_err()) {
                 self.cut(CutCause::Audit, now);
                 return false;
             }

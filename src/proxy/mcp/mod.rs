@@ -22,8 +22,10 @@ mod whole;
 pub(crate) use needs::called;
 pub(crate) use shelf::{Shelf, sweep};
 
+use crate::config::Durability;
 use crate::model::DenyReason;
 use crate::proxy::body::Download;
+use crate::proxy::durable;
 use crate::proxy::incoming::Incoming;
 use crate::proxy::router::Route;
 use http::request::Parts;
@@ -57,7 +59,13 @@ pub(crate) async fn serve(
         };
     incoming.keep_back(&mut parts.headers, &route);
     let connected = incoming.connected();
-    match incoming.keep(live, &also, route) {
+    let kept = match incoming.keep(live, &also, route) {
+        Ok(admitted) if admitted.route.service.durability == Durability::Durable => {
+            durable::on_disk(admitted, &also).await
+        }
+        kept => kept,
+    };
+    match kept {
         Ok(admitted) => {
             sending.calls.recorded_at(admitted.record.recording());
             send::send(connected, admitted, also, parts, sending).await

@@ -97,7 +97,7 @@ pub(super) async fn send(
         tokio::select! {
             biased;
             cause = poll_fn(|cx| also.poll_cut(cx)) => (Err(Failure::Cut(cause)), started),
-            answered = wait(&exchange, &record, answer) => answered,
+            answered = wait(&exchange, &mut record, answer) => answered,
         }
     };
     match answered {

@@ -97,6 +97,8 @@ pub enum Effect {
     },
     /// Tokens are verified by these keys from now on.
     SetTokenKeys(Arc<TokenKeys>),
+    /// The control plane has kept the audit trail's checkpoint of this size: the next is proved against it.
+    TrailKept(u64),
     /// Give [`Input::Used`], if there is anything to tell.
     CollectUsage,
     /// The answer to [`Input::WantUses`]; `None` if the control plane cannot be asked now.

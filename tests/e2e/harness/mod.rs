@@ -10,6 +10,7 @@ pub(crate) mod form;
 pub(crate) mod idp;
 pub(crate) mod pki;
 pub(crate) mod raw;
+pub(crate) mod receivers;
 pub(crate) mod recorder;
 pub(crate) mod scripted;
 pub(crate) mod stub;

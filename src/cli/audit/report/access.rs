@@ -3,7 +3,7 @@
 //!
 //! Pure: the ledger, what trails showed, and the time go in. A time range takes in what was asked for and granted in it.
 
-use super::ledger::{Asked, Granted, Ledger, Outcome, Reviewed};
+use super::ledger::{Act, Asked, Dispute, Granted, Ledger, Outcome, Reviewed};
 use super::source::{Log, Trail};
 use super::story::Subject;
 use super::unused::{Unsure, Unused};
@@ -26,6 +26,8 @@ pub(super) struct Review {
     pub(super) missing: Vec<String>,
     pub(super) control: Log,
     pub(super) trails: Vec<Trail>,
+    /// Proxies that once handed over a checkpoint that contradicts the one before.
+    pub(super) disputes: Vec<Act<Dispute>>,
     pub(super) counts: Counts,
     pub(super) unused: Vec<Left>,
     /// Grants of which it cannot be told what was used.

@@ -18,7 +18,7 @@ pub(super) fn page(review: &Review) -> Page {
         ("made at", review.at.to_string()),
         ("control plane", format!("event log {} up to revision {}, at {}", log.log, log.revision, log.time)),
     ]);
-    trails(&mut page, &review.trails);
+    trails(&mut page, &review.trails, &review.disputes);
     summary(&mut page, review);
     unused(&mut page, review);
     times(&mut page, review);

@@ -7,7 +7,7 @@ use crate::control::usage;
 use crate::model::event::{Actor, Event, EventBody, TaskOutcome};
 use crate::model::{
     AccessRequest, AccessRequestId, EndCause, Evaluation, Grant, GrantId, ProxyName, ReviewId, Revision,
-    RevocationId, Scope, SpiffeId, TaskId, Time, Ttl, User,
+    RevocationId, Scope, SpiffeId, TaskId, Time, TrailFault, TrailHead, Ttl, User,
 };
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -170,6 +170,13 @@ pub(super) struct TaskEnd {
     pub(super) reason: String,
 }
 
+/// A proxy handed over a checkpoint that contradicts the one before.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub(super) struct Dispute {
+    pub(super) proxy: ProxyName,
+    pub(super) fault: TrailFault,
+}
+
 impl Granted {
     /// When it ended; `None` while it may still be used.
     pub(super) fn over(&self, now: Time) -> Option<Time> {
@@ -197,6 +204,9 @@ pub(super) struct Ledger {
     pub(super) grants: BTreeMap<GrantId, Granted>,
     pub(super) reviews: BTreeMap<ReviewId, Reviewed>,
     pub(super) tasks: Vec<Act<TaskEnd>>,
+    /// What each proxy last signed of its trail.
+    pub(super) heads: BTreeMap<ProxyName, TrailHead>,
+    pub(super) disputes: Vec<Act<Dispute>>,
     /// All that ever joined.
     pub(super) proxies: BTreeSet<ProxyName>,
     /// The last event.
@@ -291,6 +301,13 @@ impl Ledger {
             | EventBody::UsesReserved { .. }
             | EventBody::AuditReported { .. }
             | EventBody::LeaseRaised { .. } => {}
+            EventBody::TrailRecorded { proxy, head } => {
+                self.heads.insert(proxy, head);
+            }
+            EventBody::TrailDisputed { proxy, head, fault } => {
+                self.heads.insert(proxy.clone(), head);
+                self.disputes.push(Act { at, by, what: Dispute { proxy, fault } });
+            }
         }
     }
 

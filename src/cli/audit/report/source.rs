@@ -6,11 +6,14 @@ use crate::audit::search::{self, Conditions, Matcher, Order};
 use crate::audit::segments;
 use crate::audit::verify::{self, Trusted, Wrong};
 use crate::cli::Failure;
-use crate::cli::audit::Line;
+use crate::cli::audit::verify::{self as verify_command, VerifyError};
+use crate::cli::audit::{Line, witness};
 use crate::cli::client::{Client, ClientError};
-use crate::model::{Revision, Time};
+use crate::cli::connection::Connection;
+use crate::model::{ProxyName, Revision, Time, TrailHead};
 use serde::Serialize;
 use serde_json::Value;
+use std::collections::BTreeMap;
 use std::io;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
@@ -211,20 +214,32 @@ fn unchecked(
     Ok(Standing::Unverified { why })
 }
 
-/// What a trail is checked against: checkpoints that were named, and the one beside it.
+/// What a trail is checked against: what the control plane keeps of it, checkpoints that were named, and the one beside it.
 pub(super) fn check(
     path: &Path,
-    named: &[PathBuf],
-    key: Option<&Path>,
-    connection: &crate::cli::connection::Connection,
+    (named, key): (&[PathBuf], Option<&Path>),
+    heads: &BTreeMap<ProxyName, TrailHead>,
+    connection: &Connection,
 ) -> Check {
+    against(path, (named, key), heads, connection)
+        .map_or_else(|error| Check::Not(error.to_string()), Check::Against)
+}
+
+fn against(
+    path: &Path,
+    (named, key): (&[PathBuf], Option<&Path>),
+    heads: &BTreeMap<ProxyName, TrailHead>,
+    connection: &Connection,
+) -> Result<Vec<Trusted>, VerifyError> {
     let store = Store::of(path);
-    let key = match super::super::verify::key(key, &store, connection) {
-        Ok(key) => key,
-        Err(error) => return Check::Not(error.to_string()),
+    let writer = first(path).ok().flatten().and_then(|line| line.text("proxy").parse::<ProxyName>().ok());
+    let head = writer.and_then(|proxy| heads.get_key_value(&proxy));
+    let kept =
+        head.map(|(proxy, head)| witness::opened(proxy.as_str(), &head.key, &head.note)).transpose()?;
+    let (key, kept) = match kept {
+        // Nobody at the proxy can replace this key.
+        Some((key, kept)) => (key, Some(kept)),
+        None => (verify_command::key(key, &store, connection)?, None),
     };
-    match super::super::verify::trusted(path, named, &store, &key) {
-        Ok(trusted) => Check::Against(trusted),
-        Err(error) => Check::Not(error.to_string()),
-    }
+    verify_command::trusted(path, named, &store, (&key, kept))
 }

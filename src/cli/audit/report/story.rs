@@ -3,7 +3,7 @@
 //! Pure: the ledger, the calls and the time go in.
 
 use super::calls::Calls;
-use super::ledger::{Act, Asked, Granted, Ledger, Reviewed, TaskEnd};
+use super::ledger::{Act, Asked, Dispute, Granted, Ledger, Reviewed, TaskEnd};
 use super::source::{Log, Trail};
 use crate::audit::search::{Conditions, Field};
 use crate::model::{AccessRequestId, GrantId, SpiffeId, TaskId, Time};
@@ -172,6 +172,8 @@ pub(super) struct Story {
     /// The control plane's log; nothing if it was not read.
     pub(super) control: Option<Log>,
     pub(super) trails: Vec<Trail>,
+    /// Proxies that once handed over a checkpoint that contradicts the one before.
+    pub(super) disputes: Vec<Act<Dispute>>,
     #[serde(flatten)]
     pub(super) known: Known,
     pub(super) calls: Calls,

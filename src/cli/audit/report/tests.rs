@@ -178,7 +178,18 @@ fn story(subject: Subject, standing: Standing) -> Story {
     }
     let control = Some(Log { log: "l".to_owned(), revision: Revision(9), time: now });
     let (title, missing) = ("Access report".to_owned(), Vec::new());
-    Story { title, at: now, subject, missing, control, trails: vec![trail(standing)], known, calls, refused }
+    Story {
+        title,
+        at: now,
+        subject,
+        missing,
+        control,
+        trails: vec![trail(standing)],
+        disputes: Vec::new(),
+        known,
+        calls,
+        refused,
+    }
 }
 
 fn of_task() -> Subject {

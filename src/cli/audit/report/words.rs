@@ -1,8 +1,9 @@
 //! What a report says of requests, grants and calls, for people.
 
 use super::calls::Calls;
-use super::ledger::{Asked, Granted, Outcome};
+use super::ledger::{Act, Asked, Dispute, Granted, Outcome};
 use super::page::Page;
+use super::source::{Standing, Trail};
 use super::story::Story;
 use crate::cli::audit::Line;
 use crate::cli::requests;
@@ -64,13 +65,13 @@ fn about(page: &mut Page, story: &Story) {
     if story.trails.is_empty() {
         page.text("Calls are not in this report: no trail was read.");
     }
-    trails(page, &story.trails);
+    trails(page, &story.trails, &story.disputes);
 }
 
 /// The trails of a report.
-pub(super) fn trails(page: &mut Page, trails: &[super::source::Trail]) {
+pub(super) fn trails(page: &mut Page, trails: &[Trail], disputes: &[Act<Dispute>]) {
     for trail in trails {
-        if let super::source::Standing::Wrong { .. } = trail.standing {
+        if let Standing::Wrong { .. } = trail.standing {
             page.warning(format!("The trail `{}` is {}", trail.file.display(), trail.words()));
         }
         page.fields([
@@ -80,9 +81,17 @@ pub(super) fn trails(page: &mut Page, trails: &[super::source::Trail]) {
             ("proof", trail.words()),
         ]);
     }
+    for dispute in disputes {
+        let Dispute { proxy, fault } = &dispute.what;
+        page.warning(format!(
+            "At {} the trail of proxy `{proxy}` came with a checkpoint that {}",
+            dispute.at,
+            fault.meaning()
+        ));
+    }
 }
 
-fn begins(trail: &super::source::Trail) -> String {
+fn begins(trail: &Trail) -> String {
     match (trail.first_line, trail.begins) {
         (Some(line), Some(time)) => format!("line {line}, {time}"),
         _ => String::new(),

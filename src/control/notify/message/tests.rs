@@ -1,8 +1,8 @@
 //! What is told of which event, and what a chat is shown.
 
 use super::*;
-use crate::model::AuditHealth;
 use crate::model::event::{Event, Selector};
+use crate::model::{AuditHealth, TrailFault, TrailHead};
 use crate::model::{Epoch, LogId, Revision};
 use std::sync::Arc;
 
@@ -64,6 +64,18 @@ fn a_chat_is_told_nothing_that_acts() {
 fn a_review_is_told_once_when_it_is_due_and_still_open() {
     // The log's own state machine opens and closes reviews only with their requests; `tests/control` covers that way.
     assert_eq!(of_reviews(&State::default(), Time::default(), Time::MAX, LOG), []);
+}
+
+#[test]
+fn a_trail_that_contradicts_itself_is_told() {
+    let head = TrailHead { key: "k".into(), size: 7, root: "r".into(), note: "n".into() };
+    let body = EventBody::TrailDisputed { proxy: "edge-1".parse().unwrap(), head, fault: TrailFault::Forked };
+    let [message] = &of_event(&recorded(body), &State::default(), LOG)[..] else { panic!("nothing") };
+    let body: Value = serde_json::from_str(&message.body(WebhookFormat::Standard)).unwrap();
+    let data = json!({"proxy": "edge-1", "state": "disputed", "fault": "forked", "size": 7});
+    assert_eq!((&body["type"], &body["data"]), (&json!("audit.trouble"), &data));
+    let chat: Value = serde_json::from_str(&message.body(WebhookFormat::Chat)).unwrap();
+    assert!(chat["text"].as_str().unwrap().contains("tampered with"), "{chat}");
 }
 
 #[test]

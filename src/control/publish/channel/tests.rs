@@ -8,8 +8,9 @@ use crate::control::log::memory::MemoryLog;
 use crate::control::plane::PlaneOptions;
 use crate::control::state::{GrantSpec, Rules};
 use crate::model::event::{Everything, Selector};
-use crate::model::{EndCause, LogId};
-use crate::wire::message::{Ack, Down, Position, Received, ReceivedChange};
+use crate::model::{EndCause, LogId, TrailFault};
+use crate::tlog::{Checkpoint, Hash, NoteSigner, Tree};
+use crate::wire::message::{Ack, Down, Position, Received, ReceivedChange, TrailCheckpoint};
 use std::sync::Arc;
 use tonic::Code;
 
@@ -84,8 +85,31 @@ impl Proxy {
         self.send(Up::Hello(Hello { position, version: "test".into(), instance })).await;
     }
 
-    async fn next(&mut self) -> Down {
+    async fn any(&mut self) -> Down {
         self.down.recv().await.unwrap().unwrap().try_into().unwrap()
+    }
+
+    /// What comes next beside what is kept of the trail.
+    async fn next(&mut self) -> Down {
+        loop {
+            match self.any().await {
+                Down::TrailKept(_) => {}
+                other @ (Down::Welcome { .. }
+                | Down::Snapshot(_)
+                | Down::Delta(_)
+                | Down::Pong(_)
+                | Down::TokenKeys(_)
+                | Down::UsesReserved { .. }) => return other,
+            }
+        }
+    }
+
+    async fn kept(&mut self) -> u64 {
+        loop {
+            if let Down::TrailKept(size) = self.any().await {
+                return size;
+            }
+        }
     }
 
     /// The status with which the stream ends, after whatever comes before.
@@ -156,7 +180,8 @@ async fn uses_are_set_aside_before_they_are_answered() {
                 | Down::Snapshot(_)
                 | Down::Delta(_)
                 | Down::Pong(_)
-                | Down::TokenKeys(_) => {}
+                | Down::TokenKeys(_)
+                | Down::TrailKept(_) => {}
             }
         };
         assert_eq!(answer, (want, Some(expected)));
@@ -240,4 +265,80 @@ async fn a_proxy_that_does_not_read_is_let_go() {
     // Nothing is read; the other end gives up and drops its half.
     tokio::time::timeout(PATIENCE * 3, proxy.up.closed()).await.unwrap();
     assert_eq!(plane.presence().of(&"edge".parse().unwrap()).connections, 0);
+}
+
+/// A checkpoint of a trail of so many equal lines, with the root of the lines before them.
+fn checkpoint(signer: &NoteSigner, size: u64, since: u64, line: &str) -> TrailCheckpoint {
+    let tree = |size| {
+        let mut tree = Tree::default();
+        (0..size).for_each(|_| tree.push(Hash::leaf(line.as_bytes())));
+        tree.root()
+    };
+    let origin = signer.verifier().name().to_owned();
+    let note = Checkpoint { origin, size, root: tree(size) }.sign(signer);
+    // From one line to two: the second's hash.
+    let proof = if (since, size) == (1, 2) { vec![Hash::leaf(line.as_bytes())] } else { Vec::new() };
+    TrailCheckpoint { note, key: signer.verifier().to_string(), since, proof }
+}
+
+fn signer(name: &str) -> NoteSigner {
+    NoteSigner::from_pkcs8(name, &NoteSigner::generate().unwrap()).unwrap()
+}
+
+#[tokio::test]
+async fn checkpoints_of_a_trail_are_kept_and_contradictions_found() {
+    let plane = plane().await;
+    let (edge, other, line) = (signer("d/proxy/edge/audit"), signer("d/proxy/edge/audit"), "a line");
+    let trail = || {
+        plane.with_state(|state| {
+            let trail = state.proxies().values().next().unwrap().trail.as_deref();
+            trail.map_or((0, None), |trail| (trail.head.size, trail.disputed.map(|(fault, _)| fault)))
+        })
+    };
+    let followers = Followers::default();
+    let mut proxy = Proxy::connect(&plane, &followers);
+    proxy.hello(None, 1).await;
+    assert_eq!(proxy.kept().await, 0);
+    for (message, expected) in [
+        (checkpoint(&edge, 1, 0, line), (1, None)),
+        (checkpoint(&edge, 2, 1, line), (2, None)),
+        // The trail is another one from here.
+        (checkpoint(&edge, 2, 2, "rewritten"), (2, Some(TrailFault::Forked))),
+        (checkpoint(&edge, 1, 2, "rewritten"), (1, Some(TrailFault::RolledBack))),
+        (checkpoint(&other, 1, 1, "rewritten"), (1, Some(TrailFault::Key))),
+    ] {
+        let before = plane.with_state(|state| state.revision());
+        proxy.send(Up::Checkpoint(message.clone())).await;
+        let mut head = plane.head();
+        while *head.borrow_and_update() <= before {
+            tokio::select! {
+                // One that came while another was under way is asked for anew.
+                down = proxy.any() => if matches!(down, Down::TrailKept(_)) {
+                    proxy.send(Up::Checkpoint(message.clone())).await;
+                },
+                _ = head.changed() => {}
+            }
+        }
+        assert_eq!(trail(), expected);
+    }
+    // A proof against another checkpoint than the one that is kept: the proxy is told which that is.
+    let mut again = Proxy::connect(&plane, &followers);
+    again.hello(None, 1).await;
+    assert_eq!(again.kept().await, 1);
+    again.send(Up::Checkpoint(checkpoint(&other, 2, 0, line))).await;
+    assert_eq!(again.kept().await, 1);
+}
+
+#[tokio::test]
+async fn a_checkpoint_of_another_log_or_with_a_signature_that_does_not_hold_ends_the_channel() {
+    let edge = signer("d/proxy/edge/audit");
+    let mut forged = checkpoint(&edge, 1, 0, "a line");
+    forged.key = signer("d/proxy/edge/audit").verifier().to_string();
+    for message in [forged, checkpoint(&signer("d/proxy/other/audit"), 1, 0, "a line")] {
+        let plane = plane().await;
+        let mut proxy = Proxy::connect(&plane, &Followers::default());
+        proxy.hello(None, 1).await;
+        proxy.send(Up::Checkpoint(message)).await;
+        assert_eq!(proxy.end().await.code(), Code::InvalidArgument);
+    }
 }

@@ -1,0 +1,93 @@
+//! Checkpoints of audit trails as they come up a control channel: verified before anything is asked of the log.
+
+use super::channel::{Caller, submit};
+use crate::control::plane::Plane;
+use crate::control::state::Command;
+use crate::model::{ProxyName, SpiffeId, TrailHead};
+use crate::tlog::{Checkpoint, NoteError, VerifierKey};
+use crate::wire::message::TrailCheckpoint;
+use std::future::pending;
+use tokio::task::JoinHandle;
+use tonic::{Code, Status};
+
+/// The size of the proxy's last checkpoint that is kept.
+pub(super) fn kept(plane: &Plane, proxy: &ProxyName) -> u64 {
+    plane.with_state(|state| {
+        let trail = state.proxies().get(proxy).and_then(|known| known.trail.as_deref());
+        trail.map_or(0, |trail| trail.head.size)
+    })
+}
+
+/// Checkpoints of one proxy on their way into the log, beside everything else: the log may be busy, and no pong waits for it. One at a
+/// time; what comes meanwhile is asked for anew.
+pub(super) struct Keeper {
+    plane: Plane,
+    caller: Caller,
+    /// The size under way; ends with whether it could be asked for.
+    keeping: Option<(u64, JoinHandle<Result<bool, Status>>)>,
+    missed: bool,
+}
+
+impl Keeper {
+    pub(super) fn new(plane: &Plane, caller: &Caller) -> Self {
+        Self { plane: plane.clone(), caller: caller.clone(), keeping: None, missed: false }
+    }
+
+    /// What cannot be verified is the proxy's fault, and told to people.
+    pub(super) fn take(&mut self, checkpoint: &TrailCheckpoint) -> Result<(), Status> {
+        let proxy = self.caller.proxy.clone();
+        let head = verified(checkpoint, &self.caller.identity).map_err(|why| {
+            tracing::error!(%proxy, why, "a checkpoint of an audit trail cannot be verified");
+            Status::invalid_argument(why)
+        })?;
+        if self.keeping.is_some() {
+            self.missed = true;
+            return Ok(());
+        }
+        let (plane, caller, size) = (self.plane.clone(), self.caller.clone(), head.size);
+        let (since, proof) = (checkpoint.since, checkpoint.proof.as_slice().into());
+        let keep = Command::KeepCheckpoint { proxy, head, since, proof };
+        let keeping = async move {
+            match submit(&plane, &caller, keep).await {
+                Ok(_) => Ok(true),
+                // The next one is proved against what is kept then.
+                Err(status) if status.code() == Code::Unavailable => Ok(false),
+                Err(status) => Err(status),
+            }
+        };
+        self.keeping = Some((size, tokio::spawn(keeping)));
+        Ok(())
+    }
+
+    /// Waits for the one under way. What is kept, if the proxy has to prove another one from there: because this was proved against
+    /// one that is not kept, or because others were passed over. May be dropped while it waits.
+    pub(super) async fn next(&mut self) -> Result<Option<u64>, Status> {
+        let Some((size, keeping)) = &mut self.keeping else { return pending().await };
+        let (size, asked) = (*size, keeping.await);
+        self.keeping = None;
+        let missed = std::mem::take(&mut self.missed);
+        // A task that is gone ends with the control plane.
+        if !asked.unwrap_or(Ok(false))? {
+            return Ok(None);
+        }
+        let kept = kept(&self.plane, &self.caller.proxy);
+        Ok((kept != size || missed).then_some(kept))
+    }
+}
+
+/// The name of the log that is a proxy's audit trail.
+fn origin(identity: &SpiffeId) -> String {
+    format!("{}/audit", identity.as_str().trim_start_matches("spiffe://"))
+}
+
+/// What a checkpoint says, if it is signed by the key that is given with it, for the trail of `identity`.
+fn verified(checkpoint: &TrailCheckpoint, identity: &SpiffeId) -> Result<TrailHead, String> {
+    let key: VerifierKey = checkpoint.key.parse().map_err(|error: NoteError| format!("its key: {error}"))?;
+    let (name, origin) = (key.name(), origin(identity));
+    if name != origin {
+        return Err(format!("its key is of `{name}`, not of `{origin}`"));
+    }
+    let Checkpoint { origin: _, size, root } =
+        Checkpoint::open(&checkpoint.note, &key).map_err(|error| error.to_string())?;
+    Ok(TrailHead { key: checkpoint.key.clone(), size, root: root.to_string(), note: checkpoint.note.clone() })
+}

@@ -1,0 +1,128 @@
+//! Up to where a receiver has confirmed, kept over restarts: one small file for each export, in a folder beside the log.
+//!
+//! A file is replaced in one step and is on the disk before anything relies on it. One that cannot be read means the beginning:
+//! then lines are sent again, but none is missing.
+
+use crate::config::ExportConfig;
+use crate::identity::keyfile::{self, Existing, FileError, Secrecy};
+use crate::model::ExportName;
+use serde::{Deserialize, Serialize};
+use std::path::{Path, PathBuf};
+
+/// How far one receiver is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Cursor {
+    /// The last entry that it has confirmed, or that was passed over; 0 before the first.
+    pub(super) seq: u64,
+    /// The last entry that it refused for what it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) refused: Option<u64>,
+}
+
+impl Cursor {
+    /// Whether an entry that is refused may be passed over: only if the one before was taken. A receiver that refuses everything is
+    /// set up wrongly, and loses nothing.
+    pub(super) fn may_pass_over(&self) -> bool {
+        self.seq > 0 && self.refused != Some(self.seq)
+    }
+}
+
+/// The file of one cursor.
+#[derive(Debug)]
+pub(super) struct CursorFile {
+    path: PathBuf,
+}
+
+impl CursorFile {
+    /// In the folder that belongs to the log at `log`.
+    pub(super) fn of(log: &Path, export: &ExportName) -> Self {
+        Self { path: folder(log).join(export.as_str()) }
+    }
+
+    /// What it holds; the beginning if there is none yet or it cannot be read.
+    pub(super) fn load(&self) -> Cursor {
+        let text = match std::fs::read(&self.path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Cursor::default(),
+            Err(error) => {
+                tracing::error!(path = %self.path.display(), %error, "the cursor of an export cannot be read; it begins anew");
+                return Cursor::default();
+            }
+        };
+        serde_json::from_slice(&text).unwrap_or_else(|error| {
+            tracing::error!(path = %self.path.display(), %error, "the cursor of an export is damaged; it begins anew");
+            Cursor::default()
+        })
+    }
+
+    pub(super) fn store(&self, cursor: Cursor) -> Result<(), FileError> {
+        if let Some(folder) = self.path.parent() {
+            keyfile::make_folder(folder)?;
+        }
+        let text = serde_json::to_vec(&cursor).unwrap_or_default();
+        keyfile::write(&self.path, &text, Secrecy::Private, Existing::Replace)
+    }
+}
+
+/// `LOG.export`, beside the log.
+fn folder(log: &Path) -> PathBuf {
+    let mut name = log.as_os_str().to_owned();
+    name.push(".export");
+    name.into()
+}
+
+/// The lowest entry of the log at `log` that one of these exports still needs: whoever removes old files keeps it and what follows.
+/// `None` where nothing is exported.
+#[must_use]
+pub fn needed(log: &Path, exports: &[ExportConfig]) -> Option<u64> {
+    let of = |export: &ExportConfig| CursorFile::of(log, &export.name).load().seq.saturating_add(1);
+    exports.iter().map(of).min()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::ExportTarget;
+
+    fn export(name: &str) -> ExportConfig {
+        let target = ExportTarget::OcsfFile("unused".into());
+        ExportConfig { name: name.parse().unwrap(), target, timeout: ExportConfig::TIMEOUT }
+    }
+
+    #[test]
+    fn it_is_kept_and_what_cannot_be_read_is_the_beginning() {
+        let dir = tempfile::tempdir().unwrap();
+        let log = dir.path().join("audit.jsonl");
+        let file = CursorFile::of(&log, &"siem".parse().unwrap());
+        assert_eq!(file.load(), Cursor::default());
+        let kept = Cursor { seq: 41, refused: Some(7) };
+        file.store(kept).unwrap();
+        assert_eq!(CursorFile::of(&log, &"siem".parse().unwrap()).load(), kept);
+        std::fs::write(dir.path().join("audit.jsonl.export/siem"), b"{\"se").unwrap();
+        assert_eq!(file.load(), Cursor::default());
+    }
+
+    #[test]
+    fn what_is_still_needed_is_what_the_slowest_lacks() {
+        let dir = tempfile::tempdir().unwrap();
+        let log = dir.path().join("audit.jsonl");
+        let (fast, slow) = (export("fast"), export("slow"));
+        let store = |export: &ExportConfig, seq| {
+            CursorFile::of(&log, &export.name).store(Cursor { seq, refused: None }).unwrap();
+        };
+        store(&fast, 90);
+        store(&slow, 12);
+        assert_eq!(needed(&log, &[fast.clone(), slow.clone()]), Some(13));
+        assert_eq!(needed(&log, std::slice::from_ref(&fast)), Some(91));
+        assert_eq!(needed(&log, &[fast, export("new")]), Some(1), "a new one needs everything");
+        assert_eq!(needed(&log, &[]), None);
+    }
+
+    #[test]
+    fn only_one_entry_at_a_time_is_passed_over() {
+        assert!(!Cursor { seq: 0, refused: None }.may_pass_over(), "nothing was ever taken");
+        assert!(Cursor { seq: 5, refused: None }.may_pass_over());
+        assert!(Cursor { seq: 5, refused: Some(3) }.may_pass_over());
+        assert!(!Cursor { seq: 5, refused: Some(5) }.may_pass_over(), "the one before was refused as well");
+    }
+}

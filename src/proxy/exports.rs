@@ -1,0 +1,27 @@
+//! The exports of the proxy's trail, as its configuration names them.
+
+use crate::audit::sink::AuditSink;
+use crate::config::{AuditTarget, ExportConfig, ProxyConfig};
+use crate::export::{Exporter, SetupError, TrailSource};
+use crate::model::ProxyName;
+use crate::runtime::metrics::Metrics;
+use tokio_util::sync::CancellationToken;
+
+/// What sends the trail on, each on a thread of its own: it reads files, and must not hold up anything else.
+pub(super) fn of(
+    config: &ProxyConfig,
+    name: &ProxyName,
+    audit: &AuditSink,
+    metrics: &Metrics,
+    stop: &CancellationToken,
+) -> Result<Vec<Exporter<TrailSource>>, SetupError> {
+    let (AuditTarget::File(trail), Some(latest)) = (&config.audit.target, audit.checkpoint()) else {
+        return Ok(Vec::new());
+    };
+    let exporter = |export: &ExportConfig| {
+        let source = TrailSource::new(trail, name.as_str(), latest, stop.clone());
+        let metrics = metrics.export("audit", &export.name);
+        Exporter::new(export, trail, source, metrics)
+    };
+    config.audit.exports.iter().map(exporter).collect()
+}
