@@ -49,6 +49,7 @@ mod over_restart;
 mod paths;
 mod plans;
 mod policies;
+mod real;
 mod reconsidered;
 mod proved;
 mod proved_trail;
