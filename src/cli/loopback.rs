@@ -5,7 +5,7 @@
 //! with prior knowledge (h2c); bodies are streamed both ways with trailers; of upgrades `websocket`.
 //!
 //! Knows nothing of grants: the gate decides on every request, and its denials pass through. Bounded: 256 connections a port, 30 s
-//! for a request's head. When it is stopped, everything that it carries ends.
+//! for a request's head, and for the secret to come: whoever does not know it holds no place for long. When it is stopped, everything that it carries ends.
 
 mod admit;
 mod bearer;
@@ -25,9 +25,11 @@ use forward::Port;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
+use std::future::Future;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
@@ -133,10 +135,38 @@ async fn serve(io: TokioIo<tokio::net::TcpStream>, port: Arc<Port>) {
     let mut builder = auto::Builder::new(TokioExecutor::new());
     builder.http1().timer(TokioTimer::new()).header_read_timeout(HEAD);
     builder.http2().timer(TokioTimer::new()).keep_alive_interval(HEAD).max_concurrent_streams(256);
+    let known = Arc::new(AtomicBool::new(false));
+    let shows = Arc::clone(&known);
     let service = service_fn(move |request| {
-        let port = Arc::clone(&port);
-        async move { Ok::<_, std::convert::Infallible>(port.answer(request).await) }
+        let (port, shows) = (Arc::clone(&port), Arc::clone(&shows));
+        async move { Ok::<_, std::convert::Infallible>(port.answer(request, &shows).await) }
     });
     // A client that goes away in the middle is its own affair.
-    let _ = builder.serve_connection_with_upgrades(io, service).await;
+    let connection = async move { _ = builder.serve_connection_with_upgrades(io, service).await };
+    while_known(Box::pin(connection) as Pin<Box<dyn Future<Output = ()> + Send>>, &known).await;
+}
+
+/// Serves a connection; one that has not shown the secret in time ends. It could be anybody's on this machine, and pings alone keep one of
+/// HTTP/2 open.
+async fn while_known(connection: impl Future<Output = ()>, known: &AtomicBool) {
+    let mut connection = pin!(connection);
+    let in_time = tokio::time::timeout(HEAD, &mut connection).await;
+    if in_time.is_err() && known.load(Ordering::Relaxed) {
+        connection.await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::future::pending;
+
+    #[tokio::test(start_paused = true)]
+    async fn who_does_not_show_the_secret_holds_no_place_for_long() {
+        let known = AtomicBool::new(false);
+        let open = |known| tokio::time::timeout(HEAD.saturating_mul(2), while_known(pending::<()>(), known));
+        assert!(open(&known).await.is_ok(), "it ends");
+        known.store(true, Ordering::Relaxed);
+        assert!(open(&known).await.is_err(), "it goes on");
+    }
 }

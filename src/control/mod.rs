@@ -9,6 +9,7 @@ mod chronicle;
 pub mod clock;
 pub mod directory;
 pub mod expire;
+pub mod export;
 pub mod issuers;
 pub mod listener;
 pub mod log;

@@ -19,10 +19,10 @@ use std::borrow::Cow;
 use std::ops::Range;
 
 /// What else in a result and in an item must not be spelt in another way.
-const RESULT: [&str; 6] = ["tools", "resources", "resourceTemplates", "prompts", META, SCOPE];
+const RESULT: [&str; 7] = ["tools", "resources", "resourceTemplates", "prompts", "tasks", META, SCOPE];
 const META: &str = "_meta";
 const SCOPE: &str = "cacheScope";
-const ITEM: [&str; 3] = ["name", "uri", "uriTemplate"];
+const ITEM: [&str; 4] = ["name", "uri", "uriTemplate", "taskId"];
 
 /// The text without the items that are not permitted; borrowed where nothing had to go.
 ///

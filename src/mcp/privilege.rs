@@ -11,6 +11,7 @@
 //! | `subscriptions/listen` | 2026-07-28 | listen | each resource named in it needs `resources/subscribe` |
 //! | `logging/setLevel` | with sessions | needs a grant | log lines may tell what no list would |
 //! | `completion/complete` | all | needs a grant | values that complete an argument are data |
+//! | `tasks/list` | 2025-11-25 | needs a grant | and is filtered: a server takes all callers of the gate for one |
 //! | `resources/subscribe`, `resources/unsubscribe`, `tasks/*` | those that have them | needs a grant | about one resource, one call |
 //! | methods that 2026-07-28 removed, such as `ping` | 2026-07-28 | refused | unknown to it: 404 and -32601 |
 
@@ -30,11 +31,13 @@ pub enum ListKind {
     Templates,
     /// `prompts/list`: prompts by name.
     Prompts,
+    /// `tasks/list`: tasks by handle; it needs a grant, as it is about calls and not about what may be called.
+    Tasks,
 }
 
 impl ListKind {
     /// Every kind.
-    pub const ALL: [Self; 4] = [Self::Tools, Self::Resources, Self::Templates, Self::Prompts];
+    pub const ALL: [Self; 5] = [Self::Tools, Self::Resources, Self::Templates, Self::Prompts, Self::Tasks];
 
     /// The method that a listed item is used with.
     #[must_use]
@@ -43,6 +46,7 @@ impl ListKind {
             Self::Tools => "tools/call",
             Self::Resources | Self::Templates => "resources/read",
             Self::Prompts => "prompts/get",
+            Self::Tasks => "tasks/get",
         }
     }
 
@@ -53,6 +57,7 @@ impl ListKind {
             Self::Resources => "resources",
             Self::Templates => "resourceTemplates",
             Self::Prompts => "prompts",
+            Self::Tasks => "tasks",
         }
     }
 
@@ -62,6 +67,7 @@ impl ListKind {
             Self::Tools | Self::Prompts => "name",
             Self::Resources => "uri",
             Self::Templates => "uriTemplate",
+            Self::Tasks => "taskId",
         }
     }
 }
@@ -109,7 +115,13 @@ pub fn needed(method: &str, version: Version) -> Privilege {
 pub fn is_removed(method: &str) -> bool {
     matches!(
         method,
-        "initialize" | "ping" | "logging/setLevel" | "resources/subscribe" | "resources/unsubscribe"
+        "initialize"
+            | "ping"
+            | "logging/setLevel"
+            | "resources/subscribe"
+            | "resources/unsubscribe"
+            | "tasks/result"
+            | "tasks/list"
     )
 }
 

@@ -217,6 +217,43 @@ async fn a_stream_of_a_session_lives_while_any_grant_does() {
 }
 
 #[tokio::test]
+async fn lists_say_how_to_ask_where_that_is_configured_and_the_same_to_everybody() {
+    let rules = "[service.mcp]\nlist_hint = true\nrequestable = [\"ledger:tools/call:get-env{*}\"]\n";
+    let list = r#"{"jsonrpc":"2.0","id":5,"method":"tools/list"}"#;
+    let version = ("mcp-protocol-version", "2025-11-25");
+    let meta = json!({"io.modelcontextprotocol/protocolVersion": "2026-07-28", "io.modelcontextprotocol/clientCapabilities": {}});
+    let stateless =
+        json!({"jsonrpc": "2.0", "id": 5, "method": "tools/list", "params": {"_meta": meta}}).to_string();
+    // Answers with event streams, and with JSON; each tool that is granted is another.
+    let (streams, json) = tokio::join!(Tools::everything(), Tools::ops());
+    let mut said = Vec::new();
+    for (tools, tool, media) in [(streams, "echo", "text/event-stream"), (json, "drop_database", JSON)] {
+        let ledger = Ledger::before(tools, rules).await;
+        ledger.world.grant(&format!("ledger:tools/call:{tool}{{*}}")).await;
+        let session = if tool == "echo" { ledger.session().await } else { String::new() };
+        let own = [version, ("mcp-session-id", session.as_str())];
+        let alone = [("mcp-protocol-version", "2026-07-28"), ("mcp-method", "tools/list")];
+        let (head, body) = if session.is_empty() { (alone, stateless.as_str()) } else { (own, list) };
+        let answer = post(&mut ledger.connect().await, &head, body).await;
+        assert!(answer.header("content-type").is_some_and(|value| value.starts_with(media)), "{answer:?}");
+        let text = String::from_utf8(answer.body.to_vec()).unwrap();
+        let text = text.lines().filter_map(|line| line.strip_prefix("data: ")).next_back().unwrap_or(&text);
+        let result = serde_json::from_str::<Value>(text).unwrap()["result"].take();
+        let tools: Vec<_> = result["tools"].as_array().unwrap().iter().map(|tool| &tool["name"]).collect();
+        assert_eq!(tools, [tool]);
+        let hint = result["_meta"]["io.jitgate/access"].clone();
+        assert_eq!((&hint["filtered"], &hint["tool"]), (&json!(true), &json!("request_access")), "{result}");
+        assert_eq!(hint["requestable"][0]["tools"], json!(["get-env"]), "{result}");
+        said.push(hint);
+        // Nothing is said to whom it is not a service.
+        let other = ledger.world.ca.svid("agent/other");
+        let answer = post(&mut ledger.client_as(&other, "ledger").connect().await, &[version], list).await;
+        assert!(!format!("{answer:?}").contains("get-env"), "{answer:?}");
+    }
+    assert_eq!(said[0], said[1]);
+}
+
+#[tokio::test]
 async fn strangers_of_mcp_learn_nothing() {
     let ledger = Ledger::before(Tools::ops().await, "").await;
     let version = ("mcp-protocol-version", "2026-07-28");

@@ -124,11 +124,14 @@ fn without_secret(uri: &Uri, secret: &Secret) -> Option<PathAndQuery> {
 /// Takes the secret out of the fields that may carry it; whether one did. A field with another secret stays: it is the service's.
 fn take_from_headers(headers: &mut HeaderMap, secret: &Secret) -> bool {
     let own = headers.remove(SECRET).is_some_and(|value| secret.is(value.as_bytes()));
-    let basic = headers.get(AUTHORIZATION).is_some_and(|value| is_password(value, secret));
-    if basic {
+    // Of several fields, also one behind the first: in its encoding nothing later would find it.
+    let (basic, theirs): (Vec<_>, Vec<_>) =
+        headers.get_all(AUTHORIZATION).iter().cloned().partition(|value| is_password(value, secret));
+    if !basic.is_empty() {
         headers.remove(AUTHORIZATION);
+        theirs.into_iter().for_each(|value| _ = headers.append(AUTHORIZATION, value));
     }
-    own || basic
+    own || !basic.is_empty()
 }
 
 /// RFC 7617: the secret as password, or as user without one (`http://SECRET@127.0.0.1`).
@@ -196,6 +199,19 @@ mod tests {
         for value in ["Bearer abc", "Basic dTpw"] {
             let (_, parts) = judge(&secret, "/SECRET/v1", &[HERE, ("authorization", value)]).unwrap();
             assert_eq!(parts.headers["authorization"], value);
+        }
+    }
+
+    #[test]
+    fn the_secret_is_taken_out_of_each_field_that_may_carry_it() {
+        let secret = Secret::generate().unwrap();
+        let own = basic("any:SECRET", &secret);
+        let fields =
+            [HERE, ("authorization", "Bearer abc"), ("authorization", &own), ("authorization", &own)];
+        for target in ["/SECRET/v1", "/v1"] {
+            let (_, parts) = judge(&secret, target, &fields).unwrap();
+            let left: Vec<_> = parts.headers.get_all("authorization").iter().collect();
+            assert_eq!(left, ["Bearer abc"], "{target}");
         }
     }
 

@@ -62,11 +62,14 @@ impl Port {
         Self { service, names, secret, passage, demands, permits, stop }
     }
 
-    /// Answers one request.
-    pub(super) async fn answer(&self, request: Request<Incoming>) -> Response<Reply> {
+    /// Answers one request; `known` is set if it carried the secret.
+    pub(super) async fn answer(&self, request: Request<Incoming>, known: &AtomicBool) -> Response<Reply> {
         let (mut parts, body) = request.into_parts();
         let carried = match admit(&mut parts, &self.secret, &self.names) {
-            Ok(carried) => carried,
+            Ok(carried) => {
+                known.store(true, Ordering::Relaxed);
+                carried
+            }
             Err(refused) => return reply::refused(refused),
         };
         if self.passage.only.as_ref().is_some_and(|only| only.as_str() != parts.uri.path()) {

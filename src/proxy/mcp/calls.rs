@@ -29,7 +29,7 @@ pub(super) enum Heard {
     /// It is passed on; if it is a list, what of it is permitted.
     Pass(Option<ListKind>),
     /// The same, of a call that may be answered with a task: that belongs to this grant.
-    PassCall(Arc<Cell>),
+    PassCall(Arc<Cell>, Option<ListKind>),
     /// It answers a call whose grant has ended: the caller is told that instead.
     Over(Id),
     /// It answers a call that must be recorded, and came where nothing is: the caller is told that instead.
@@ -222,7 +222,7 @@ impl Calls {
 fn passed(call: &Call<Arc<Cell>>, id: &Id, bytes: usize) -> Heard {
     match call.makes_task {
         _ if call.most.is_some_and(|most| bytes as u64 > most) => Heard::TooLarge(id.clone()),
-        true => Heard::PassCall(Arc::clone(&call.of)),
+        true => Heard::PassCall(Arc::clone(&call.of), call.list),
         false => Heard::Pass(call.list),
     }
 }

@@ -64,19 +64,20 @@ impl Looker {
                     finished.push(id);
                     self.initialized(text, answer, now)?;
                 }
-                (Heard::PassCall(cell), AnswerKind::Result(id) | AnswerKind::Error(Some(id))) => {
+                (Heard::PassCall(cell, kind), AnswerKind::Result(id) | AnswerKind::Error(Some(id))) => {
+                    listed.extend(kind.map(|kind| (id, kind)));
                     finished.push(id);
                     self.promised(text, answer, cell)?;
                 }
                 (Heard::Pass(_), AnswerKind::Question(_)) if self.version.is_stateless() => {
                     return Err(BROKEN);
                 }
-                (Heard::Pass(_) | Heard::PassCall(_), AnswerKind::Notification)
+                (Heard::Pass(_) | Heard::PassCall(_, _), AnswerKind::Notification)
                     if !self.may_hear(text, answer, now)? =>
                 {
                     instead.push((index, Instead::Nothing));
                 }
-                (Heard::Pass(_) | Heard::PassCall(_), _) => {}
+                (Heard::Pass(_) | Heard::PassCall(_, _), _) => {}
                 (Heard::Unasked, _) => instead.push((index, Instead::Nothing)),
                 (Heard::Over(id), _) => {
                     let detail = "the grant of this call has ended";
@@ -100,7 +101,14 @@ impl Looker {
             });
         }
         let standing = &mut self.standing;
-        let mut permitted = |kind: ListKind, name: &str| standing.shows(kind, name, now);
+        let shelf = Arc::clone(self.calls.shelf());
+        let mut permitted = |kind: ListKind, name: &str| match kind {
+            // What a task is for is not in its handle: it belongs to whoever made it, while the grant lives.
+            ListKind::Tasks => standing.owns(&shelf, name, now),
+            ListKind::Tools | ListKind::Resources | ListKind::Templates | ListKind::Prompts => {
+                standing.shows(kind, name, now)
+            }
+        };
         let kind_of = |id: &Id| listed.iter().find(|(of, _)| *of == id).map(|(_, kind)| *kind);
         let shown = std::cell::RefCell::new(&mut permitted);
         let permits = |kind: ListKind, name: &str| (shown.borrow_mut())(kind, name);
@@ -180,14 +188,8 @@ impl Looker {
             None => Ok(true),
             Some(About::Resource(uri)) => Ok(self.standing.subscribes(&uri, now)),
             Some(About::Task(handle)) => {
-                let caller = self.standing.caller();
-                let (principal, service) = (caller.peer().principal(), self.standing.service());
-                let made = self.calls.shelf().tasks().cell_of(principal, service, &handle);
-                let set = caller.slot().load();
-                Ok(made.is_some_and(|cell| {
-                    let lives = set.holds(&cell) && now < cell.expires_at();
-                    lives && self.calls.may_tell(&cell, answer.of(text).len())
-                }))
+                let made = self.standing.made(self.calls.shelf(), &handle, now);
+                Ok(made.is_some_and(|cell| self.calls.may_tell(&cell, answer.of(text).len())))
             }
         }
     }

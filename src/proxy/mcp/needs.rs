@@ -101,7 +101,10 @@ fn asked<'r>(
     let (what, list) = match needed {
         Privilege::Free | Privilege::Listen => (What::Attend, None),
         Privilege::List(kind) => (What::Attend, Some(kind)),
-        Privilege::Granted => (of_task.unwrap_or(What::Call(call, request.argument_bytes())), None),
+        Privilege::Granted => {
+            let list = (call.method == "tasks/list").then_some(ListKind::Tasks);
+            (of_task.unwrap_or(What::Call(call, request.argument_bytes())), list)
+        }
     };
     out.push(Message { what, call: Some((request.id().clone(), list)), answers: None });
     if needed == Privilege::Listen {

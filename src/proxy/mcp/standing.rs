@@ -1,7 +1,8 @@
 //! Who asked, kept after the request itself has gone: for lists, which show what is permitted when they come, and for streams, which
 //! live while any grant does.
 
-use crate::access::{Request as Asked, Verdict, View, attend, shows};
+use super::shelf::Shelf;
+use crate::access::{Cell, Request as Asked, Verdict, View, attend, shows};
 use crate::mcp::ListKind;
 use crate::model::{GrantId, McpCall, ServiceName, Time};
 use crate::proxy::connection::Connected;
@@ -78,6 +79,17 @@ impl Standing {
         let call = McpCall { method: "resources/subscribe", name: Some(uri), arguments: None };
         let set = self.caller.slot().load();
         self.asked(Some(&call), now, |asked| shows(&set, asked, now)).unwrap_or(false)
+    }
+
+    /// Whether a task is the caller's, and its grant lives.
+    pub(super) fn owns(&self, shelf: &Shelf, handle: &str, now: Time) -> bool {
+        self.made(shelf, handle, now).is_some()
+    }
+
+    /// The grant of the caller's call that made a task, while it lives.
+    pub(super) fn made(&self, shelf: &Shelf, handle: &str, now: Time) -> Option<Arc<Cell>> {
+        let made = shelf.tasks().cell_of(self.caller.peer().principal(), &self.service, handle);
+        made.filter(|cell| self.caller.slot().load().holds(cell) && now < cell.expires_at())
     }
 
     /// Another live grant for the service, admitted.

@@ -33,7 +33,8 @@ fn install() -> PathBuf {
     let done = folder.join("installed");
     if fs::read(&done).ok().as_ref() != Some(&wanted) {
         let mut npm = std::process::Command::new("npm");
-        npm.args(["ci", "--ignore-scripts", "--no-audit", "--no-fund"]).current_dir(&folder);
+        npm.args(["ci", "--include=optional", "--ignore-scripts", "--no-audit", "--no-fund"]);
+        npm.current_dir(&folder);
         let output = npm.output().unwrap();
         assert!(output.status.success(), "{output:?}");
         let mut pip = std::process::Command::new("python3");
@@ -55,6 +56,14 @@ fn install() -> PathBuf {
     folder
 }
 
+/// The Node that the newest packages want, whatever the machine has: one of the packages itself.
+pub(crate) async fn node() -> PathBuf {
+    let arch = if cfg!(target_arch = "aarch64") { "arm64" } else { "x64" };
+    let node = folder().await.join(format!("node_modules/node-linux-{arch}/bin/node"));
+    assert!(node.exists(), "no {}: what is optional is not left out", node.display());
+    node
+}
+
 /// A client that talks to one MCP server until it is dropped.
 pub(crate) struct Talk {
     _process: Child,
@@ -65,11 +74,11 @@ pub(crate) struct Talk {
 }
 
 impl Talk {
-    /// `sdk` is `v1`, `v2` or `v2-legacy` (TypeScript; with `+url` it shows pages to its user), `python` or `python-legacy`.
+    /// `sdk` is `v1`, `v2` or `v2-legacy` (TypeScript; with `+url` it shows pages to its user), `python` or `fastmcp`, with `-legacy`.
     pub(crate) async fn start(world: &World, sdk: &str, url: &str, who: &Files) -> Self {
         let folder = folder().await;
         let (program, script) =
-            if sdk.starts_with("python") { ("python3", "talk.py") } else { ("node", "talk.mjs") };
+            if sdk.starts_with('v') { ("node", "talk.mjs") } else { ("python3", "talk.py") };
         let mut command = Command::new(program);
         command.env("PYTHONPATH", folder.join("python"));
         command.arg(script).args([sdk, url]).arg(world.path("ca.pem")).arg(&who.cert).arg(&who.key);

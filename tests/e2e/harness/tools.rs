@@ -1,9 +1,11 @@
 //! Real servers of MCP: packages of `tests/clients`, each on a port of its own of the loopback network.
 
-use super::clients::folder;
+use super::clients::{folder, node};
 use super::wait::{eventually, within};
 use parking_lot::Mutex;
 use serde_json::Value;
+use std::ffi::OsStr;
+use std::path::Path;
 use std::process::Stdio;
 use std::sync::Arc;
 use tokio::io::{AsyncBufReadExt, BufReader};
@@ -21,19 +23,51 @@ impl Tools {
     /// `@modelcontextprotocol/server-everything`: versions with sessions; answers everything with event streams.
     pub(crate) async fn everything() -> Self {
         let script = "node_modules/@modelcontextprotocol/server-everything/dist/index.js";
-        Self::start(|command, port| command.args([script, "streamableHttp"]).env("PORT", port)).await
+        Self::start("node", |command, port| command.args([script, "streamableHttp"]).env("PORT", port)).await
     }
 
     /// `ops-server.mjs`: 2026-07-28, and older versions without sessions; answers with JSON where it can.
     pub(crate) async fn ops() -> Self {
-        Self::start(|command, port| command.arg("ops-server.mjs").arg(port)).await
+        Self::start("node", |command, port| command.arg("ops-server.mjs").arg(port)).await
     }
 
-    async fn start(with: impl FnOnce(&mut Command, String) -> &mut Command) -> Self {
+    /// `conformance-server.mjs`: what the conformance suite asks of a server.
+    pub(crate) async fn conformance() -> Self {
+        Self::start("node", |command, port| command.arg("conformance-server.mjs").arg(port)).await
+    }
+
+    /// `fastmcp-server.py`: both eras, in Python.
+    pub(crate) async fn shop() -> Self {
+        let python = folder().await.join("python");
+        let with = |command: &mut Command, port: String| {
+            _ = command.arg("fastmcp-server.py").arg(port).env("PYTHONPATH", python)
+        };
+        Self::start_with("python3", with).await
+    }
+
+    /// `@modelcontextprotocol/server-filesystem`, which speaks on its standard input and output alone, behind `supergateway`.
+    pub(crate) async fn files(folder: &Path) -> Self {
+        let server = "node_modules/@modelcontextprotocol/server-filesystem/dist/index.js";
+        let speaks = format!("node {server} {}", folder.display());
+        let bridge = ["--import", "./loopback.mjs", "node_modules/supergateway/dist/index.js"];
+        let node = node().await;
+        let with = |command: &mut Command, port: String| {
+            command.args(bridge).args(["--stdio", &speaks, "--outputTransport", "streamableHttp"]);
+            _ = command.args(["--stateful", "--port", &port]);
+        };
+        Self::start_with(node.as_os_str(), with).await
+    }
+
+    async fn start(program: &str, with: impl FnOnce(&mut Command, String) -> &mut Command) -> Self {
+        Self::start_with(program, |command, port| _ = with(command, port)).await
+    }
+
+    async fn start_with(program: impl AsRef<OsStr>, with: impl FnOnce(&mut Command, String)) -> Self {
         let folder = folder().await;
         let port = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().port();
-        let mut command = Command::new("node");
-        with(&mut command, port.to_string()).current_dir(folder).kill_on_drop(true);
+        let mut command = Command::new(program);
+        with(&mut command, port.to_string());
+        command.current_dir(folder).kill_on_drop(true);
         let mut process = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
         let mut lines = BufReader::new(process.stdout.take().unwrap()).lines();
         let said = Arc::<Mutex<Vec<Value>>>::default();
