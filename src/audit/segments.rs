@@ -131,8 +131,20 @@ impl Segment {
         Err(failure.unwrap_or_else(|| io::ErrorKind::NotFound.into()))
     }
 
-    fn first(&self) -> io::Result<Option<u64>> {
+    /// The number of its first line; `None` while it has none.
+    ///
+    /// # Errors
+    /// As [`Segment::open`] and [`Lines::line`].
+    pub fn first(&self) -> io::Result<Option<u64>> {
         Ok(self.open()?.line()?.and_then(seq))
+    }
+
+    /// Which file the active one is, to tell when another has taken its place; `None` for a rotated one.
+    ///
+    /// # Errors
+    /// When the file cannot be asked.
+    pub fn inode(&self) -> io::Result<Option<u64>> {
+        self.active.as_ref().map(|file| Ok(file.metadata()?.ino())).transpose()
     }
 }
 

@@ -6,6 +6,7 @@
 use super::proof::Store;
 use super::segments::{self, Segment};
 use crate::tlog::proof::{HashReader as _, check_inclusion, inclusion};
+use crate::tlog::tile::{TileReader, WIDTH};
 use crate::tlog::{Checkpoint, Hash, TileHashes, Tree};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -118,28 +119,38 @@ pub struct Report {
 /// # Errors
 /// When a file cannot be read.
 pub fn whole(trail: &Path, trusted: &[Trusted]) -> io::Result<Report> {
+    whole_with(trail, trusted, |_| ())
+}
+
+/// The same, and hands each line to `each` as it is read: what the report says holds for these very bytes.
+///
+/// # Errors
+/// When a file cannot be read.
+pub fn whole_with(trail: &Path, trusted: &[Trusted], mut each: impl FnMut(&[u8])) -> io::Result<Report> {
     let store = Store::of(trail);
     let size = trusted.iter().map(|trusted| trusted.checkpoint.size).max().unwrap_or(0);
     let local = store.checkpoint()?.and_then(|note| Checkpoint::unverified(&note).ok());
     let tiles = TileHashes::new(&store, local.map_or(size, |local| local.size));
-    let mut walk =
-        Walk { tree: Tree::default(), whole: true, suspects: Vec::new(), report: Report::default() };
+    let mut walk = Walk {
+        tree: Tree::default(),
+        unread: None,
+        whole: true,
+        suspects: Vec::new(),
+        report: Report::default(),
+    };
     let mut forks = Vec::new();
     for segment in segments::list(trail)? {
         walk.report.files += 1;
         let mut lines = segment.open()?;
         while let Some(line) = lines.line()? {
+            each(line);
             let Some(seq) = walk.place(line, &segment) else { continue };
             let leaf = Hash::leaf(line);
             walk.tree.push(leaf);
             if walk.tree.full().len() > 64 {
                 walk.tree.forget_full(usize::MAX);
             }
-            if tiles.hash(0, seq - 1).ok().flatten().is_some_and(|logged| logged != leaf)
-                && walk.suspects.len() < MOST_WRONG
-            {
-                walk.suspects.push((seq, segment.path().to_owned()));
-            }
+            walk.compare(&tiles, (seq, leaf), &segment);
             if walk.whole {
                 let here = trusted.iter().filter(|trusted| trusted.checkpoint.size == seq);
                 forks.extend(here.filter(|trusted| trusted.checkpoint.root != walk.tree.root()));
@@ -181,8 +192,13 @@ pub fn whole(trail: &Path, trusted: &[Trusted]) -> io::Result<Report> {
 /// When a file cannot be read.
 pub fn range(trail: &Path, trusted: &[Trusted], (from, to): (u64, u64)) -> io::Result<Report> {
     let store = Store::of(trail);
-    let mut walk =
-        Walk { tree: Tree::default(), whole: true, suspects: Vec::new(), report: Report::default() };
+    let mut walk = Walk {
+        tree: Tree::default(),
+        unread: None,
+        whole: true,
+        suspects: Vec::new(),
+        report: Report::default(),
+    };
     walk.report.last = from.saturating_sub(1);
     let Some(trusted) = trusted.iter().max_by_key(|trusted| trusted.checkpoint.size) else {
         return Ok(walk.report);
@@ -227,6 +243,8 @@ pub fn range(trail: &Path, trusted: &[Trusted], (from, to): (u64, u64)) -> io::R
 
 struct Walk {
     tree: Tree,
+    /// A tile that cannot be read: it is not tried again for each of its lines.
+    unread: Option<u64>,
     /// Every line so far was in its place.
     whole: bool,
     /// Lines that the tiles do not know.
@@ -253,6 +271,26 @@ impl Walk {
         }
         self.report.last = seq;
         Some(seq)
+    }
+
+    /// Whether the tiles know the line by the same hash.
+    fn compare<R: TileReader>(
+        &mut self,
+        tiles: &TileHashes<'_, R>,
+        (seq, leaf): (u64, Hash),
+        segment: &Segment,
+    ) {
+        let tile = (seq - 1) / WIDTH;
+        if self.unread == Some(tile) {
+            return;
+        }
+        match tiles.hash(0, seq - 1) {
+            Ok(Some(logged)) if logged != leaf && self.suspects.len() < MOST_WRONG => {
+                self.suspects.push((seq, segment.path().to_owned()));
+            }
+            Ok(_) => {}
+            Err(_) => self.unread = Some(tile),
+        }
     }
 
     fn wrong(&mut self, wrong: Wrong) {

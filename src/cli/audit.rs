@@ -3,6 +3,7 @@
 mod csv;
 mod follow;
 mod prove;
+mod report;
 mod search;
 mod show;
 mod verify;
@@ -13,7 +14,7 @@ use super::connection::Connection;
 use super::output::{self, Format, Output};
 use crate::audit::search::Hit;
 use crate::model::{GrantId, ServiceName, SpiffeId, TaskId};
-use follow::Follower;
+use follow::{Follower, Seen};
 use serde_json::Value;
 use std::collections::VecDeque;
 use std::path::PathBuf;
@@ -29,6 +30,7 @@ pub(super) enum Audit {
     Show(show::Show),
     Verify(verify::Verify),
     Prove(prove::Prove),
+    Report(Box<report::Report>),
 }
 
 /// Show the last lines of the trail on this machine, and follow it
@@ -85,6 +87,7 @@ impl Audit {
             Self::Show(show) => show.run(connection, output),
             Self::Verify(verify) => verify.run(connection, output),
             Self::Prove(prove) => prove.run(connection),
+            Self::Report(report) => report.run(connection, output),
         }
     }
 }
@@ -102,17 +105,17 @@ impl Tail {
         let path = trail(self.file.clone(), connection);
         let mut follower = Follower::open(path).map_err(Failure::failed)?;
         let mut last = VecDeque::new();
-        follower
-            .read(|line| {
-                if self.filter.takes(&line) {
-                    last.push_back(line);
-                    if last.len() > self.lines {
-                        last.pop_front();
-                    }
+        let keep = |seen: Seen| {
+            if let Seen::Line(line) = seen
+                && self.filter.takes(&line)
+            {
+                last.push_back(line);
+                if last.len() > self.lines {
+                    last.pop_front();
                 }
-                Ok(())
-            })
-            .map_err(Failure::failed)?;
+            }
+        };
+        follower.read(keep).map_err(Failure::failed)?;
         if output == Output::Table && (self.follow || !last.is_empty()) {
             output::line(&header())?;
         }
@@ -124,20 +127,19 @@ impl Tail {
         }
         loop {
             std::thread::sleep(POLL);
-            let mut failure = None;
-            follower
-                .read(|line| {
-                    if self.filter.takes(&line)
-                        && let Err(error) = print(&line, output)
-                    {
-                        failure = Some(error);
-                    }
-                    Ok(())
-                })
-                .map_err(Failure::failed)?;
-            if let Some(failure) = failure {
-                return Err(failure);
-            }
+            let mut printed = Ok(());
+            let show = |seen: Seen| match seen {
+                Seen::Line(line) if printed.is_ok() && self.filter.takes(&line) => {
+                    printed = print(&line, output);
+                }
+                Seen::Line(_) => {}
+                Seen::Gone(from, to) => {
+                    eprintln!("lines {from} to {to} were removed before they were shown");
+                }
+                Seen::Other => eprintln!("the numbers begin anew: this is another trail"),
+            };
+            follower.read(show).map_err(Failure::failed)?;
+            printed?;
         }
     }
 }
@@ -156,6 +158,7 @@ impl Filter {
 }
 
 /// A line of the trail.
+#[derive(Debug)]
 struct Line {
     raw: String,
     value: Value,
@@ -178,6 +181,24 @@ impl Line {
         self.value.get(key).and_then(Value::as_str).unwrap_or_default()
     }
 
+    /// How it ended, or why it was refused.
+    fn why(&self) -> String {
+        match (self.text("reason"), self.text("end"), self.text("cause")) {
+            ("", end, "") => end.to_owned(),
+            ("", end, cause) => format!("{end}: {cause}"),
+            (reason, _, _) => reason.to_owned(),
+        }
+    }
+
+    /// The HTTP method, or the method of MCP and what it is about.
+    fn what(&self) -> String {
+        match (self.text("mcp_method"), self.text("tool")) {
+            ("", _) => self.text("method").to_owned(),
+            (method, "") => method.to_owned(),
+            (method, tool) => format!("{method} {tool}"),
+        }
+    }
+
     fn number(&self, key: &str) -> String {
         self.value.get(key).and_then(Value::as_u64).map(|number| number.to_string()).unwrap_or_default()
     }
@@ -196,11 +217,6 @@ fn header() -> String {
 }
 
 fn row(line: &Line) -> String {
-    let why = match (line.text("reason"), line.text("end"), line.text("cause")) {
-        ("", end, "") => end.to_owned(),
-        ("", end, cause) => format!("{end}: {cause}"),
-        (reason, _, _) => reason.to_owned(),
-    };
     let time = line.text("time");
     let request = match line.text("mcp_method") {
         "" => [line.text("method"), line.text("service"), line.text("path")],
@@ -211,7 +227,7 @@ fn row(line: &Line) -> String {
         time.get(11..23).unwrap_or(time),
         line.text("kind"),
         line.text("decision"),
-        &why,
+        &line.why(),
         &line.number("status"),
         line.text("principal"),
         &request.join(" "),

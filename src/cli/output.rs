@@ -47,11 +47,20 @@ pub(super) fn table<const N: usize>(
     header: [&str; N],
     rows: impl IntoIterator<Item = [String; N]>,
 ) -> Result<(), Failure> {
+    print_table(&header, rows)
+}
+
+/// The same where how many columns there are is not known before.
+pub(super) fn rows(header: &[&str], rows: &[Vec<String>]) -> Result<(), Failure> {
+    print_table(header, rows)
+}
+
+fn print_table(header: &[&str], rows: impl IntoIterator<Item: AsRef<[String]>>) -> Result<(), Failure> {
     let mut table = Table::new();
     table.load_style(presets::NOTHING);
     table.set_header(header);
     for row in rows {
-        table.add_row(row.iter().map(|cell| Cell::new(escaped(cell))));
+        table.add_row(row.as_ref().iter().map(|cell| Cell::new(escaped(cell))));
     }
     for column in table.column_iter_mut() {
         column.set_padding((0, 3));

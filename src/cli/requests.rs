@@ -4,6 +4,7 @@ mod facts;
 mod follow;
 mod words;
 
+pub(super) use facts::facts;
 pub(super) use words::whom;
 
 use super::ask::Outcome;

@@ -153,7 +153,8 @@ fn is_listened_to(found: &Found<'_>, now: Time) -> bool {
 }
 
 /// Whose use is logged: what was asked for has a story, and what is limited by bytes must not begin anew after a restart.
-fn is_logged(grant: &Grant) -> bool {
+#[must_use]
+pub fn is_logged(grant: &Grant) -> bool {
     grant.limits.bytes.is_some() || grant.lineage.as_ref().is_some_and(|lineage| lineage.request.is_some())
 }
 

@@ -55,6 +55,7 @@ mod proved;
 mod proved_trail;
 mod recording;
 mod refused;
+mod reported;
 mod requests;
 mod restore;
 mod run;

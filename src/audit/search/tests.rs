@@ -2,7 +2,9 @@
 
 use super::*;
 use crate::audit::pack;
+use crate::model::Time;
 use proptest::prelude::*;
+use serde_json::Value;
 use serde_json::json;
 
 const VALUES: [&str; 6] = ["a", "b", "orders", "spiffe://d/agent/x", "é\"\\\n=x", ""];
@@ -28,7 +30,9 @@ fn line() -> impl Strategy<Value = Vec<(&'static str, Value)>> {
                 }
             });
         }
-        all.push(("time", json!(time(second).to_string())));
+        // Where the writer puts it, or elsewhere.
+        let at = if odd { all.len() } else { 0 };
+        all.insert(at, ("time", json!(time(second).to_string())));
         all.push(("path", json!(format!("/v1/{second}"))));
         all
     })

@@ -79,7 +79,7 @@ impl Verify {
         if let Some(proof) = &self.proof {
             return prove(proof, &key, output);
         }
-        let trusted = self.trusted(&path, &store, (&key, kept)).map_err(Failure::failed)?;
+        let trusted = trusted(&path, &self.checkpoint, &store, (&key, kept)).map_err(Failure::failed)?;
         let read = |source| Failure::failed(VerifyError::Read { path: path.clone(), source });
         let report = match (self.from, self.to) {
             (Some(from), Some(to)) if from == 0 || from > to => {
@@ -91,29 +91,29 @@ impl Verify {
         print(&path, &key, &trusted, &report, output)?;
         if report.wrong.is_empty() { Ok(()) } else { Err(Failure::failed(VerifyError::Wrong(path))) }
     }
+}
 
-    /// Every checkpoint, its signature checked.
-    fn trusted(
-        &self,
-        trail: &Path,
-        store: &Store,
-        (key, kept): (&VerifierKey, Option<Trusted>),
-    ) -> Result<Vec<Trusted>, VerifyError> {
-        let mut files = self.checkpoint.clone();
-        if store.checkpoint_path().exists() {
-            files.push(store.checkpoint_path());
-        }
-        if files.is_empty() && kept.is_none() {
-            return Err(VerifyError::NoCheckpoint(trail.to_owned()));
-        }
-        let open = |path: PathBuf| {
-            let note = read(&path)?;
-            let checkpoint = Checkpoint::open(&note, key)
-                .map_err(|error| VerifyError::Refused { path: path.clone(), reason: error.to_string() })?;
-            Ok(Trusted { name: format!("the checkpoint `{}`", path.display()), checkpoint })
-        };
-        kept.into_iter().map(Ok).chain(files.into_iter().map(open)).collect()
+/// Every checkpoint: the one that is kept, those that are named, and the one beside the trail; the signatures of these are checked.
+pub(super) fn trusted(
+    trail: &Path,
+    named: &[PathBuf],
+    store: &Store,
+    (key, kept): (&VerifierKey, Option<Trusted>),
+) -> Result<Vec<Trusted>, VerifyError> {
+    let mut files = named.to_vec();
+    if store.checkpoint_path().exists() {
+        files.push(store.checkpoint_path());
     }
+    if files.is_empty() && kept.is_none() {
+        return Err(VerifyError::NoCheckpoint(trail.to_owned()));
+    }
+    let open = |path: PathBuf| {
+        let note = read(&path)?;
+        let checkpoint = Checkpoint::open(&note, key)
+            .map_err(|error| VerifyError::Refused { path: path.clone(), reason: error.to_string() })?;
+        Ok(Trusted { name: format!("the checkpoint `{}`", path.display()), checkpoint })
+    };
+    kept.into_iter().map(Ok).chain(files.into_iter().map(open)).collect()
 }
 
 pub(super) fn read(path: &Path) -> Result<String, VerifyError> {

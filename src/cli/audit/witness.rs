@@ -16,7 +16,12 @@ pub(super) fn kept(proxy: &str, connection: &Connection) -> Result<(VerifierKey,
     let text = |name: &str| known?.get("trail")?.get(name)?.as_str();
     let nothing = || Failure::failed(VerifyError::NotKept(proxy.to_owned()));
     let (key, note) = (text("key").ok_or_else(nothing)?, text("checkpoint").ok_or_else(nothing)?);
-    let refused = |reason: String| Failure::failed(VerifyError::Witness { proxy: proxy.to_owned(), reason });
+    opened(proxy, key, note).map_err(Failure::failed)
+}
+
+/// A key and a checkpoint, as they are kept.
+pub(super) fn opened(proxy: &str, key: &str, note: &str) -> Result<(VerifierKey, Trusted), VerifyError> {
+    let refused = |reason: String| VerifyError::Witness { proxy: proxy.to_owned(), reason };
     let key: VerifierKey = key.parse().map_err(|error: crate::tlog::NoteError| refused(error.to_string()))?;
     let checkpoint = Checkpoint::open(note, &key).map_err(|error| refused(error.to_string()))?;
     let name = format!("the checkpoint of `{proxy}` at the control plane");

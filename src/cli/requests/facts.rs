@@ -59,7 +59,7 @@ const ABOVE: [&str; 17] = [
 ];
 
 /// Name and value of each fact, named by its way through the object.
-fn facts(evaluation: &Value) -> Vec<[String; 2]> {
+pub(in crate::cli) fn facts(evaluation: &Value) -> Vec<[String; 2]> {
     let mut found = Vec::new();
     let members = evaluation.get("facts").and_then(Value::as_object);
     for (name, value) in members.into_iter().flatten() {

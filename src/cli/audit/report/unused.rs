@@ -1,0 +1,199 @@
+//! Which permissions of grants were used: the permitted calls of trails against the permissions that they may have needed.
+//!
+//! A line does not say which permission of its grant permitted it, nor its query and arguments. So a permission counts as used when a
+//! call under its grant may have needed it; one that is said to be unused was needed by none.
+
+use super::ledger::{Granted, Ledger};
+use super::source::Trail;
+use crate::model::{GrantId, Permission, ProxyName, ServiceName};
+use serde::{Deserialize, Serialize};
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
+/// Ends what is too long for a line; see `docs/audit-line.schema.json`.
+const TRUNCATED: &str = "…[truncated]";
+
+/// The permissions of all grants that are looked at.
+#[derive(Debug, Default)]
+pub(super) struct Uses(BTreeMap<GrantId, Vec<bool>>);
+
+/// As much of a permitted call as tells what it needed.
+#[derive(Debug, Deserialize)]
+pub(super) struct Call<'a> {
+    #[serde(borrow)]
+    grant: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    decision: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    service: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    method: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    path: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    protocol: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    mcp_method: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    tool: Option<Cow<'a, str>>,
+}
+
+/// Permissions of one grant that nothing used.
+#[derive(Debug, Serialize)]
+pub(super) struct Unused {
+    pub(super) grant: GrantId,
+    /// Each in its text form.
+    pub(super) permissions: Vec<String>,
+    pub(super) of: usize,
+    /// All that there are, so that the grant was not needed at all.
+    pub(super) wholly: bool,
+}
+
+/// What is not known of a grant, and why.
+#[derive(Debug, Serialize)]
+pub(super) struct Unsure {
+    pub(super) grant: GrantId,
+    pub(super) why: String,
+}
+
+impl Uses {
+    /// Of these grants, none used so far.
+    pub(super) fn of<'a>(grants: impl IntoIterator<Item = &'a Granted>) -> Self {
+        let none =
+            |granted: &Granted| (granted.grant.id, vec![false; granted.grant.scope.permissions().len()]);
+        Self(grants.into_iter().map(none).collect())
+    }
+
+    /// The next line of a trail.
+    pub(super) fn take(&mut self, line: &[u8], grants: &BTreeMap<GrantId, Granted>) {
+        let Ok(call) = serde_json::from_slice::<Call<'_>>(line) else { return };
+        let id = call.grant.as_deref().and_then(|id| id.parse::<GrantId>().ok());
+        let (Some(id), Some("permit")) = (id, call.decision.as_deref()) else { return };
+        let (Some(used), Some(granted)) = (self.0.get_mut(&id), grants.get(&id)) else { return };
+        let permissions = granted.grant.scope.permissions().iter();
+        for (used, permission) in used.iter_mut().zip(permissions).filter(|(used, _)| !**used) {
+            *used = call.may_need(permission);
+        }
+    }
+
+    /// What nothing used, and of which grants that cannot be told.
+    pub(super) fn unused(&self, ledger: &Ledger, trails: &[Trail]) -> (Vec<Unused>, Vec<Unsure>) {
+        let (mut unused, mut unsure) = (Vec::new(), Vec::new());
+        for (id, used) in &self.0 {
+            let Some(granted) = ledger.grants.get(id) else { continue };
+            let permissions = granted.grant.scope.permissions().iter().zip(used);
+            let left: Vec<String> = permissions
+                .filter(|(_, used)| !**used)
+                .map(|(permission, _)| permission.to_string())
+                .collect();
+            if left.is_empty() {
+                continue;
+            }
+            match blind(granted, ledger, trails) {
+                Some(why) => unsure.push(Unsure { grant: *id, why }),
+                None => unused.push(Unused {
+                    grant: *id,
+                    of: used.len(),
+                    wholly: left.len() == used.len(),
+                    permissions: left,
+                }),
+            }
+        }
+        (unused, unsure)
+    }
+}
+
+/// Why calls under a grant may be in no trail that was read.
+fn blind(granted: &Granted, ledger: &Ledger, trails: &[Trail]) -> Option<String> {
+    let at = |proxy: &ProxyName, how: &str| {
+        let of = |trail: &&Trail| trail.proxy.as_deref() == Some(proxy.as_str()) && trail.is_read();
+        match trails.iter().find(of) {
+            None => Some(format!("it {how} at proxy `{proxy}`, whose trail was not read")),
+            Some(trail) if trail.begins_after(granted.issued_at) => {
+                Some(format!("it {how} at proxy `{proxy}`, and what is left of its trail begins later"))
+            }
+            Some(_) => None,
+        }
+    };
+    if granted.use_is_logged {
+        let mut used = granted.used.iter().filter(|used| used.requests > 0);
+        return used.find_map(|used| at(&used.proxy, "was used"));
+    }
+    ledger.proxies.iter().find_map(|proxy| at(proxy, "may have been used"))
+}
+
+impl Call<'_> {
+    fn may_need(&self, permission: &Permission) -> bool {
+        let service = self.service.as_deref().and_then(|service| service.parse::<ServiceName>().ok());
+        if !service.is_some_and(|service| permission.names(&service)) {
+            return false;
+        }
+        let (method, path) =
+            (self.method.as_deref().unwrap_or_default(), self.path.as_deref().unwrap_or_default());
+        let cut = |text: &str| text.ends_with(TRUNCATED);
+        match permission {
+            Permission::Http(http) => {
+                self.mcp_method.is_none()
+                    && http.methods().has(method)
+                    && (cut(path) || http.paths().iter().any(|pattern| pattern.matches(path)))
+            }
+            Permission::Grpc(grpc) => {
+                self.protocol.as_deref() == Some("grpc") && (cut(path) || grpc.permits(path))
+            }
+            Permission::Mcp(mcp) => {
+                let Some(called) = self.mcp_method.as_deref() else { return false };
+                let name = self.tool.as_deref();
+                match called.split_once(',') {
+                    None => cut(called) || name.is_some_and(cut) || mcp.shows(called, name),
+                    // Of a batch the names are not known.
+                    Some(_) => {
+                        cut(called) || called.split(',').any(|method| mcp.actions().has(method.trim()))
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::Scope;
+    use serde_json::json;
+
+    fn may_need(line: &serde_json::Value, permission: &str) -> bool {
+        let text = line.to_string();
+        let call: Call<'_> = serde_json::from_str(&text).unwrap();
+        let scope = Scope::parse_all(&[permission]).unwrap();
+        call.may_need(&scope.permissions()[0])
+    }
+
+    #[test]
+    fn a_call_needs_what_permits_its_method_and_path() {
+        let line = json!({"service": "orders", "method": "GET", "path": "/v1/orders/7", "protocol": "h2"});
+        assert!(may_need(&line, "orders:GET:/v1/orders/*"));
+        assert!(may_need(&line, "orders:GET:/v1/orders/7"));
+        for other in
+            ["orders:POST:/v1/orders/*", "orders:GET:/v1/orders", "stock:GET:/**", "ops:tools/call:x{}"]
+        {
+            assert!(!may_need(&line, other), "{other}");
+        }
+        let long =
+            json!({"service": "orders", "method": "GET", "path": "/v1/aaa…[truncated]", "protocol": "h2"});
+        assert!(may_need(&long, "orders:GET:/v2/**"), "the rest of the path is not known");
+    }
+
+    #[test]
+    fn a_call_of_a_tool_needs_what_permits_that_tool() {
+        let call = |method: &str, tool: Option<&str>| json!({"service": "ops", "method": "POST", "path": "/mcp", "protocol": "mcp", "mcp_method": method, "tool": tool});
+        let permission = "ops:tools/call:restart{service=\"billing\"}";
+        assert!(may_need(&call("tools/call", Some("restart")), permission));
+        assert!(!may_need(&call("tools/call", Some("stop")), permission));
+        assert!(!may_need(&call("tools/list", None), permission));
+        assert!(
+            may_need(&call("tools/list,tools/call", None), permission),
+            "of a batch the names are not known"
+        );
+        assert!(!may_need(&call("tools/call", Some("restart")), "ops:POST:/mcp"));
+    }
+}
