@@ -6,11 +6,13 @@
 //! or oldest first, as a stream. Segments are read by several threads and told of in order.
 
 mod conditions;
+mod newest;
 
 use super::index::Index;
 use super::segments::{self, Segment};
 pub(in crate::audit) use conditions::FIELDS;
 pub use conditions::{Conditions, Field, Hit, Matcher};
+use newest::Newest;
 use std::collections::VecDeque;
 use std::io;
 use std::num::NonZeroUsize;
@@ -140,30 +142,29 @@ struct Look<'a> {
 
 impl Look<'_> {
     fn through(self, segment: &Segment, tell: &SyncSender<Told>) {
-        let mut last = VecDeque::new();
-        let mut lines = 0_usize;
+        let mut newest = Newest::new(self.matcher, self.limit);
         let read = scan(segment, self.matcher, |line| {
             if self.stop.load(Relaxed) {
                 return ControlFlow::Break(());
             }
-            let Some(hit) = line.and_then(|line| self.matcher.parsed(line)) else {
-                return ControlFlow::Continue(());
-            };
-            lines += 1;
+            let Some(line) = line else { return ControlFlow::Continue(()) };
             match self.order {
-                Order::Newest => {
-                    last.push_back(hit);
-                    if last.len() > self.limit {
-                        last.pop_front();
+                Order::Newest => newest.push(line),
+                Order::Oldest => {
+                    if let Some(hit) = self.matcher.parsed(line) {
+                        told(tell, Told::Hit(Box::new(hit)))?;
                     }
                 }
-                Order::Oldest => told(tell, Told::Hit(Box::new(hit)))?,
             }
             ControlFlow::Continue(())
         });
+        if self.stop.load(Relaxed) {
+            return;
+        }
+        let (mut hits, more) = newest.finish();
         // Nobody listens any more where one of these cannot be told.
-        let _ = last.into_iter().rev().try_for_each(|hit| told(tell, Told::Hit(Box::new(hit))));
-        if self.order == Order::Newest && lines > self.limit {
+        let _ = hits.try_for_each(|hit| told(tell, Told::Hit(Box::new(hit))));
+        if more {
             let _ = told(tell, Told::More);
         }
         if let Err(error) = read {

@@ -4,6 +4,7 @@ use super::Failure;
 use super::telemetry::Telemetry;
 use crate::config::{Config, ControlConfig, ProxyConfig};
 use crate::control::app::{ControlApp, Parts};
+use crate::control::export;
 use crate::control::restore::Origin;
 use crate::identity::Refusal;
 use crate::identity::reload::{Change, Reloader};
@@ -159,6 +160,9 @@ impl RunningControl {
             }
         });
         let stop = CancellationToken::new();
+        if let Some(own) = reloader.own().current().principal() {
+            export::start(&config, app.plane(), own, &metrics, &stop).map_err(Failure::usage)?;
+        }
         tokio::spawn(reloader.run(stop.clone()));
         let draining = drain.clone();
         let readiness = Arc::new(move || if draining.is_draining() { Err("draining") } else { Ok(()) });

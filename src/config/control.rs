@@ -1,8 +1,8 @@
 //! The control plane's half of a configuration.
 
 use crate::config::{
-    Endpoint, IdentityFiles, IssuerConfig, PolicyConfig, PrincipalEntry, RequestRules, RoleTemplate,
-    TicketConfig, TokenRules, TrustFiles, WebhookConfig,
+    Endpoint, ExportConfig, IdentityFiles, IssuerConfig, PolicyConfig, PrincipalEntry, RequestRules,
+    RoleTemplate, TicketConfig, TokenRules, TrustFiles, WebhookConfig,
 };
 use crate::model::{GroupName, RoleName, ServiceName, ServiceProfile, SpiffeId, Ttl};
 use std::collections::{BTreeMap, BTreeSet};
@@ -55,6 +55,8 @@ pub struct ControlConfig {
     pub webhooks: Box<[WebhookConfig]>,
     /// Where it asks about tickets; absent: a ticket stays a claim.
     pub tickets: Option<TicketConfig>,
+    /// Where else the event log is sent.
+    pub exports: Box<[ExportConfig]>,
 }
 
 impl ControlConfig {

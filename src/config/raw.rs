@@ -254,6 +254,8 @@ pub(super) struct RawControl {
     pub(super) policy: RawPolicy,
     #[serde(default)]
     pub(super) tokens: RawTokens,
+    #[serde(default)]
+    pub(super) export: Vec<RawExport>,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -8,6 +8,7 @@ pub mod authz;
 pub mod clock;
 pub mod directory;
 pub mod expire;
+pub mod export;
 pub mod issuers;
 pub mod listener;
 pub mod log;

@@ -31,12 +31,23 @@ impl Cursor {
 #[derive(Debug)]
 pub(super) struct CursorFile {
     path: PathBuf,
+    generation: String,
+}
+
+/// What a file holds.
+#[derive(Debug, Serialize, Deserialize)]
+struct Kept {
+    #[serde(flatten)]
+    cursor: Cursor,
+    /// See [`super::Source::generation`].
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    generation: String,
 }
 
 impl CursorFile {
     /// In the folder that belongs to the log at `log`.
-    pub(super) fn of(log: &Path, export: &ExportName) -> Self {
-        Self { path: folder(log).join(export.as_str()) }
+    pub(super) fn of(log: &Path, export: &ExportName, generation: String) -> Self {
+        Self { path: folder(log).join(export.as_str()), generation }
     }
 
     /// What it holds; the beginning if there is none yet or it cannot be read.
@@ -49,17 +60,25 @@ impl CursorFile {
                 return Cursor::default();
             }
         };
-        serde_json::from_slice(&text).unwrap_or_else(|error| {
-            tracing::error!(path = %self.path.display(), %error, "the cursor of an export is damaged; it begins anew");
-            Cursor::default()
-        })
+        match serde_json::from_slice::<Kept>(&text) {
+            Ok(kept) if kept.generation == self.generation => kept.cursor,
+            Ok(_) => {
+                tracing::warn!(path = %self.path.display(), "the log was restored from a backup, or is another; its export begins anew");
+                Cursor::default()
+            }
+            Err(error) => {
+                tracing::error!(path = %self.path.display(), %error, "the cursor of an export is damaged; it begins anew");
+                Cursor::default()
+            }
+        }
     }
 
     pub(super) fn store(&self, cursor: Cursor) -> Result<(), FileError> {
         if let Some(folder) = self.path.parent() {
             keyfile::make_folder(folder)?;
         }
-        let text = serde_json::to_vec(&cursor).unwrap_or_default();
+        let kept = Kept { cursor, generation: self.generation.clone() };
+        let text = serde_json::to_vec(&kept).unwrap_or_default();
         keyfile::write(&self.path, &text, Secrecy::Private, Existing::Replace)
     }
 }
@@ -71,11 +90,12 @@ fn folder(log: &Path) -> PathBuf {
     name.into()
 }
 
-/// The lowest entry of the log at `log` that one of these exports still needs: whoever removes old files keeps it and what follows.
+/// The lowest line of the trail at `log` that one of these exports still needs: whoever removes old files keeps it and what follows.
 /// `None` where nothing is exported.
 #[must_use]
 pub fn needed(log: &Path, exports: &[ExportConfig]) -> Option<u64> {
-    let of = |export: &ExportConfig| CursorFile::of(log, &export.name).load().seq.saturating_add(1);
+    let of =
+        |export: &ExportConfig| CursorFile::of(log, &export.name, String::new()).load().seq.saturating_add(1);
     exports.iter().map(of).min()
 }
 
@@ -93,11 +113,13 @@ mod tests {
     fn it_is_kept_and_what_cannot_be_read_is_the_beginning() {
         let dir = tempfile::tempdir().unwrap();
         let log = dir.path().join("audit.jsonl");
-        let file = CursorFile::of(&log, &"siem".parse().unwrap());
+        let of = |generation: &str| CursorFile::of(&log, &"siem".parse().unwrap(), generation.to_owned());
+        let file = of("a/1");
         assert_eq!(file.load(), Cursor::default());
         let kept = Cursor { seq: 41, refused: Some(7) };
         file.store(kept).unwrap();
-        assert_eq!(CursorFile::of(&log, &"siem".parse().unwrap()).load(), kept);
+        assert_eq!(of("a/1").load(), kept);
+        assert_eq!(of("a/2").load(), Cursor::default(), "restored from a backup");
         std::fs::write(dir.path().join("audit.jsonl.export/siem"), b"{\"se").unwrap();
         assert_eq!(file.load(), Cursor::default());
     }
@@ -108,7 +130,7 @@ mod tests {
         let log = dir.path().join("audit.jsonl");
         let (fast, slow) = (export("fast"), export("slow"));
         let store = |export: &ExportConfig, seq| {
-            CursorFile::of(&log, &export.name).store(Cursor { seq, refused: None }).unwrap();
+            CursorFile::of(&log, &export.name, String::new()).store(Cursor { seq, refused: None }).unwrap();
         };
         store(&fast, 90);
         store(&slow, 12);

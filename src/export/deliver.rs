@@ -12,6 +12,9 @@ use crate::identity::keyfile::FileError;
 use crate::identity::receiver::ReceiverError;
 use std::time::Duration;
 
+/// OCSF events are sent in bodies of about so many bytes: an event of the log may be about thousands of grants.
+const BODY: usize = 2 << 20;
+
 /// Why an export cannot be set up.
 #[derive(Debug, thiserror::Error)]
 #[error("export `{name}`: {source}")]
@@ -107,15 +110,15 @@ impl Sink {
     pub(super) async fn deliver(&mut self, records: &[Record]) -> Result<Taken, Failed> {
         match self {
             Self::OcsfHttp(sink) => {
-                let lines = ocsf::lines(records);
-                if lines.is_empty() {
-                    return Ok(Taken::default());
+                for body in ocsf::bodies(records, BODY) {
+                    sink.post(body).await?;
                 }
-                sink.post(lines).await?;
                 Ok(Taken::default())
             }
             Self::OcsfFile(sink) => {
-                sink.append(&ocsf::lines(records)).map_err(|error| Failed::later(error.to_string()))?;
+                for body in ocsf::bodies(records, BODY) {
+                    sink.append(&body).map_err(|error| Failed::later(error.to_string()))?;
+                }
                 Ok(Taken::default())
             }
             Self::Otlp(sink, whose) => {

@@ -8,6 +8,8 @@ use serde_json::{Map, Value, json};
 /// The version of the schema.
 const VERSION: &str = "1.8.0";
 
+const IAM: &str = "Identity & Access Management";
+
 /// The classes that are used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Class {
@@ -15,6 +17,10 @@ pub(crate) enum Class {
     ApiActivity,
     /// A handshake.
     Authentication,
+    /// Somebody may do something from now on.
+    AuthorizeSession,
+    /// Something that is kept: a grant, a request for access.
+    EntityManagement,
 }
 
 impl Class {
@@ -22,7 +28,9 @@ impl Class {
     fn numbers(self) -> (u32, &'static str, u32, &'static str) {
         match self {
             Self::ApiActivity => (6, "Application Activity", 6003, "API Activity"),
-            Self::Authentication => (3, "Identity & Access Management", 3002, "Authentication"),
+            Self::Authentication => (3, IAM, 3002, "Authentication"),
+            Self::AuthorizeSession => (3, IAM, 3003, "Authorize Session"),
+            Self::EntityManagement => (3, IAM, 3004, "Entity Management"),
         }
     }
 }
@@ -34,7 +42,7 @@ pub(crate) struct Log<'a> {
     pub(crate) seq: u64,
     /// What identifies the log.
     pub(crate) origin: &'a str,
-    /// The entry, byte for byte.
+    /// The entry, byte for byte; nothing where it is added later.
     pub(crate) text: &'a str,
 }
 
@@ -61,8 +69,6 @@ pub(crate) fn event(
         ("severity", json!("Informational")),
         ("time", json!(time.as_millis())),
         ("timezone_offset", json!(0)),
-        ("raw_data", json!(log.text)),
-        ("raw_data_size", json!(log.text.len())),
         (
             "metadata",
             json!({
@@ -79,7 +85,16 @@ pub(crate) fn event(
     ] {
         event.insert(key.to_owned(), value);
     }
+    if !log.text.is_empty() {
+        put_raw(&mut event, log.text);
+    }
     event
+}
+
+/// The entry itself.
+pub(crate) fn put_raw(event: &mut Map<String, Value>, text: &str) {
+    put(event, "raw_data", json!(text));
+    put(event, "raw_data_size", json!(text.len()));
 }
 
 /// An object of those members that are there.
@@ -101,12 +116,19 @@ pub(crate) fn add_profile(event: &mut Map<String, Value>, profile: &str) {
     }
 }
 
-/// The events of these records, one a line.
-pub(super) fn lines(records: &[Record]) -> Vec<u8> {
-    let mut out = Vec::new();
+/// The events of these records, one a line, in bodies of about `most` bytes.
+pub(super) fn bodies(records: &[Record], most: usize) -> Vec<Vec<u8>> {
+    let mut all = Vec::new();
+    let mut body = Vec::new();
     for event in records.iter().flat_map(|record| &record.ocsf) {
-        out.extend_from_slice(escaped_json(&event.to_string()).as_bytes());
-        out.push(b'\n');
+        body.extend_from_slice(escaped_json(&event.to_string()).as_bytes());
+        body.push(b'\n');
+        if body.len() >= most {
+            all.push(std::mem::take(&mut body));
+        }
     }
-    out
+    if !body.is_empty() {
+        all.push(body);
+    }
+    all
 }

@@ -125,8 +125,9 @@ pub(super) fn request(records: &[Record], whose: &Whose) -> Vec<u8> {
             text("jitgate.log", &whose.origin),
         ],
     };
+    let log = whose.origin.rsplit('/').next().unwrap_or_default();
     let scope = InstrumentationScope {
-        name: "jitgate.audit".to_owned(),
+        name: format!("jitgate.{log}"),
         version: env!("CARGO_PKG_VERSION").to_owned(),
     };
     let log_records = records.iter().map(|record| log_record(record, whose)).collect();

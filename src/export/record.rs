@@ -61,6 +61,11 @@ pub trait Source: Send {
     /// What identifies the log, over all its entries.
     fn origin(&self) -> &str;
 
+    /// What changes when the same positions begin to mean something else: then everything is sent again.
+    fn generation(&self) -> String {
+        String::new()
+    }
+
     /// Whose log it is, in a word: the host of syslog messages.
     fn host(&self) -> &str;
 }

@@ -83,7 +83,7 @@ impl<S: Source> Exporter<S> {
     ) -> Result<Self, SetupError> {
         let failed = |source| SetupError { name: config.name.to_string(), source };
         let sink = Sink::new(config, source.origin(), source.host()).map_err(failed)?;
-        let file = CursorFile::of(log, &config.name);
+        let file = CursorFile::of(log, &config.name, source.generation());
         let mut cursor = file.load();
         let head = source.head();
         if cursor.seq > head() {

@@ -168,6 +168,7 @@ impl World {
             tokens: jitgate::config::TokenRules::default(),
             webhooks: Box::new([]),
             tickets: None,
+            exports: Box::new([]),
             templates: std::collections::BTreeMap::new(),
         };
         let trust = Trust::new(bundle(&ca), Arc::new(wall));

@@ -1,6 +1,6 @@
 //! The audit trail gets out: to daemons and collectors that we did not write, at least once, whatever happens to them.
 
-use crate::harness::pki::Authority;
+use crate::harness::pki::{Authority, Files};
 use crate::harness::receivers::{Kind, Receiver, check_ocsf};
 use crate::harness::{Protocol, Setup, World, eventually, within};
 use jitgate::audit::segments;
@@ -346,4 +346,93 @@ async fn without_files_the_same_lines_come_out_of_standard_output() {
     assert!(!world.path("audit").exists(), "no files");
     world.proxy().terminate();
     within("the end", world.proxy().ended()).await;
+}
+
+#[tokio::test]
+async fn the_life_of_grants_is_exported_by_the_control_plane_as_valid_events_and_over_otlp() {
+    let mut world = Setup::new().prepare().await;
+    let mut siem = Receiver::new(&world, Kind::Http, "siem");
+    let of = |kind: &str, path: &str, name: &str| {
+        let table = over_http(&world, kind, path).replace("proxy.audit.export", "control.export");
+        table.replace("name = \"siem\"", &format!("name = \"{name}\""))
+    };
+    world.append_config(&(of("ocsf", "/ocsf", "siem") + &of("otlp", "/v1/logs", "otel")));
+    siem.say("answer", "503");
+    siem.start().await;
+    world.start_control().await;
+    world.start_proxy().await;
+    let agent = Files { cert: world.path("agent/cert.pem"), key: world.path("agent/key.pem") };
+    let ask = async |task: &str| {
+        let asked =
+            ["request", "--task", task, "--scope", "orders:GET:/v1/a", "--ttl", "5m", "--reason", "look"];
+        let output = world.cli_as(&agent, &[&asked[..], &["--output", "json"]].concat()).await;
+        let asked: Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{output:?}"));
+        asked["id"].as_str().unwrap().to_owned()
+    };
+    let (wanted, unwanted) = (ask("t-9").await, ask("t-10").await);
+    world.cli(&["approve", &wanted, "--reason", "fine"]).await;
+    world.cli(&["deny", &unwanted, "--reason", "no \u{202e} way"]).await;
+    let grant = world.grant("orders:GET,HEAD:/v1/**").await;
+    world.revoke(&grant).await;
+    // Whatever was not confirmed is sent by the next process.
+    world.control().kill();
+    world.start_control().await;
+    siem.say("answer", "");
+    let has = |kind: &str| {
+        let received = siem.received();
+        let of_kind = |event: &Value| {
+            event["metadata"]["event_code"] == kind || event["event_name"] == format!("jitgate.{kind}")
+        };
+        let (otlp, ocsf): (Vec<_>, Vec<_>) =
+            received.into_iter().filter(of_kind).partition(|event| event["metadata"].is_null());
+        (!otlp.is_empty() && !ocsf.is_empty()).then_some((otlp, ocsf))
+    };
+    for kind in [
+        "access_requested",
+        "access_approved",
+        "access_denied",
+        "grants_issued",
+        "grants_revoked",
+        "proxy_joined",
+    ] {
+        eventually(kind, || async { has(kind) }).await;
+    }
+    let (otlp, _) = has("grants_revoked").unwrap();
+    let told = &otlp[0];
+    for (name, value) in [("grant", json!(grant)), ("reason", json!("a test"))] {
+        assert_eq!(told["attributes"][format!("jitgate.{name}")], value, "{told}");
+    }
+    assert_eq!(told["resource"]["jitgate.log"], "jitgate.local/control/local/events");
+    let logged: Value = serde_json::from_str(body(told)).unwrap();
+    assert_eq!(logged["body"]["kind"], "grants_revoked");
+
+    let ocsf = siem.received().into_iter().filter(|event| !event["metadata"].is_null());
+    let events: Vec<Value> = ocsf
+        .map(|mut event| {
+            event.as_object_mut().unwrap().remove("authorization");
+            event
+        })
+        .collect();
+    let (problems, classes) = check_ocsf(&events).await;
+    assert!(problems.is_empty(), "{problems:#?}");
+    for class in ["3003/1", "3004/1", "3004/3", "3004/6", "3004/10", "3004/11"] {
+        assert!(classes[class].as_u64() > Some(0), "{class} in {classes}");
+    }
+    let of_grant = |class: u64, activity: u64| {
+        let found = events.iter().find(|event| {
+            event["class_uid"] == class
+                && event["activity_id"] == activity
+                && (event["entity"]["uid"] == grant || event["session"]["uid"] == grant)
+        });
+        found.unwrap_or_else(|| panic!("{class}/{activity} of {grant}")).clone()
+    };
+    let session = of_grant(3003, 1);
+    assert_eq!(session["user"]["uid"], "spiffe://jitgate.local/agent/demo");
+    assert_eq!(session["privileges"], json!(["orders:GET,HEAD:/v1/**"]));
+    assert_eq!(of_grant(3004, 10)["actor"]["user"]["uid"], "spiffe://jitgate.local/operator/local");
+    let ended = of_grant(3004, 11);
+    assert_eq!((&ended["disposition_id"], &ended["comment"]), (&json!(24), &json!("a test")));
+    let uids: BTreeSet<String> = events.iter().map(|event| event["metadata"]["uid"].to_string()).collect();
+    let bodies: BTreeSet<String> = events.iter().map(Value::to_string).collect();
+    assert_eq!(uids.len(), bodies.len(), "an id for each event, the same each time");
 }

@@ -1,7 +1,7 @@
 //! `[control]`, `[[identities]]` and `[[people]]`.
 
 use super::access::{self, Known};
-use super::{duration, filled, identity, required, tickets, token, trust, value, webhooks};
+use super::{duration, export, filled, identity, required, tickets, token, trust, value, webhooks};
 use crate::config::raw::{RawControl, RawIdentity, RawPerson, split};
 use crate::config::source::Source;
 use crate::config::text::PersonName;
@@ -27,6 +27,7 @@ pub(in crate::config) fn control(
     let webhooks = webhooks::webhooks(source, known.webhooks);
     let requests = access::requests(source, raw.requests);
     let tokens = token::tokens(source, raw.tokens);
+    let exports = export::exports(source, "control.export", raw.export, None);
     let issuers = known.issuers;
     let policy = access::policy(source, raw.policy);
     let (base_identity, base_trust, base_store, base_listen) = match base {
@@ -76,6 +77,7 @@ pub(in crate::config) fn control(
         templates,
         webhooks: webhooks.into(),
         tickets,
+        exports: exports.into(),
     })
 }
 

@@ -10,19 +10,30 @@ use crate::config::{
 };
 use std::collections::BTreeSet;
 use std::fmt::Display;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use toml::Spanned;
 
-/// `table` is the key of the list.
-pub(super) fn exports(source: &mut Source<'_>, table: &str, raw: Vec<RawExport>) -> Vec<ExportConfig> {
+/// `table` is the key of the list, `log` the file that is exported.
+pub(super) fn exports(
+    source: &mut Source<'_>,
+    table: &str,
+    raw: Vec<RawExport>,
+    log: Option<&Path>,
+) -> Vec<ExportConfig> {
     let mut names = BTreeSet::new();
+    let mut files: BTreeSet<PathBuf> = log.map(Path::to_owned).into_iter().collect();
     let mut all = Vec::with_capacity(raw.len());
     for (index, raw) in raw.into_iter().enumerate() {
         if let Some(name) = &raw.name
             && !names.insert(name.get_ref().0.clone())
         {
             source.at(&name.span(), "is there already: each export has a name of its own");
+        }
+        if let Some(file) = &raw.file
+            && !files.insert(source.resolve(&file.get_ref().0))
+        {
+            source.at(&file.span(), "is written to already: name a file of its own");
         }
         all.extend(export(source, &format!("{table}[{index}]"), raw));
     }

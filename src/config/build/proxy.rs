@@ -198,7 +198,11 @@ fn audit(
         let hint = "exports are read from the files of the trail: set `file`, or leave them to whoever collects the output";
         source.missing("proxy.audit.file", hint);
     }
-    let exports = export::exports(source, "proxy.audit.export", raw.export);
+    let trail = match &target {
+        AuditTarget::File(file) => Some(file.as_path()),
+        AuditTarget::Stdout => None,
+    };
+    let exports = export::exports(source, "proxy.audit.export", raw.export, trail);
     let default = AuditConfig::to(target);
     Some(AuditConfig {
         rotate_bytes: raw.rotate_bytes.map_or(default.rotate_bytes, |bytes| bytes.into_inner().get()),

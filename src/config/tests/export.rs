@@ -21,6 +21,16 @@ fn the_exports_of_the_example_are_read() {
 }
 
 #[test]
+fn the_control_plane_exports_its_log_with_the_same_keys() {
+    let exports = parse(CONTROL).unwrap().control.unwrap().exports;
+    let [siem] = &exports[..] else { panic!("{exports:?}") };
+    let ExportTarget::OcsfHttp(to) = &siem.target else { panic!("{siem:?}") };
+    assert_eq!(to.url.as_str(), "https://siem.example.internal/ocsf");
+    let wrong = problems(&CONTROL.replace("kind = \"ocsf\"", "kind = \"otlp\"\nclose_notify = true"));
+    assert!(wrong.len() == 1 && wrong[0].contains(" control.export[0].close_notify: "), "{wrong:?}");
+}
+
+#[test]
 fn mistakes_of_exports_say_what_to_do() {
     let base = PROXY.split("[[proxy.audit.export]]").next().unwrap();
     let rest = PROXY.split_once("# What it puts up with").unwrap().1;
@@ -61,6 +71,7 @@ fn mistakes_of_exports_say_what_to_do() {
         (syslog.replace("tls://c", "tcp://logs:514"), "url", "only to this machine"),
         (format!("{syslog}\nsecret_file = \"x\""), "secret_file", "`certificate` and `key`"),
         (format!("{file}\nca = \"x\""), "ca", "choose `url` or `file`"),
+        (file.replace("e.jsonl", "audit/audit.jsonl"), "file", "a file of its own"),
     ] {
         let problems = problems(&with(&table));
         let [problem] = &problems[..] else { panic!("{table}: {problems:#?}") };

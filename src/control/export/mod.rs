@@ -1,0 +1,85 @@
+//! Exports of the event log: each grant's life, each request for access and each decision, to receivers of the configuration.
+//!
+//! The same machinery as for a proxy's trail ([`crate::export`]); here the log is read like any follower reads it, and an event is
+//! what the log holds, as JSON. Nothing here holds up the control plane.
+
+mod event;
+
+use crate::config::{ControlConfig, Store};
+use crate::control::plane::Plane;
+use crate::export::record::{Batch, Form, Head};
+use crate::export::{Exporter, SetupError, Source};
+use crate::model::{Revision, SpiffeId};
+use crate::runtime::metrics::Metrics;
+use std::io;
+use std::sync::Arc;
+use tokio_util::sync::CancellationToken;
+
+/// Events that are read at once; some hold thousands of grants.
+const PAGE: usize = 64;
+
+/// Starts a task for each export of `config`, from where it was left, until `stop` is cancelled; `own` is the control plane's identity.
+///
+/// # Errors
+/// [`SetupError`], when a file that the configuration names cannot be used.
+pub fn start(
+    config: &ControlConfig,
+    plane: &Plane,
+    own: &SpiffeId,
+    metrics: &Metrics,
+    stop: &CancellationToken,
+) -> Result<(), SetupError> {
+    let Store::Sqlite(store) = &config.store;
+    let exporter = |export: &crate::config::ExportConfig| {
+        Exporter::new(export, store, EventSource::new(plane, own), metrics.export("events", &export.name))
+    };
+    let exporters: Vec<_> = config.exports.iter().map(exporter).collect::<Result<_, _>>()?;
+    for exporter in exporters {
+        tokio::spawn(exporter.run(stop.clone()));
+    }
+    Ok(())
+}
+
+/// The event log as something that is exported.
+struct EventSource {
+    plane: Plane,
+    origin: String,
+    host: String,
+}
+
+impl EventSource {
+    fn new(plane: &Plane, own: &SpiffeId) -> Self {
+        let name = own.as_str().trim_start_matches("spiffe://");
+        let host = own.path().rsplit('/').next().unwrap_or_default().to_owned();
+        Self { plane: plane.clone(), origin: format!("{name}/events"), host }
+    }
+}
+
+impl Source for EventSource {
+    async fn read(&mut self, after: u64, form: Form) -> io::Result<Batch> {
+        let page = self.plane.read(Revision(after), PAGE).await.map_err(io::Error::other)?;
+        let mut batch = Batch { to: after, ..Batch::default() };
+        for recorded in page {
+            batch.to = recorded.revision.0;
+            batch.records.push(event::record(&recorded, form, &self.origin)?);
+        }
+        Ok(batch)
+    }
+
+    fn head(&self) -> Head {
+        let head = self.plane.head();
+        Arc::new(move || head.borrow().0)
+    }
+
+    fn origin(&self) -> &str {
+        &self.origin
+    }
+
+    fn host(&self) -> &str {
+        &self.host
+    }
+
+    fn generation(&self) -> String {
+        format!("{}/{}", self.plane.log_id(), self.plane.epoch().0)
+    }
+}
