@@ -268,6 +268,13 @@ async fn a_browser_decides_on_the_page_and_for_no_other_page() {
         "grid",
         "its own style counts"
     );
+    // Whoever types why it is not needed and presses Enter has pressed no button: nothing is decided, least of all approved.
+    let type_in = "globalThis.sent = 0; globalThis.off = new AbortController();
+        document.querySelector('form').addEventListener('submit', event => { event.preventDefault(); sent++; }, {signal: off.signal});
+        document.querySelector('input[name=reason]').value = 'not needed'; document.querySelector('input[name=reason]').focus(); true";
+    browser.run(type_in).await;
+    browser.press_enter().await;
+    assert_eq!(browser.run("off.abort(); sent").await, 0);
     let fill = "document.querySelector('input[name=reason]').value = 'fine'; setTimeout(() => document.querySelector('button[value=approve]').click()); true";
     browser.run(fill).await;
     browser.shows("approved by spiffe://jitgate.local/operator/local").await;

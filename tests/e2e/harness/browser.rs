@@ -100,6 +100,12 @@ impl Browser {
         answer["result"]["value"].take()
     }
 
+    /// Presses Enter in whatever has the focus.
+    pub(crate) async fn press_enter(&mut self) {
+        let key = json!({"type": "keyDown", "key": "Enter", "code": "Enter", "text": "\r", "windowsVirtualKeyCode": 13});
+        self.call("Input.dispatchKeyEvent", key).await;
+    }
+
     /// Waits until a page says this, whatever page it is by then.
     pub(crate) async fn shows(&mut self, text: &str) {
         let browser = tokio::sync::Mutex::new(self);

@@ -106,6 +106,8 @@ impl Shown {
             .raw("<h2>Decide</h2><form method=\"post\" autocomplete=\"off\" action=\"")
             .text(&path)
             .raw("\">");
+        // The first button is what Enter presses, and one that is disabled keeps the form from being sent: nobody decides by that key.
+        let html = html.raw("<button disabled hidden></button>");
         let html = html.raw("<input type=\"hidden\" name=\"token\" value=\"").text(token).raw("\">");
         let html =
             html.raw("<input type=\"hidden\" name=\"hash\" value=\"").text(&self.record.hash).raw("\">");
