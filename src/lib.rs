@@ -18,6 +18,7 @@ pub mod identity;
 pub mod access;
 pub mod session;
 pub mod tlog;
+pub mod notary;
 pub mod audit;
 pub mod export;
 pub mod wire;

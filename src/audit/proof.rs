@@ -1,111 +1,55 @@
 //! The tree over a trail: line N is leaf N - 1. It lives in `NAME.tlog` beside the trail, as C2SP tlog-tiles lays it out.
 //!
 //! Driven by the trail's writer, in its thread; requests never wait for it. Invariants: a checkpoint is signed only over lines that
-//! are on the disk; it replaces the last in one step; a trail that does not fit its last checkpoint is not continued.
+//! are on the disk; a trail that does not fit its last checkpoint is not continued.
 
 mod open;
-mod store;
 #[cfg(test)]
 mod tests;
 
 pub use open::ProofError;
-pub use store::Store;
 
+use crate::notary::{Latest, Notary};
 use crate::runtime::clock::Mono;
-use crate::tlog::proof::consistency;
-use crate::tlog::{Checkpoint, Hash, NoteSigner, Tile, TileHashes, Tree, VerifierKey};
+use crate::tlog::Hash;
 use std::io;
 use std::sync::Arc;
-use std::time::Duration;
-use tokio::sync::watch;
 
-/// While there is traffic a checkpoint is signed this often.
-const EVERY: Duration = Duration::from_secs(1);
 /// So many full tiles may wait to be written (8 MiB, 262,144 lines); above that nothing is admitted that could not be proved.
 const MOST_WAITING: usize = 1024;
-
-/// The latest checkpoint of a trail and the key that checks it.
-#[derive(Debug)]
-pub struct Latest {
-    key: VerifierKey,
-    store: Store,
-    note: watch::Sender<Arc<str>>,
-}
-
-impl Latest {
-    /// The public key, as `NAME.tlog/key.pub` holds it.
-    #[must_use]
-    pub fn key(&self) -> &VerifierKey {
-        &self.key
-    }
-
-    /// The signed note that was last written to `NAME.tlog/checkpoint`.
-    #[must_use]
-    pub fn note(&self) -> Arc<str> {
-        Arc::clone(&self.note.borrow())
-    }
-
-    /// Each note from now on; some may be passed over.
-    #[must_use]
-    pub fn notes(&self) -> watch::Receiver<Arc<str>> {
-        self.note.subscribe()
-    }
-
-    /// The proof that the tree of `new` lines goes on from that of `old` (RFC 6962, section 2.1.2). Empty where there is nothing to
-    /// prove. Reads files.
-    ///
-    /// # Errors
-    /// Tiles are missing or damaged.
-    pub fn consistency(&self, old: u64, new: u64) -> io::Result<Vec<Hash>> {
-        if old == 0 || old >= new {
-            return Ok(Vec::new());
-        }
-        let proof = consistency(&TileHashes::new(&self.store, new), old, new)?;
-        proof.ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, "the tree has not so many lines"))
-    }
-}
 
 /// See the module's comment.
 #[derive(Debug)]
 pub(super) struct Prover {
-    store: Store,
-    signer: NoteSigner,
-    tree: Tree,
-    /// The size that the last checkpoint vouches for; `None` before the first.
-    signed: Option<u64>,
-    /// The tiles at the edge that were written for it.
-    partial: Vec<Tile>,
-    next: Option<Mono>,
+    notary: Notary,
     failing: bool,
-    latest: Arc<Latest>,
 }
 
 impl Prover {
     /// What the control channel and others ask.
     pub(super) fn latest(&self) -> Arc<Latest> {
-        Arc::clone(&self.latest)
+        self.notary.latest()
     }
 
     /// Whether the last checkpoint vouches for every line.
     pub(super) fn is_current(&self) -> bool {
-        self.signed == Some(self.tree.size())
+        self.notary.is_current()
     }
 
     /// Takes whole lines, each with its newline, that were written behind those before.
     pub(super) fn add(&mut self, lines: &[u8]) {
-        for line in lines.split_inclusive(|byte| *byte == b'\n') {
-            self.tree.push(Hash::leaf(line.strip_suffix(b"\n").unwrap_or(line)));
+        let mut rest = lines;
+        while !rest.is_empty() {
+            let end = memchr::memchr(b'\n', rest).unwrap_or(rest.len());
+            self.notary.push(Hash::leaf(rest.get(..end).unwrap_or_default()));
+            rest = rest.get(end + 1..).unwrap_or_default();
         }
     }
 
     /// Signs a checkpoint if it is time to. `sync` puts the lines on the disk. What fails is tried again, and an error only when
     /// more waits than may.
     pub(super) fn tick(&mut self, now: Mono, sync: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
-        if self.is_current() || self.next.is_some_and(|next| now < next) {
-            return Ok(());
-        }
-        self.next = Some(now.plus(EVERY));
-        self.sign(sync)
+        if self.notary.is_due(now) { self.sign(sync) } else { Ok(()) }
     }
 
     /// Signs a checkpoint now, unless nothing was added.
@@ -113,7 +57,7 @@ impl Prover {
         if self.is_current() {
             return Ok(());
         }
-        match sync().and_then(|()| self.write()) {
+        match sync().and_then(|()| self.notary.sign()) {
             Ok(()) => {
                 if std::mem::take(&mut self.failing) {
                     tracing::info!("the checkpoint of the audit trail is written again");
@@ -122,46 +66,11 @@ impl Prover {
             }
             Err(error) => {
                 if !std::mem::replace(&mut self.failing, true) {
-                    let folder = self.store.folder().display();
+                    let folder = self.notary.store().folder().display();
                     tracing::error!(%error, %folder, "the checkpoint of the audit trail cannot be written; lines are, for a while");
                 }
-                if self.tree.full().len() < MOST_WAITING { Ok(()) } else { Err(error) }
+                if self.notary.tree().full().len() < MOST_WAITING { Ok(()) } else { Err(error) }
             }
         }
-    }
-
-    fn write(&mut self) -> io::Result<()> {
-        self.write_full()?;
-        let mut partial = Vec::new();
-        for (tile, hashes) in self.tree.partial() {
-            self.store.write_tile(tile, hashes)?;
-            partial.push(tile);
-        }
-        let key = self.signer.verifier();
-        let (size, root) = (self.tree.size(), self.tree.root());
-        let note = Checkpoint { origin: key.name().to_owned(), size, root }.sign(&self.signer);
-        self.store.write_checkpoint(&note)?;
-        self.latest.note.send_replace(note.into());
-        self.signed = Some(size);
-        for old in std::mem::replace(&mut self.partial, partial) {
-            if !self.partial.contains(&old) {
-                self.store.remove_partial(old);
-            }
-        }
-        Ok(())
-    }
-
-    fn write_full(&mut self) -> io::Result<()> {
-        let mut written = 0;
-        let mut done = Ok(());
-        for (tile, hashes) in self.tree.full() {
-            done = self.store.write_tile(*tile, hashes);
-            if done.is_err() {
-                break;
-            }
-            written += 1;
-        }
-        self.tree.forget_full(written);
-        done
     }
 }

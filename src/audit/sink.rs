@@ -7,7 +7,7 @@
 use super::budget::Budget;
 use super::line;
 use super::pack::Packer;
-use super::proof::{Latest, Prover};
+use super::proof::Prover;
 use super::queue::{Queue, Shared, Stage, Tied};
 use super::record::{Handshake, Kind};
 use super::recording::Recorder;
@@ -17,6 +17,7 @@ use super::trail::Trail;
 use super::unfinished;
 use super::writer::{LOW_ROOM, Output, Writer};
 use crate::model::{AuditHealth, Time};
+use crate::notary::Latest;
 use crate::runtime::clock::{Mono, wall};
 use crate::runtime::metrics::Metrics;
 use parking_lot::{Condvar, Mutex};

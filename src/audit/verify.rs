@@ -3,8 +3,8 @@
 //! Reads every segment once and parses no more of a line than its number. What the tiles say is not believed: the lines themselves
 //! must lead to the root of each checkpoint; tiles only tell which line is the wrong one.
 
-use super::proof::Store;
 use super::segments::{self, Segment};
+use crate::notary::Store;
 use crate::tlog::proof::{HashReader as _, check_inclusion, inclusion};
 use crate::tlog::tile::{TileReader, WIDTH};
 use crate::tlog::{Checkpoint, Hash, TileHashes, Tree};

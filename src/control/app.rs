@@ -2,6 +2,7 @@
 
 use crate::config::{ControlConfig, Endpoint, Store, reachable};
 use crate::control::api::{Api, Site};
+use crate::control::chronicle::{Chronicle, ChronicleError};
 use crate::control::clock::ControlClock;
 use crate::control::expire;
 use crate::control::issuers::{self, Issuers};
@@ -75,6 +76,9 @@ pub enum StartError {
     /// The key for receipts cannot be used.
     #[error(transparent)]
     Signer(#[from] SignerError),
+    /// The event log cannot be signed for.
+    #[error(transparent)]
+    Chronicle(#[from] ChronicleError),
     /// The keys for tokens cannot be used.
     #[error(transparent)]
     Tokens(#[from] RingError),
@@ -132,7 +136,9 @@ impl ControlApp {
         let webhooks: Arc<dyn WebhookStore> = Arc::new(SqliteWebhooks::beside(&log));
         let tickets = config.tickets.clone().map(Tickets::new).transpose()?.map(Arc::new);
         let issuers = Issuers::new(&config.issuers, &config.people)?;
+        let chronicle = Chronicle::open(path, &issuer, Arc::clone(&log) as _)?;
         let plane = Plane::start(log, options(rules()?)).await?;
+        plane.sign_with(chronicle.latest());
         let tokens = open_tokens(config, &path.with_extension("tokens.keys.json"), issuer.as_str(), &plane)?;
         let stop = CancellationToken::new();
         let notifier = Notifier::start(&config.webhooks, &plane, webhooks, &stop).await?;
@@ -154,6 +160,7 @@ impl ControlApp {
             handshakes: parts.handshakes,
             shares: Shares::default(),
         };
+        tokio::spawn(chronicle.run(plane.clone(), stop.clone()));
         tokio::spawn(expire::run(plane.clone(), stop.clone()));
         tokio::spawn(token::run(tokens, stop.clone()));
         tokio::spawn(issuers.run(stop.clone()));

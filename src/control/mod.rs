@@ -5,6 +5,7 @@
 pub mod api;
 pub mod app;
 pub mod authz;
+mod chronicle;
 pub mod clock;
 pub mod directory;
 pub mod expire;

@@ -4,6 +4,7 @@
 //! across an await. `head` moves only after events are durable and applied.
 
 mod recent;
+mod signed;
 mod writer;
 
 use crate::control::authz::Need;
@@ -16,11 +17,12 @@ use crate::control::usage::{GrantUsage, Heard, Usage};
 use crate::identity::token::TokenKeys;
 use crate::model::event::Actor;
 use crate::model::{EndCause, Epoch, GrantId, LogId, Revision, TaskId, Time};
+use crate::notary::Latest;
 use crate::runtime::clock::Mono;
 use arc_swap::ArcSwap;
 use parking_lot::{Mutex, RwLock};
 use recent::Recent;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -84,6 +86,9 @@ struct Inner {
     /// Of the queue, for callers without a role.
     queued: Arc<Places>,
     token_keys: watch::Sender<Option<Arc<TokenKeys>>>,
+    checkpoints: OnceLock<Arc<Latest>>,
+    /// Why the log is not signed for any more.
+    disputed: OnceLock<String>,
     lease: Duration,
     clock_drift: Duration,
     started: (Time, Mono),
@@ -128,6 +133,8 @@ impl Plane {
             usage: Mutex::default(),
             queued: Places::new(QUEUE / 8),
             token_keys: watch::Sender::new(None),
+            checkpoints: OnceLock::new(),
+            disputed: OnceLock::new(),
             lease: options.lease,
             clock_drift: options.clock_drift,
         });

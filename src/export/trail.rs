@@ -2,8 +2,8 @@
 
 use super::record::{Batch, Form, Head, MOST_BYTES, MOST_RECORDS, Record, Source};
 use super::request;
-use crate::audit::proof::Latest;
 use crate::audit::segments::{self, Lines};
+use crate::notary::Latest;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

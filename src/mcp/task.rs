@@ -56,6 +56,6 @@ pub fn promised(text: &[u8], answer: &Answer, limits: Limits) -> Result<Option<B
 /// The handle that a request is about: it belongs to the call that made the task.
 #[must_use]
 pub fn handle(request: &Request) -> Option<&str> {
-    let about_one = METHODS.contains(&request.call().method);
-    request.params().get("taskId").filter(|_| about_one).and_then(serde_json::Value::as_str)
+    let about_one = METHODS.contains(&request.method());
+    about_one.then(|| request.params().get("taskId"))?.and_then(serde_json::Value::as_str)
 }

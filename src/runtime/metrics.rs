@@ -62,6 +62,8 @@ pub struct Metrics {
     pub control_lease_remaining_seconds: Gauge,
     /// `jitgate_control_revision`: revision of the table.
     pub control_revision: IntGauge,
+    /// `jitgate_control_log_disputes`: how often the control plane's log was not the one that it had signed for.
+    pub control_log_disputes: IntGauge,
     /// `jitgate_audit_lines_total` by kind.
     pub audit_lines: AuditLines,
     /// `jitgate_audit_queue_length`: lines that wait for the writer.
@@ -202,6 +204,11 @@ impl Metrics {
                 &r,
                 "jitgate_control_revision",
                 "Revision of the control plane's log that the table has.",
+            )?,
+            control_log_disputes: gauge(
+                &r,
+                "jitgate_control_log_disputes",
+                "How often the control plane's log was not the one that it had signed for; anything but 0 is an alarm.",
             )?,
             audit_lines: AuditLines::new(&r)?,
             audit_queue_length: gauge(
@@ -393,7 +400,7 @@ mod tests {
     use std::process::{Command, Stdio};
 
     /// Every name of the contract.
-    const CONTRACT: [&str; 29] = [
+    const CONTRACT: [&str; 30] = [
         "jitgate_requests_total",
         "jitgate_decision_seconds",
         "jitgate_request_seconds",
@@ -405,6 +412,7 @@ mod tests {
         "jitgate_control_connected",
         "jitgate_control_lease_remaining_seconds",
         "jitgate_control_revision",
+        "jitgate_control_log_disputes",
         "jitgate_audit_lines_total",
         "jitgate_audit_queue_length",
         "jitgate_audit_failures_total",

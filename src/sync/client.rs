@@ -8,16 +8,17 @@ use crate::config::{ControlLink, Endpoint};
 use crate::identity::tls::{ServerRule, client_config};
 use crate::identity::{OwnIdentity, Trust};
 use crate::model::{ProxyName, Time};
+use crate::notary::{HandOver, SignedCheckpoint};
 use crate::runtime::clock::{Mono, wall};
 use crate::runtime::metrics::Metrics;
 use crate::session::{Cutting, Gate, Snapshot, UsesRequest};
-use crate::sync::hand_over::HandOver;
 use crate::sync::outbox::CutTicket;
 use crate::sync::replica::{Effect, Input, Replica, Settings};
+use crate::sync::witness::Witness;
 use crate::wire::chunk::MAX_MESSAGE_BYTES;
 use crate::wire::generated as raw;
 use crate::wire::generated::sync_client::SyncClient;
-use crate::wire::message::{Down, GrantUsage, TrailCheckpoint, Up};
+use crate::wire::message::{Down, GrantUsage, Up};
 use futures_util::stream::{FuturesUnordered, StreamExt, poll_fn};
 use hyper_util::rt::TokioIo;
 use rustls::ClientConfig;
@@ -84,7 +85,7 @@ pub async fn run(link: Link, gate: Arc<Gate>, metrics: Arc<Metrics>, closing: Ca
         return;
     };
     tracing::info!(proxy = %link.name, control = %link.config.identity, "following the control plane");
-    let client = Client::new(link.config.endpoints, tls, (gate, link.audit), metrics);
+    let client = Client::new(&link.config, tls, (gate, link.audit), metrics);
     tokio::select! {
         () = closing.cancelled() => {}
         () = client.run(uses) => {}
@@ -103,12 +104,13 @@ struct Client {
     cuts: FuturesUnordered<Doing<(CutTicket, u64)>>,
     wishes: HashMap<u64, oneshot::Sender<u64>>,
     trail: HandOver,
+    witness: Witness,
     next_wish: u64,
 }
 
 impl Client {
     fn new(
-        endpoints: Box<[Endpoint]>,
+        ControlLink { endpoints, identity, .. }: &ControlLink,
         tls: Arc<ClientConfig>,
         (gate, audit): (Arc<Gate>, Arc<AuditSink>),
         metrics: Arc<Metrics>,
@@ -117,6 +119,8 @@ impl Client {
         if getrandom::fill(&mut instance).is_err() {
             instance = Mono::now().as_nanos().to_ne_bytes();
         }
+        let memory = audit.checkpoint().map(|latest| latest.store().folder().join("control-log.json"));
+        let witness = Witness::new(memory, identity.as_str(), Arc::clone(&metrics));
         let settings = Settings {
             endpoints: NonZeroUsize::new(endpoints.len()).unwrap_or(NonZeroUsize::MIN),
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -125,10 +129,11 @@ impl Client {
         };
         Self {
             replica: Replica::new(settings),
-            endpoints,
+            endpoints: endpoints.clone(),
             tls,
             gate,
             trail: HandOver::new(audit.checkpoint()),
+            witness,
             audit,
             metrics,
             connecting: None,
@@ -208,7 +213,7 @@ impl Client {
     }
 
     /// What is lost here is made up for by the next one.
-    fn hand_over(&mut self, checkpoint: TrailCheckpoint) -> Input {
+    fn hand_over(&mut self, checkpoint: SignedCheckpoint) -> Input {
         let message = Up::Checkpoint(checkpoint).into();
         if self.open.as_ref().is_some_and(|open| open.up.try_send(message).is_err()) {
             self.open = None;
@@ -254,10 +259,7 @@ impl Client {
                 if let Up::Ping { audit, .. } = &mut message {
                     *audit = Some(self.audit.health());
                 }
-                let sent = self.open.as_ref().is_some_and(|open| open.up.try_send(message.into()).is_ok());
-                if !sent && self.open.take().is_some() {
-                    inputs.push_back(Input::Disconnected);
-                }
+                self.say(message, inputs);
             }
             Effect::Apply(delta, ticket) => match self.gate.apply(&delta, self.now()) {
                 Ok(cutting) => self.cutting(ticket, cutting),
@@ -275,6 +277,17 @@ impl Client {
             }
             Effect::SetTokenKeys(keys) => self.gate.set_token_keys(&keys),
             Effect::TrailKept(size) => self.trail.kept(size),
+            Effect::Follows(log, epoch) => {
+                let kept = self.witness.welcomed(log, epoch);
+                self.say(Up::LogKept(kept), inputs);
+            }
+            Effect::LogSaid(said) => match self.witness.heard(&said, self.now()) {
+                Ok(None) => {}
+                Ok(Some(kept)) => self.say(Up::LogKept(kept), inputs),
+                Err(error) => {
+                    tracing::error!(%error, "the control plane signs for something else than its event log")
+                }
+            },
             Effect::CollectUsage => {
                 let usage: Vec<_> = self.gate.usage_report().into_iter().map(grant_usage).collect();
                 if !usage.is_empty() {
@@ -289,6 +302,13 @@ impl Client {
             }
         }
         true
+    }
+
+    fn say(&mut self, message: Up, inputs: &mut VecDeque<Input>) {
+        let sent = self.open.as_ref().is_some_and(|open| open.up.try_send(message.into()).is_ok());
+        if !sent && self.open.take().is_some() {
+            inputs.push_back(Input::Disconnected);
+        }
     }
 
     fn cutting(&self, ticket: CutTicket, cutting: Cutting) {

@@ -8,12 +8,12 @@
 
 pub mod client;
 mod fault;
-mod hand_over;
 mod lease;
 mod link;
 mod outbox;
 mod parts;
 pub mod replica;
+mod witness;
 
 pub use fault::Fault;
 pub use lease::{FromAsking, LeaseRule};

@@ -188,9 +188,12 @@ mod tests {
     fn revisions(messages: impl IntoIterator<Item = Up>) -> Vec<(u64, u64)> {
         let ack = |message| match message {
             Up::Ack(ack) => Some((ack.revision.0, ack.streams_cut)),
-            Up::Hello(_) | Up::Ping { .. } | Up::Usage(_) | Up::ReserveUses { .. } | Up::Checkpoint(_) => {
-                None
-            }
+            Up::Hello(_)
+            | Up::Ping { .. }
+            | Up::Usage(_)
+            | Up::ReserveUses { .. }
+            | Up::Checkpoint(_)
+            | Up::LogKept(_) => None,
         };
         messages.into_iter().filter_map(ack).collect()
     }

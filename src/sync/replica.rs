@@ -254,6 +254,7 @@ impl<R: LeaseRule> Replica<R> {
             Down::Pong(pong) => self.pong(pong, digest, now)?,
             Down::TokenKeys(keys) => effects.push(Effect::SetTokenKeys(keys)),
             Down::TrailKept(size) => effects.push(Effect::TrailKept(size)),
+            Down::LogCheckpoint(said) => effects.push(Effect::LogSaid(said)),
             Down::UsesReserved { nonce, granted } => {
                 if let Some(ticket) = session.reservations.remove(&nonce) {
                     effects.push(Effect::Uses { ticket, granted });
@@ -280,6 +281,7 @@ impl<R: LeaseRule> Replica<R> {
             session.follows = Some((log, epoch));
         }
         self.send_acks(effects);
+        effects.push(Effect::Follows(log, epoch));
         Ok(())
     }
 

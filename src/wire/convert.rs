@@ -6,6 +6,7 @@ mod trail;
 
 use crate::identity::token::TokenKeys;
 use crate::model::{AuditHealth, Change, Digest, EndCause, Epoch, GrantId, LogId, Revision, Time};
+use crate::notary::SignedCheckpoint;
 use crate::wire::generated as raw;
 use crate::wire::message::{
     Ack, DeltaPart, Down, GrantUsage, Hello, LeaseError, Pong, Position, Received, ReceivedChange,
@@ -85,6 +86,7 @@ impl TryFrom<raw::Up> for Up {
                 Self::ReserveUses { grant: grant_id(&ask.grant)?, want: ask.want, nonce: ask.nonce }
             }
             Body::Checkpoint(checkpoint) => Self::Checkpoint(checkpoint.try_into()?),
+            Body::LogKept(kept) => Self::LogKept(kept.size),
         })
     }
 }
@@ -151,6 +153,7 @@ impl TryFrom<raw::Down> for Down {
             Body::Pong(pong) => Self::Pong(pong.try_into()?),
             Body::TokenKeys(keys) => Self::TokenKeys(Arc::new(keys.try_into()?)),
             Body::TrailKept(kept) => Self::TrailKept(kept.size),
+            Body::LogCheckpoint(checkpoint) => Self::LogCheckpoint(checkpoint.try_into()?),
             Body::UsesReserved(answer) => Self::UsesReserved { nonce: answer.nonce, granted: answer.granted },
         })
     }
@@ -260,6 +263,7 @@ impl From<Up> for raw::Up {
                 Body::ReserveUses(raw::ReserveUses { grant: id_bytes(grant), want, nonce })
             }
             Up::Checkpoint(checkpoint) => Body::Checkpoint(checkpoint.into()),
+            Up::LogKept(size) => Body::LogKept(raw::LogKept { size }),
         };
         Self { body: Some(body) }
     }
@@ -312,6 +316,12 @@ pub fn pong(pong: Pong) -> raw::Down {
 #[must_use]
 pub fn trail_kept(size: u64) -> raw::Down {
     raw::Down { body: Some(raw::down::Body::TrailKept(raw::TrailKept { size })) }
+}
+
+/// A checkpoint of the event log.
+#[must_use]
+pub fn log_checkpoint(checkpoint: SignedCheckpoint) -> raw::Down {
+    raw::Down { body: Some(raw::down::Body::LogCheckpoint(checkpoint.into())) }
 }
 
 /// By what tokens are verified.

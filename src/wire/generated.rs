@@ -3,7 +3,7 @@
 /// From the proxy to the control plane.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Up {
-    #[prost(oneof = "up::Body", tags = "1, 2, 3, 4, 5, 6")]
+    #[prost(oneof = "up::Body", tags = "1, 2, 3, 4, 5, 6, 7")]
     pub body: ::core::option::Option<up::Body>,
 }
 /// Nested message and enum types in `Up`.
@@ -21,13 +21,15 @@ pub mod up {
         #[prost(message, tag = "5")]
         ReserveUses(super::ReserveUses),
         #[prost(message, tag = "6")]
-        Checkpoint(super::TrailCheckpoint),
+        Checkpoint(super::LogCheckpoint),
+        #[prost(message, tag = "7")]
+        LogKept(super::LogKept),
     }
 }
 /// From the control plane to the proxy.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Down {
-    #[prost(oneof = "down::Body", tags = "1, 2, 3, 4, 5, 6, 7")]
+    #[prost(oneof = "down::Body", tags = "1, 2, 3, 4, 5, 6, 7, 8")]
     pub body: ::core::option::Option<down::Body>,
 }
 /// Nested message and enum types in `Down`.
@@ -48,6 +50,8 @@ pub mod down {
         TokenKeys(super::TokenKeys),
         #[prost(message, tag = "7")]
         TrailKept(super::TrailKept),
+        #[prost(message, tag = "8")]
+        LogCheckpoint(super::LogCheckpoint),
     }
 }
 /// Where the proxy stands. It asks for a snapshot by leaving out `position`.
@@ -120,9 +124,10 @@ pub struct ReserveUses {
     #[prost(uint64, tag = "3")]
     pub nonce: u64,
 }
-/// How far the proxy's audit trail has come: nothing in it up to here can be changed unseen any more.
+/// How far the sender's log has come: nothing in it up to here can be changed unseen any more. Up: of the proxy's audit trail. Down: of
+/// the event log, once the proxy has said how much of it it has kept.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct TrailCheckpoint {
+pub struct LogCheckpoint {
     /// A signed note (C2SP tlog-checkpoint).
     #[prost(string, tag = "1")]
     pub note: ::prost::alloc::string::String,
@@ -139,6 +144,13 @@ pub struct TrailCheckpoint {
 /// The size of the proxy's last checkpoint that the control plane has kept; 0: none. Comes after the welcome.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct TrailKept {
+    #[prost(uint64, tag = "1")]
+    pub size: u64,
+}
+/// The size of the last checkpoint of the event log that the proxy has kept; 0: none. Comes after the welcome, and again when a
+/// checkpoint came with a proof from another one.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct LogKept {
     #[prost(uint64, tag = "1")]
     pub size: u64,
 }

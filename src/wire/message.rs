@@ -3,7 +3,7 @@
 
 use crate::identity::token::TokenKeys;
 use crate::model::{AuditHealth, Digest, EndCause, Epoch, Grant, GrantId, LogId, Revision, Time};
-use crate::tlog::Hash;
+use crate::notary::SignedCheckpoint;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -76,20 +76,9 @@ pub enum Up {
         nonce: u64,
     },
     /// Hands over a checkpoint of the audit trail.
-    Checkpoint(TrailCheckpoint),
-}
-
-/// How far a proxy's audit trail has come.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TrailCheckpoint {
-    /// A signed note (C2SP tlog-checkpoint).
-    pub note: String,
-    /// By which it is verified (C2SP signed-note).
-    pub key: String,
-    /// The size of an earlier one that was handed over; 0: none.
-    pub since: u64,
-    /// That it goes on from there (RFC 6962 section 2.1.2).
-    pub proof: Vec<Hash>,
+    Checkpoint(SignedCheckpoint),
+    /// The size of the last checkpoint of the event log that the proxy has kept; 0: none.
+    LogKept(u64),
 }
 
 /// Who follows, from where.
@@ -145,6 +134,8 @@ pub enum Down {
     TokenKeys(Arc<TokenKeys>),
     /// The size of the proxy's last checkpoint that is kept; 0: none.
     TrailKept(u64),
+    /// A checkpoint of the event log.
+    LogCheckpoint(SignedCheckpoint),
     /// Answers a reservation.
     UsesReserved {
         /// Which.

@@ -308,7 +308,7 @@ impl<R: LeaseRule> World<R> {
                 self.look_at_held(link);
             }
             // Audit trails are no part of this.
-            Up::Usage(_) | Up::Checkpoint(_) => {}
+            Up::Usage(_) | Up::Checkpoint(_) | Up::LogKept(_) => {}
             Up::ReserveUses { grant, want, nonce } => {
                 let command = Command::ReserveUses { proxy: proxy_name(name), grant, want };
                 let outcome = self.submit(actor, command);

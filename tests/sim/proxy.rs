@@ -182,7 +182,7 @@ impl<R: LeaseRule> World<R> {
                 let at = proxy.when(until, self.now);
                 self.at(at, Due::Look);
             }
-            Effect::SetTokenKeys(_) | Effect::TrailKept(_) => {}
+            Effect::SetTokenKeys(_) | Effect::TrailKept(_) | Effect::Follows(..) | Effect::LogSaid(_) => {}
             Effect::CollectUsage => {
                 let used = self.proxies[index].streams.iter().map(|stream| GrantUsage {
                     grant: stream.grant,
@@ -361,6 +361,7 @@ fn brief(message: &Down) -> String {
         | Down::Pong(_)
         | Down::TokenKeys(_)
         | Down::TrailKept(_)
+        | Down::LogCheckpoint(_)
         | Down::UsesReserved { .. } => {
             format!("{message:?}")
         }

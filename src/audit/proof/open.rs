@@ -1,15 +1,14 @@
 //! Whether a trail is the one that its last checkpoint vouches for, and its tree as it was and has grown since.
 
-use super::{Latest, MOST_WAITING, Prover, Store};
+use super::{MOST_WAITING, Prover};
 use crate::audit::resume::beside;
 use crate::audit::segments::{self, Segment};
-use crate::identity::keyfile::{self, Existing, FileError, Secrecy};
+use crate::identity::keyfile::{self, FileError};
+use crate::notary::{self, KeyError, Notary, Store};
 use crate::tlog::proof::HashReader as _;
-use crate::tlog::{Checkpoint, CheckpointError, Hash, NoteError, NoteSigner, TileHashes, Tree};
+use crate::tlog::{Checkpoint, CheckpointError, Hash, NoteError, TileHashes, Tree};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use tokio::sync::watch;
 
 /// Why a trail is not continued: what is there is not what its checkpoint vouches for, or that cannot be told.
 #[derive(Debug, thiserror::Error)]
@@ -90,16 +89,11 @@ impl Prover {
         keyfile::make_folder(store.folder())?;
         let read = |path: PathBuf| move |source| ProofError::Read { path, source };
         let note = store.checkpoint().map_err(read(store.checkpoint_path()))?;
-        let signer = signer(&beside(trail, "key"), origin, note.is_some())?;
+        let signer = notary::signer(&beside(trail, "key"), origin, note.is_some())?;
         store.write_key(&signer.verifier().to_string())?;
         let checkpoint = note.as_deref().map(|note| Checkpoint::open(note, signer.verifier())).transpose();
         let checkpoint =
             checkpoint.map_err(|source| ProofError::Checkpoint { path: store.checkpoint_path(), source })?;
-        let latest = Latest {
-            key: signer.verifier().clone(),
-            store: store.clone(),
-            note: watch::Sender::new(note.as_deref().unwrap_or_default().into()),
-        };
         let known = checkpoint.as_ref().map_or(0, |known| known.size);
         if last < known {
             return Err(ProofError::Missing { path: trail.to_owned(), from: last + 1, to: known });
@@ -107,17 +101,9 @@ impl Prover {
         // The tiles are believed if they lead to the root.
         let tree = Tree::read(known, &store).ok();
         let tree = tree.filter(|tree| checkpoint.as_ref().is_none_or(|known| tree.root() == known.root));
-        let partial = tree.iter().flat_map(Tree::partial).map(|(tile, _)| tile).collect();
-        let mut prover = Self {
-            store,
-            signer,
-            tree: tree.unwrap_or_default(),
-            signed: checkpoint.as_ref().map(|known| known.size),
-            partial,
-            next: None,
-            failing: false,
-            latest: Arc::new(latest),
-        };
+        let note = note.zip(checkpoint.as_ref().map(|known| known.size));
+        let notary = Notary::new(store, signer, tree.unwrap_or_default(), note);
+        let mut prover = Self { notary, failing: false };
         prover.catch_up(trail, checkpoint.as_ref(), last)?;
         Ok(prover)
     }
@@ -134,12 +120,12 @@ impl Prover {
             move |source| ProofError::Read { path, source }
         };
         for segment in segments::list(trail).map_err(read(trail))? {
-            if segment.last().is_some_and(|last| last <= self.tree.size()) {
+            if segment.last().is_some_and(|last| last <= self.notary.tree().size()) {
                 continue;
             }
             self.read_segment(&segment, checkpoint)?;
         }
-        let size = self.tree.size();
+        let size = self.notary.tree().size();
         if size == last {
             Ok(())
         } else if size < last {
@@ -152,13 +138,13 @@ impl Prover {
     fn read_segment(&mut self, segment: &Segment, checkpoint: Option<&Checkpoint>) -> Result<(), ProofError> {
         let path = segment.path();
         let failed = |source| ProofError::Read { path: path.to_owned(), source };
-        let known = self.tree.size();
-        let store = self.store.clone();
+        let known = self.notary.tree().size();
+        let store = self.notary.store().clone();
         let hashes = TileHashes::new(&store, known);
         let mut before = None;
         let mut lines = segment.open().map_err(failed)?;
         while let Some(line) = lines.line().map_err(failed)? {
-            let next = self.tree.size() + 1;
+            let next = self.notary.tree().size() + 1;
             let wanted = before.map_or(next, |before: u64| before + 1);
             let seq =
                 segments::seq(line).ok_or_else(|| ProofError::Order { path: path.to_owned(), wanted })?;
@@ -181,30 +167,26 @@ impl Prover {
     }
 
     fn push(&mut self, leaf: Hash, checkpoint: Option<&Checkpoint>, path: &Path) -> Result<(), ProofError> {
-        self.tree.push(leaf);
-        let size = self.tree.size();
-        if checkpoint.is_some_and(|known| known.size == size && known.root != self.tree.root()) {
+        self.notary.push(leaf);
+        let tree = self.notary.tree();
+        let size = tree.size();
+        if checkpoint.is_some_and(|known| known.size == size && known.root != tree.root()) {
             return Err(ProofError::Root { path: path.to_owned(), size });
         }
-        if self.tree.full().len() >= MOST_WAITING {
-            self.write_full()
-                .map_err(|source| ProofError::Read { path: self.store.folder().to_owned(), source })?;
+        if tree.full().len() >= MOST_WAITING {
+            let folder = self.notary.store().folder().to_owned();
+            self.notary.write_full().map_err(|source| ProofError::Read { path: folder, source })?;
         }
         Ok(())
     }
 }
 
-/// The key of the trail, made at its first start. A trail that was signed does not get another silently.
-fn signer(path: &Path, origin: &str, was_signed: bool) -> Result<NoteSigner, ProofError> {
-    let key = |source| ProofError::Key { path: path.to_owned(), source };
-    let der = if path.exists() {
-        keyfile::read(path, Secrecy::Private)?
-    } else if was_signed {
-        return Err(ProofError::NoKey(path.to_owned()));
-    } else {
-        let der = NoteSigner::generate().ok_or_else(|| key(NoteError::PrivateKey))?;
-        keyfile::write(path, &der, Secrecy::Private, Existing::Keep)?;
-        der
-    };
-    NoteSigner::from_pkcs8(origin, &der).map_err(key)
+impl From<KeyError> for ProofError {
+    fn from(error: KeyError) -> Self {
+        match error {
+            KeyError::File(error) => Self::File(error),
+            KeyError::Key { path, source } => Self::Key { path, source },
+            KeyError::Missing(path) => Self::NoKey(path),
+        }
+    }
 }

@@ -1,9 +1,11 @@
 //! The tree beside a trail on a real disk: what it vouches for, and what is not continued.
 
 use super::*;
-use crate::tlog::{ProofFile, TileHashes, proof};
+use crate::notary::Store;
+use crate::tlog::{Checkpoint, ProofFile, TileHashes, proof};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 const ORIGIN: &str = "jitgate.local/proxy/edge-1/audit";
 
@@ -90,14 +92,14 @@ fn the_tree_goes_on_over_restarts_and_is_made_anew_from_lines() {
     // Lines that no checkpoint vouches for yet, as after a crash.
     world.edit(|text| text + &lines(301, 310));
     let prover = world.open(310).unwrap();
-    assert_eq!((prover.tree.size(), prover.signed), (310, Some(300)));
+    assert_eq!((prover.notary.tree().size(), prover.is_current()), (310, false));
     std::fs::remove_dir_all(Store::of(&world.path).folder().join("tile")).unwrap();
     let again = world.open(310).unwrap();
-    assert_eq!(again.tree.root(), prover.tree.root());
-    assert_ne!(again.tree.root(), root);
+    assert_eq!(again.notary.tree().root(), prover.notary.tree().root());
+    assert_ne!(again.notary.tree().root(), root);
     // A trail from before there was a tree.
     std::fs::remove_dir_all(Store::of(&world.path).folder()).unwrap();
-    assert_eq!(world.open(310).unwrap().tree.root(), prover.tree.root());
+    assert_eq!(world.open(310).unwrap().notary.tree().root(), prover.notary.tree().root());
     world.edit(|text| text.replacen(&lines(1, 1), "", 1));
     std::fs::remove_dir_all(Store::of(&world.path).folder()).unwrap();
     assert!(matches!(world.open(310), Err(ProofError::Missing { from: 1, to: 1, .. })));
@@ -145,11 +147,11 @@ fn no_checkpoint_without_the_disk_and_none_twice_a_second() {
     assert_eq!(world.checkpoint().size, 1, "the line is not on the disk");
     prover.tick(now.plus(Duration::from_millis(999)), || Ok(())).unwrap();
     assert_eq!(world.checkpoint().size, 1);
-    prover.tick(now.plus(EVERY), || Ok(())).unwrap();
+    prover.tick(now.plus(Duration::from_secs(1)), || Ok(())).unwrap();
     assert_eq!(world.checkpoint().size, 2);
     // What cannot be proved for long is not admitted any more.
     prover.add(lines(3, 256 * 1024 + 512).as_bytes());
     assert!(prover.sign(|| Err(io::ErrorKind::StorageFull.into())).is_err());
     prover.sign(|| Ok(())).unwrap();
-    assert!(prover.tree.full().is_empty());
+    assert!(prover.notary.tree().full().is_empty());
 }

@@ -3,12 +3,12 @@
 use super::show::lines;
 use super::trail;
 use super::verify::{VerifyError, key, read};
-use crate::audit::proof::Store;
 use crate::cli::Failure;
 use crate::cli::connection::Connection;
 use crate::cli::output;
 use crate::identity::keyfile::{self, Existing, Secrecy};
 use crate::model::RequestId;
+use crate::notary::Store;
 use crate::tlog::{Checkpoint, ProofFile, TileHashes, VerifierKey, proof};
 use std::path::PathBuf;
 

@@ -1,11 +1,11 @@
 //! `jitgate audit verify`: whether a trail is the one that was written, offline.
 
 use super::{trail, witness};
-use crate::audit::proof::Store;
 use crate::audit::verify::{self, Report, Trusted};
 use crate::cli::Failure;
 use crate::cli::connection::Connection;
 use crate::cli::output::{self, Output};
+use crate::notary::Store;
 use crate::tlog::{Checkpoint, ProofFile, VerifierKey};
 use serde_json::json;
 use std::io;

@@ -3,6 +3,7 @@
 //! Rules: the role is looked at before anything else of a request; bodies are read strictly or not at all; a caller without a role
 //! sees what names it, and everything else looks as if it did not exist (law 11).
 
+mod checkpoints;
 mod decisions;
 mod events;
 mod grant_view;
@@ -144,6 +145,10 @@ impl Api {
             .route("/v1/proxies", get(proxies::list))
             .route("/v1/proxies/{name}", get(proxies::show))
             .route("/v1/proxies/{name}/checkpoint", get(proxies::checkpoint))
+            .route("/v1/log/checkpoint", get(checkpoints::checkpoint))
+            .route("/v1/log/key", get(checkpoints::key))
+            .route("/v1/log/tile/{*tile}", get(checkpoints::tile))
+            .route("/v1/log/entries", get(checkpoints::entries))
             .route("/v1/webhooks", get(webhooks::list))
             .route("/v1/webhooks/{name}/redeliver", post(webhooks::redeliver))
             .route("/v1/events", get(events::follow))

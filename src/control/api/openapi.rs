@@ -2,8 +2,8 @@
 
 use crate::control::api::read::Caller;
 use crate::control::api::{
-    decisions, events, grants, parts, people, policies, problem, proxies, requests, respond, revocations,
-    status, story, tasks, tokens, webhooks,
+    checkpoints, decisions, events, grants, parts, people, policies, problem, proxies, requests, respond,
+    revocations, status, story, tasks, tokens, webhooks,
 };
 use axum::http::StatusCode;
 use axum::response::Response;
@@ -49,6 +49,10 @@ use utoipa::OpenApi;
         proxies::list,
         proxies::show,
         proxies::checkpoint,
+        checkpoints::checkpoint,
+        checkpoints::key,
+        checkpoints::tile,
+        checkpoints::entries,
         webhooks::list,
         webhooks::redeliver,
         events::follow,

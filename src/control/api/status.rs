@@ -6,6 +6,7 @@ use crate::control::api::read::Caller;
 use crate::control::api::webhooks::{self, WebhookView};
 use crate::control::api::{Api, respond};
 use crate::control::authz::Need;
+use crate::control::plane::Plane;
 use crate::model::{Epoch, Revision, SpiffeId, Time};
 use axum::extract::State as Shared;
 use axum::http::StatusCode;
@@ -87,7 +88,7 @@ pub(super) async fn status(caller: Caller, Shared(api): Shared<Api>) -> Result<R
         lease_ms: millis(plane.lease()),
         longest_lease_ms: millis(longest),
         grants: Counts { live, upcoming },
-        attention: attention(&proxies, &webhooks, pending, &reviews),
+        attention: attention(&api.plane, &proxies, &webhooks, pending, &reviews),
         requests: RequestCounts { pending },
         reviews,
         proxies,
@@ -97,12 +98,16 @@ pub(super) async fn status(caller: Caller, Shared(api): Shared<Api>) -> Result<R
 }
 
 fn attention(
+    plane: &Plane,
     proxies: &[ProxyView],
     webhooks: &[WebhookView],
     pending: usize,
     reviews: &ReviewCounts,
 ) -> Vec<String> {
     let mut notes = Vec::new();
+    if let Some(why) = plane.log_dispute() {
+        notes.push(format!("the event log is not the one that was signed for: {why}"));
+    }
     if pending > 0 {
         let (requests, wait) = if pending == 1 { ("request", "waits") } else { ("requests", "wait") };
         notes.push(format!("{pending} access {requests} {wait} for a decision"));

@@ -51,6 +51,16 @@ impl EventLog for MemoryLog {
         .boxed()
     }
 
+    fn entries(&self, after: Revision, limit: usize) -> BoxFuture<'_, Result<Vec<String>, LogError>> {
+        async move {
+            let skip = usize::try_from(after.0).unwrap_or(usize::MAX);
+            let events = self.events.lock();
+            let found = events.iter().skip(skip).take(limit);
+            found.map(|event| serde_json::to_string(&**event).map_err(LogError::Encode)).collect()
+        }
+        .boxed()
+    }
+
     fn append(
         &self,
         expected: Revision,

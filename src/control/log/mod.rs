@@ -12,6 +12,8 @@ pub mod sqlite;
 
 use crate::model::event::Event;
 use crate::model::{Epoch, LogId, Revision};
+use crate::tlog::Hash;
+use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use std::sync::Arc;
 
@@ -120,6 +122,18 @@ pub trait EventLog: Send + Sync + 'static {
 
     /// Up to `limit` events after `after`, in order, without gaps.
     fn read(&self, after: Revision, limit: usize) -> BoxFuture<'_, Result<Vec<Recorded>, LogError>>;
+
+    /// The same events as the log holds them: JSON, the leaves of its Merkle tree.
+    fn entries(&self, after: Revision, limit: usize) -> BoxFuture<'_, Result<Vec<String>, LogError>>;
+
+    /// Their hashes. A log that knows them already need not read them.
+    fn leaves(&self, after: Revision, limit: usize) -> BoxFuture<'_, Result<Vec<Hash>, LogError>> {
+        async move {
+            let entries = self.entries(after, limit).await?;
+            Ok(entries.iter().map(|entry| Hash::leaf(entry.as_bytes())).collect())
+        }
+        .boxed()
+    }
 
     /// Appends all events or none; returns the revision of the last one. Durable when it returns.
     fn append(

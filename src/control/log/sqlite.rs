@@ -6,6 +6,7 @@
 use crate::control::log::{AppendError, EventLog, Identity, LogError, Recorded};
 use crate::model::event::Event;
 use crate::model::{Epoch, LogId, Revision};
+use crate::tlog::Hash;
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
@@ -13,6 +14,7 @@ use sqlx::sqlite::{
     SqliteConnectOptions, SqliteJournalMode, SqliteLockingMode, SqlitePoolOptions, SqliteSynchronous,
 };
 use sqlx::{QueryBuilder, Row as _, Sqlite, SqlitePool};
+use std::collections::VecDeque;
 use std::fs::{File, OpenOptions, Permissions};
 use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::Path;
@@ -25,6 +27,8 @@ const APPLICATION: i64 = 0x4a47_4c47;
 const SCHEMA: i64 = 2;
 /// Rows of one INSERT.
 const ROWS: usize = 500;
+/// Hashes that are kept, 32 bytes each.
+const RECENT: usize = 16_384;
 /// How long a process that is just ending may hold the lock.
 const LOCK_WAIT: Duration = Duration::from_secs(1);
 
@@ -36,6 +40,7 @@ pub struct SqliteLog {
     /// large append keeps the only connection busy. None while that is not certain.
     head: Mutex<Option<Revision>>,
     identity: Identity,
+    recent: Mutex<Recent>,
 }
 
 impl SqliteLog {
@@ -62,7 +67,7 @@ impl SqliteLog {
             .await
             .map_err(|error| explain(&shown, error))?;
         let identity = prepare(&pool, &shown).await?;
-        Ok(Self { pool, head: Mutex::new(None), identity })
+        Ok(Self { pool, head: Mutex::new(None), identity, recent: Mutex::default() })
     }
 
     /// The one connection, for tables that stand beside the log.
@@ -175,13 +180,14 @@ impl SqliteLog {
     async fn try_append(&self, expected: Revision, events: Vec<Arc<Event>>) -> Result<Revision, AppendError> {
         // However this ends other than well, also by being dropped: the file has to be asked.
         let mut known = Known { head: &self.head, reached: None };
-        let rows = encode(expected, events).await.map_err(AppendError::Log)?;
+        let (rows, leaves) = encode(expected, events).await.map_err(AppendError::Log)?;
         match rows.len() {
             1..=ROWS => self.append_few(expected, &rows).await?,
             _ => self.append_many(expected, &rows).await?,
         }
         let reached = Revision(expected.0.saturating_add(rows.len() as u64));
         known.reached = Some(reached);
+        self.recent.lock().add(expected, leaves);
         Ok(reached)
     }
 
@@ -221,6 +227,17 @@ impl SqliteLog {
         }
     }
 
+    async fn try_entries(&self, after: Revision, limit: usize) -> Result<Vec<String>, LogError> {
+        let after = i64::try_from(after.0).unwrap_or(i64::MAX);
+        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+        sqlx::query_scalar("SELECT event FROM events WHERE revision > ? ORDER BY revision LIMIT ?")
+            .bind(after)
+            .bind(limit)
+            .fetch_all(&self.pool)
+            .await
+            .map_err(LogError::Database)
+    }
+
     async fn try_read(&self, after: Revision, limit: usize) -> Result<Vec<Recorded>, LogError> {
         let after = i64::try_from(after.0).unwrap_or(i64::MAX);
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
@@ -246,6 +263,32 @@ fn values(insert: &mut QueryBuilder<Sqlite>, rows: &[(i64, String)]) {
     });
 }
 
+/// Hashes of the events that were appended last, for whoever would have to read them again.
+#[derive(Debug, Default)]
+struct Recent {
+    /// The revision before the first.
+    after: u64,
+    leaves: VecDeque<Hash>,
+}
+
+impl Recent {
+    fn add(&mut self, expected: Revision, leaves: Vec<Hash>) {
+        if self.after + self.leaves.len() as u64 != expected.0 {
+            *self = Self { after: expected.0, leaves: VecDeque::new() };
+        }
+        self.leaves.extend(leaves);
+        let over = self.leaves.len().saturating_sub(RECENT);
+        self.leaves.drain(..over);
+        self.after += over as u64;
+    }
+
+    fn after(&self, after: Revision, limit: usize) -> Option<Vec<Hash>> {
+        let skip = usize::try_from(after.0.checked_sub(self.after)?).ok()?;
+        let found: Vec<_> = self.leaves.iter().skip(skip).take(limit).copied().collect();
+        (!found.is_empty()).then_some(found)
+    }
+}
+
 /// Writes down what an append came to when it is over.
 struct Known<'a> {
     head: &'a Mutex<Option<Revision>>,
@@ -259,12 +302,17 @@ impl Drop for Known<'_> {
 }
 
 /// JSON, off the runtime's threads: a bulk call makes some 40 MB of it.
-async fn encode(after: Revision, events: Vec<Arc<Event>>) -> Result<Vec<(i64, String)>, LogError> {
+async fn encode(
+    after: Revision,
+    events: Vec<Arc<Event>>,
+) -> Result<(Vec<(i64, String)>, Vec<Hash>), LogError> {
     let encode = move || {
         let first = i64::try_from(after.0).unwrap_or(i64::MAX).saturating_add(1);
         let rows = (first..).zip(&events);
         rows.map(|(revision, event)| {
-            Ok((revision, serde_json::to_string(&**event).map_err(LogError::Encode)?))
+            let text = serde_json::to_string(&**event).map_err(LogError::Encode)?;
+            let leaf = Hash::leaf(text.as_bytes());
+            Ok(((revision, text), leaf))
         })
         .collect()
     };
@@ -290,6 +338,21 @@ impl EventLog for SqliteLog {
 
     fn read(&self, after: Revision, limit: usize) -> BoxFuture<'_, Result<Vec<Recorded>, LogError>> {
         self.try_read(after, limit).boxed()
+    }
+
+    fn entries(&self, after: Revision, limit: usize) -> BoxFuture<'_, Result<Vec<String>, LogError>> {
+        self.try_entries(after, limit).boxed()
+    }
+
+    fn leaves(&self, after: Revision, limit: usize) -> BoxFuture<'_, Result<Vec<Hash>, LogError>> {
+        async move {
+            if let Some(leaves) = self.recent.lock().after(after, limit) {
+                return Ok(leaves);
+            }
+            let entries = self.try_entries(after, limit).await?;
+            Ok(entries.iter().map(|entry| Hash::leaf(entry.as_bytes())).collect())
+        }
+        .boxed()
     }
 
     fn append(

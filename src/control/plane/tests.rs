@@ -72,6 +72,10 @@ impl EventLog for Moody {
     fn read(&self, after: Revision, limit: usize) -> BoxFuture<'_, Result<Vec<Recorded>, LogError>> {
         self.inner.read(after, limit)
     }
+    fn entries(&self, after: Revision, limit: usize) -> BoxFuture<'_, Result<Vec<String>, LogError>> {
+        self.inner.entries(after, limit)
+    }
+
     fn append(
         &self,
         expected: Revision,

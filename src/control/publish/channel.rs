@@ -12,6 +12,7 @@ use crate::control::usage::GrantUsage;
 use crate::identity::token::TokenKeys;
 use crate::model::event::Actor;
 use crate::model::{AuditHealth, Delta, GrantId, ProxyName, Revision, SpiffeId};
+use crate::notary::HandOver;
 use crate::runtime::clock::Mono;
 use crate::wire::generated as raw;
 use crate::wire::message::{Hello, LeaseLength, Pong, Up};
@@ -53,7 +54,10 @@ where
             keys.mark_changed();
             let ready = VecDeque::new();
             let keeper = Keeper::new(&plane, &caller);
-            Channel { plane, caller, follows, connected, feed, ready, head, keys, keeper, wire }.run().await
+            let log = HandOver::new(plane.checkpoints());
+            Channel { plane, caller, follows, connected, feed, ready, head, keys, keeper, log, wire }
+                .run()
+                .await
         }
         Err(status) => {
             let _ = wire.down.try_send(Err(status.clone()));
@@ -98,9 +102,12 @@ where
         .ok_or_else(|| Status::cancelled("the proxy has gone"))??;
     match Up::try_from(first).map_err(|error| Status::invalid_argument(error.to_string()))? {
         Up::Hello(hello) => Ok(hello),
-        Up::Ping { .. } | Up::Ack(_) | Up::Usage(_) | Up::ReserveUses { .. } | Up::Checkpoint(_) => {
-            Err(Status::invalid_argument("a control channel begins with a hello"))
-        }
+        Up::Ping { .. }
+        | Up::Ack(_)
+        | Up::Usage(_)
+        | Up::ReserveUses { .. }
+        | Up::Checkpoint(_)
+        | Up::LogKept(_) => Err(Status::invalid_argument("a control channel begins with a hello")),
     }
 }
 
@@ -156,6 +163,8 @@ struct Channel<S> {
     head: watch::Receiver<Revision>,
     keys: watch::Receiver<Option<Arc<TokenKeys>>>,
     keeper: Keeper,
+    /// Checkpoints of the event log, once the proxy has said what it has.
+    log: HandOver,
     wire: Wire<S>,
 }
 
@@ -190,6 +199,7 @@ where
                 Some(kept) => send(&self.wire.down, convert::trail_kept(kept)).await,
                 None => Ok(()),
             },
+            said = self.log.next() => send(&self.wire.down, convert::log_checkpoint(said)).await,
             changed = self.head.changed() => {
                 changed.map_err(|_| Status::unavailable("the control plane is stopping"))
             }
@@ -227,6 +237,10 @@ where
             }
             Up::ReserveUses { grant, want, nonce } => self.reserve(grant, want, nonce).await,
             Up::Checkpoint(checkpoint) => self.keeper.take(&checkpoint),
+            Up::LogKept(size) => {
+                self.log.kept(size);
+                Ok(())
+            }
         }
     }
 

@@ -4,8 +4,8 @@ use super::channel::{Caller, submit};
 use crate::control::plane::Plane;
 use crate::control::state::Command;
 use crate::model::{ProxyName, SpiffeId, TrailHead};
+use crate::notary::SignedCheckpoint;
 use crate::tlog::{Checkpoint, NoteError, VerifierKey};
-use crate::wire::message::TrailCheckpoint;
 use std::future::pending;
 use tokio::task::JoinHandle;
 use tonic::{Code, Status};
@@ -34,7 +34,7 @@ impl Keeper {
     }
 
     /// What cannot be verified is the proxy's fault, and told to people.
-    pub(super) fn take(&mut self, checkpoint: &TrailCheckpoint) -> Result<(), Status> {
+    pub(super) fn take(&mut self, checkpoint: &SignedCheckpoint) -> Result<(), Status> {
         let proxy = self.caller.proxy.clone();
         let head = verified(checkpoint, &self.caller.identity).map_err(|why| {
             tracing::error!(%proxy, why, "a checkpoint of an audit trail cannot be verified");
@@ -81,7 +81,7 @@ fn origin(identity: &SpiffeId) -> String {
 }
 
 /// What a checkpoint says, if it is signed by the key that is given with it, for the trail of `identity`.
-fn verified(checkpoint: &TrailCheckpoint, identity: &SpiffeId) -> Result<TrailHead, String> {
+fn verified(checkpoint: &SignedCheckpoint, identity: &SpiffeId) -> Result<TrailHead, String> {
     let key: VerifierKey = checkpoint.key.parse().map_err(|error: NoteError| format!("its key: {error}"))?;
     let (name, origin) = (key.name(), origin(identity));
     if name != origin {

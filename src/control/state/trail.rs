@@ -8,21 +8,8 @@ use super::report::speaker;
 use super::{KnownProxy, Outcome, Refusal, State, Trail};
 use crate::model::event::EventBody;
 use crate::model::{ProxyName, Time, TrailFault, TrailHead};
+use crate::notary::{self, Judged, Kept};
 use crate::tlog::Hash;
-use crate::tlog::proof::check_consistency;
-
-/// What a checkpoint is beside the one before.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Judged {
-    /// It says the same.
-    Same,
-    /// It goes on from there, or is the first.
-    GoesOn,
-    /// Its proof is for another one than was kept: nobody can say. The proxy is told which was.
-    Unproved,
-    /// It contradicts it.
-    Contradicts(TrailFault),
-}
 
 pub(super) fn keep(
     draft: &mut Draft<'_>,
@@ -41,25 +28,13 @@ pub(super) fn keep(
 }
 
 fn judge(known: &KnownProxy, head: &TrailHead, since: u64, proof: &[Hash]) -> Judged {
+    // The first goes on from nothing.
     let Some(Trail { head: before, .. }) = known.trail.as_deref() else { return Judged::GoesOn };
-    if head.key != before.key {
-        return Judged::Contradicts(TrailFault::Key);
-    }
-    match head.size.cmp(&before.size) {
-        std::cmp::Ordering::Less => Judged::Contradicts(TrailFault::RolledBack),
-        std::cmp::Ordering::Equal if head.root == before.root => Judged::Same,
-        std::cmp::Ordering::Equal => Judged::Contradicts(TrailFault::Forked),
-        std::cmp::Ordering::Greater if since != before.size => Judged::Unproved,
-        std::cmp::Ordering::Greater if goes_on(before, head, proof) => Judged::GoesOn,
-        std::cmp::Ordering::Greater => Judged::Contradicts(TrailFault::Forked),
-    }
-}
-
-fn goes_on(before: &TrailHead, head: &TrailHead, proof: &[Hash]) -> bool {
     let (Some(old), Some(new)) = (Hash::from_base64(&before.root), Hash::from_base64(&head.root)) else {
-        return false;
+        return Judged::Contradicts(TrailFault::Forked);
     };
-    check_consistency(proof, (before.size, &old), (head.size, &new)).is_ok()
+    let before = Kept { key: &before.key, size: before.size, root: &old };
+    notary::judge(before, Kept { key: &head.key, size: head.size, root: &new }, since, proof)
 }
 
 impl State {

@@ -2,6 +2,7 @@
 
 use crate::identity::token::TokenKeys;
 use crate::model::{Delta, Digest, Epoch, Grant, GrantId, LogId, Revision, Time};
+use crate::notary::SignedCheckpoint;
 use crate::runtime::clock::Mono;
 use crate::sync::Fault;
 use crate::sync::outbox::CutTicket;
@@ -99,6 +100,10 @@ pub enum Effect {
     SetTokenKeys(Arc<TokenKeys>),
     /// The control plane has kept the audit trail's checkpoint of this size: the next is proved against it.
     TrailKept(u64),
+    /// This log is followed on this connection.
+    Follows(LogId, Epoch),
+    /// What the control plane says of its log.
+    LogSaid(SignedCheckpoint),
     /// Give [`Input::Used`], if there is anything to tell.
     CollectUsage,
     /// The answer to [`Input::WantUses`]; `None` if the control plane cannot be asked now.

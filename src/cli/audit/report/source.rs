@@ -1,7 +1,6 @@
 //! Where a report has its facts from: the log of the control plane, and the trails of proxies.
 
 use super::ledger::{Entry, Interest, Ledger};
-use crate::audit::proof::Store;
 use crate::audit::search::{self, Conditions, Matcher, Order};
 use crate::audit::segments;
 use crate::audit::verify::{self, Trusted, Wrong};
@@ -11,6 +10,7 @@ use crate::cli::audit::{Line, witness};
 use crate::cli::client::{Client, ClientError};
 use crate::cli::connection::Connection;
 use crate::model::{ProxyName, Revision, Time, TrailHead};
+use crate::notary::Store;
 use serde::Serialize;
 use serde_json::Value;
 use std::collections::BTreeMap;

@@ -9,8 +9,9 @@ use crate::control::plane::PlaneOptions;
 use crate::control::state::{GrantSpec, Rules};
 use crate::model::event::{Everything, Selector};
 use crate::model::{EndCause, LogId, TrailFault};
+use crate::notary::SignedCheckpoint;
 use crate::tlog::{Checkpoint, Hash, NoteSigner, Tree};
-use crate::wire::message::{Ack, Down, Position, Received, ReceivedChange, TrailCheckpoint};
+use crate::wire::message::{Ack, Down, Position, Received, ReceivedChange};
 use std::sync::Arc;
 use tonic::Code;
 
@@ -93,7 +94,7 @@ impl Proxy {
     async fn next(&mut self) -> Down {
         loop {
             match self.any().await {
-                Down::TrailKept(_) => {}
+                Down::TrailKept(_) | Down::LogCheckpoint(_) => {}
                 other @ (Down::Welcome { .. }
                 | Down::Snapshot(_)
                 | Down::Delta(_)
@@ -181,7 +182,8 @@ async fn uses_are_set_aside_before_they_are_answered() {
                 | Down::Delta(_)
                 | Down::Pong(_)
                 | Down::TokenKeys(_)
-                | Down::TrailKept(_) => {}
+                | Down::TrailKept(_)
+                | Down::LogCheckpoint(_) => {}
             }
         };
         assert_eq!(answer, (want, Some(expected)));
@@ -268,7 +270,7 @@ async fn a_proxy_that_does_not_read_is_let_go() {
 }
 
 /// A checkpoint of a trail of so many equal lines, with the root of the lines before them.
-fn checkpoint(signer: &NoteSigner, size: u64, since: u64, line: &str) -> TrailCheckpoint {
+fn checkpoint(signer: &NoteSigner, size: u64, since: u64, line: &str) -> SignedCheckpoint {
     let tree = |size| {
         let mut tree = Tree::default();
         (0..size).for_each(|_| tree.push(Hash::leaf(line.as_bytes())));
@@ -278,7 +280,7 @@ fn checkpoint(signer: &NoteSigner, size: u64, since: u64, line: &str) -> TrailCh
     let note = Checkpoint { origin, size, root: tree(size) }.sign(signer);
     // From one line to two: the second's hash.
     let proof = if (since, size) == (1, 2) { vec![Hash::leaf(line.as_bytes())] } else { Vec::new() };
-    TrailCheckpoint { note, key: signer.verifier().to_string(), since, proof }
+    SignedCheckpoint { note, key: signer.verifier().to_string(), since, proof }
 }
 
 fn signer(name: &str) -> NoteSigner {

@@ -1,8 +1,7 @@
-//! The folder `NAME.tlog`: `checkpoint`, `key.pub` and the tiles.
+//! A folder with `checkpoint`, `key.pub` and the tiles, as C2SP tlog-tiles lays them out.
 //!
-//! Tiles are not synced one by one: whatever a loss of power takes of them is made anew from the lines, which were.
+//! Tiles are not synced one by one: whatever a loss of power takes of them is made anew from what is logged, which was.
 
-use crate::audit::resume::beside;
 use crate::identity::keyfile::{self, Existing, FileError, Secrecy};
 use crate::tlog::tile::{decode, encode};
 use crate::tlog::{Hash, Tile, TileReader};
@@ -16,10 +15,18 @@ pub struct Store {
 }
 
 impl Store {
-    /// That of the trail whose active file is at `trail`.
+    /// That in `folder`.
+    #[must_use]
+    pub fn at(folder: PathBuf) -> Self {
+        Self { folder }
+    }
+
+    /// That of the audit trail whose active file is at `trail`: `NAME.tlog` beside it.
     #[must_use]
     pub fn of(trail: &Path) -> Self {
-        Self { folder: beside(trail, "tlog") }
+        let mut folder = trail.as_os_str().to_owned();
+        folder.push(".tlog");
+        Self::at(folder.into())
     }
 
     /// Where it is.
@@ -52,7 +59,11 @@ impl Store {
         }
     }
 
-    pub(super) fn write_key(&self, key: &str) -> Result<(), FileError> {
+    /// Writes the public key, if that is not the one that is there.
+    ///
+    /// # Errors
+    /// [`FileError`].
+    pub fn write_key(&self, key: &str) -> Result<(), FileError> {
         let text = format!("{key}\n");
         if std::fs::read_to_string(self.key_path()).is_ok_and(|known| known == text) {
             return Ok(());

@@ -1,0 +1,124 @@
+//! `/v1/log`: the event log as a Merkle log (C2SP tlog-tiles), for whoever checks it without believing us.
+
+use crate::control::api::Api;
+use crate::control::api::problem::Problem;
+use crate::control::api::read::{Caller, Query};
+use crate::control::authz::Need;
+use crate::model::Revision;
+use crate::notary::Latest;
+use axum::extract::{Path, State as Shared};
+use axum::http::StatusCode;
+use axum::http::header::CONTENT_TYPE;
+use axum::response::{IntoResponse, Response};
+use serde::Deserialize;
+use std::sync::Arc;
+use utoipa::IntoParams;
+
+/// Events in one answer, as a rule and at most.
+const PAGE: u64 = 1_000;
+const LONGEST_PAGE: u64 = 10_000;
+
+const TEXT: [(axum::http::HeaderName, &str); 1] = [(CONTENT_TYPE, "text/plain; charset=utf-8")];
+
+fn latest(api: &Api) -> Result<Arc<Latest>, Problem> {
+    api.plane.checkpoints().cloned().ok_or_else(Problem::not_found)
+}
+
+/// Gives the last checkpoint of the event log: a signed note (C2SP tlog-checkpoint).
+#[utoipa::path(get, path = "/v1/log/checkpoint", tag = "log",
+    responses((status = 200, body = String, content_type = "text/plain"),
+        (status = 404, description = "nothing is signed for yet", body = Problem, content_type = "application/problem+json")))]
+pub(super) async fn checkpoint(caller: Caller, Shared(api): Shared<Api>) -> Result<Response, Problem> {
+    caller.needs(&api, Need::Read)?;
+    let note = latest(&api)?.note();
+    if note.is_empty() { Err(Problem::not_found()) } else { Ok((TEXT, note.to_string()).into_response()) }
+}
+
+/// Gives the key that signs checkpoints of the event log (C2SP signed-note).
+#[utoipa::path(get, path = "/v1/log/key", tag = "log",
+    responses((status = 200, body = String, content_type = "text/plain")))]
+pub(super) async fn key(caller: Caller, Shared(api): Shared<Api>) -> Result<Response, Problem> {
+    caller.needs(&api, Need::Read)?;
+    Ok((TEXT, format!("{}\n", latest(&api)?.key())).into_response())
+}
+
+/// Gives a tile of the event log's tree (C2SP tlog-tiles): `LEVEL/N` or `LEVEL/N.p/WIDTH`.
+#[utoipa::path(get, path = "/v1/log/tile/{tile}", tag = "log", params(("tile" = String, Path)),
+    responses((status = 200, body = Vec<u8>, content_type = "application/octet-stream"),
+        (status = 404, body = Problem, content_type = "application/problem+json")))]
+pub(super) async fn tile(
+    caller: Caller,
+    Shared(api): Shared<Api>,
+    Path(tile): Path<String>,
+) -> Result<Response, Problem> {
+    caller.needs(&api, Need::Read)?;
+    if !is_tile(&tile) {
+        return Err(Problem::not_found());
+    }
+    let file = latest(&api)?.store().folder().join("tile").join(tile);
+    let content = tokio::task::spawn_blocking(move || std::fs::read(file)).await;
+    match content {
+        Ok(Ok(content)) => Ok(([(CONTENT_TYPE, "application/octet-stream")], content).into_response()),
+        Ok(Err(error)) if error.kind() != std::io::ErrorKind::NotFound => {
+            tracing::error!(%error, "a tile of the event log cannot be read");
+            Err(Problem::internal())
+        }
+        Ok(Err(_)) => Err(Problem::not_found()),
+        Err(_) => Err(Problem::internal()),
+    }
+}
+
+/// Nothing but digits, `x` and `.p`: no way out of the folder.
+fn is_tile(path: &str) -> bool {
+    let digits = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
+    path.split('/').all(|part| digits(part.strip_prefix('x').unwrap_or(part).trim_end_matches(".p")))
+}
+
+/// Which events.
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Wanted {
+    /// Those after this revision; 0, which is also the default, is all.
+    #[serde(default)]
+    after: u64,
+    /// At most so many, 1,000 if nothing is said, 10,000 at most.
+    #[serde(default)]
+    limit: Option<u64>,
+}
+
+/// Gives events byte for byte as the log holds them, one a line: each is a leaf of its tree.
+#[utoipa::path(get, path = "/v1/log/entries", tag = "log", params(Wanted),
+    responses((status = 200, body = String, content_type = "application/jsonl"),
+        (status = "default", description = "refused", body = Problem, content_type = "application/problem+json")))]
+pub(super) async fn entries(
+    caller: Caller,
+    Shared(api): Shared<Api>,
+    Query(Wanted { after, limit }): Query<Wanted>,
+) -> Result<Response, Problem> {
+    caller.needs(&api, Need::Read)?;
+    let limit = usize::try_from(limit.unwrap_or(PAGE).clamp(1, LONGEST_PAGE)).unwrap_or(1);
+    let entries = api.plane.entries(Revision(after), limit).await.map_err(|error| {
+        tracing::error!(error = &error as &dyn std::error::Error, "cannot read the event log");
+        Problem::internal()
+    })?;
+    let mut text = String::with_capacity(entries.iter().map(|entry| entry.len() + 1).sum());
+    for entry in entries {
+        text.push_str(&entry);
+        text.push('\n');
+    }
+    Ok((StatusCode::OK, [(CONTENT_TYPE, "application/jsonl")], text).into_response())
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn a_tile_is_named_by_numbers_alone() {
+        for good in ["0/000", "0/x001/234", "1/000.p/7", "0/x001/234.p/255"] {
+            assert!(super::is_tile(good), "{good}");
+        }
+        for bad in ["", "/", "..", "0/../../key", "0//1", "0/x", "0/.p", "checkpoint", "0/1%2e", "0/١"] {
+            assert!(!super::is_tile(bad), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,39 @@
+//! The log as whoever checks it sees it: its checkpoints, its events as it holds them, and whether it is the one that was signed for.
+
+use super::Plane;
+use crate::control::log::LogError;
+use crate::model::Revision;
+use crate::notary::Latest;
+use std::sync::Arc;
+
+impl Plane {
+    /// The checkpoints of the log, from the first call of [`Self::sign_with`] on.
+    #[must_use]
+    pub fn checkpoints(&self) -> Option<&Arc<Latest>> {
+        self.inner.checkpoints.get()
+    }
+
+    /// From now on these are the checkpoints of the log. Only the first call counts.
+    pub(crate) fn sign_with(&self, latest: Arc<Latest>) {
+        let _ = self.inner.checkpoints.set(latest);
+    }
+
+    /// The log is not the one that was signed for. Only the first reason is kept.
+    pub(crate) fn log_is_disputed(&self, why: String) {
+        let _ = self.inner.disputed.set(why);
+    }
+
+    /// Why the log is not signed for any more; `None` where nothing is wrong.
+    #[must_use]
+    pub fn log_dispute(&self) -> Option<&str> {
+        self.inner.disputed.get().map(String::as_str)
+    }
+
+    /// Up to `limit` events as the log holds them, after `after`.
+    ///
+    /// # Errors
+    /// [`LogError`].
+    pub async fn entries(&self, after: Revision, limit: usize) -> Result<Vec<String>, LogError> {
+        self.inner.log.entries(after, limit).await
+    }
+}
