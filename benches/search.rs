@@ -4,12 +4,12 @@
 //! `cargo bench --bench search [-- LINES]`. Ten million lines want 3 GB in `target/tmp` while it runs.
 
 use http::Method;
-use jitgate::audit::proof::Store;
 use jitgate::audit::record::{Caller, Draft, End, Protocol, TraceId};
 use jitgate::audit::search::{self, Conditions, Field, Order};
 use jitgate::audit::sink::{AuditConfig, AuditSink, DenialBudget, Target};
 use jitgate::audit::verify::{self, Trusted};
 use jitgate::model::{DenyReason, GrantId, RequestId, Revision, ServiceName, TaskId, Time};
+use jitgate::notary::Store;
 use jitgate::runtime::clock::{Mono, wall};
 use jitgate::runtime::metrics::Metrics;
 use jitgate::tlog::{Checkpoint, VerifierKey};
