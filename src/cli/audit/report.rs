@@ -5,6 +5,7 @@
 
 mod access;
 mod access_words;
+mod call_words;
 mod calls;
 mod html;
 mod ledger;

@@ -1,11 +1,10 @@
 //! What a report says of requests, grants and calls, for people.
 
-use super::calls::Calls;
+use super::call_words::calls;
 use super::ledger::{Act, Asked, Dispute, Granted, Outcome};
 use super::page::Page;
 use super::source::{Standing, Trail};
 use super::story::Story;
-use crate::cli::audit::Line;
 use crate::cli::requests;
 use crate::model::event::Actor;
 use crate::model::{PolicyOutcome, RequestKind, Scope, Terms, Time, User};
@@ -279,62 +278,6 @@ fn reviews(page: &mut Page, story: &Story) {
         ]
     });
     page.table(&["REVIEW", "GRANT", "DUE", "STATE", "CLOSED BY", "FINDINGS"], rows, "");
-}
-
-fn calls(page: &mut Page, calls: &Calls) {
-    page.table(
-        &["SERVICE", "CALL", "DECISION", "OUTCOME", "CALLS", "BYTES IN", "BYTES OUT"],
-        calls.kinds(),
-        "",
-    );
-    if calls.left_out > 0 {
-        page.warning(format!("{} more are counted above and not listed: --limit lists more", calls.left_out));
-    }
-    let lines = calls.lines();
-    page.table(
-        &[
-            "TIME",
-            "PRINCIPAL",
-            "SERVICE",
-            "CALL",
-            "DECISION",
-            "OUTCOME",
-            "STATUS",
-            "IN",
-            "OUT",
-            "GRANT",
-            "REQUEST",
-            "LINE",
-        ],
-        lines.iter().map(|line| call(line)),
-        "None.",
-    );
-}
-
-fn call(line: &Line) -> [String; 12] {
-    let of = |name: &str| line.text(name).to_owned();
-    let what = [line.what(), of("path")];
-    let what: Vec<_> = what.into_iter().filter(|part| !part.is_empty()).collect();
-    let why = match line.text("kind") {
-        "admit" => "no end yet".to_owned(),
-        "summary" => format!("{} lines: {}", line.number("count"), line.why()),
-        _ => line.why(),
-    };
-    let kind = line.text("kind");
-    [
-        of("time"),
-        of("principal"),
-        of("service"),
-        if kind == "handshake" || kind == "summary" { kind.to_owned() } else { what.join(" ") },
-        of("decision"),
-        why,
-        line.number("status"),
-        line.number("bytes_in"),
-        line.number("bytes_out"),
-        of("grant"),
-        of("request_id"),
-        line.number("seq"),
-    ]
 }
 
 /// Who did something.
