@@ -346,8 +346,11 @@ where
             Some((_, wait)) if !wait.is_zero() => Ok(Some(wait)),
             Some((ack, _)) => {
                 let (proxy, revision) = (self.caller.proxy.clone(), ack.revision);
-                let command = Command::Acknowledge { proxy, revision, streams_cut: ack.streams_cut };
-                submit(&self.plane, &self.caller, command).await?;
+                // As a rule nothing: then the writer, which may be busy for long with a bulk of grants, is not waited for.
+                if self.plane.with_state(|state| state.is_confirmed_by(&proxy, revision)) {
+                    let command = Command::Acknowledge { proxy, revision, streams_cut: ack.streams_cut };
+                    submit(&self.plane, &self.caller, command).await?;
+                }
                 self.follows.settled(ack).map_err(retired)?;
                 self.connected.applied(ack.revision, self.plane.control_time());
                 Ok(None)

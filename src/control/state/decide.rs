@@ -341,8 +341,7 @@ fn acknowledge(
     if revision > draft.state.revision {
         return Err(Refusal::Future { revision });
     }
-    let before = draft.state.proxies.get(proxy).map_or(Revision(0), |known| known.acknowledged);
-    if draft.state.revocations.any_between(before, revision) {
+    if draft.state.is_confirmed_by(proxy, revision) {
         draft.push(EventBody::Acknowledged { proxy: proxy.clone(), revision, streams_cut });
     }
     Ok(Outcome::Acknowledged)

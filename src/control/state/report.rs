@@ -1,10 +1,10 @@
 //! What proxies say about themselves.
 
 use super::decide::{Context, Draft, identity};
-use super::{KnownProxy, Outcome, Refusal};
+use super::{KnownProxy, Outcome, Refusal, State};
 use crate::control::authz::Need;
 use crate::model::event::EventBody;
-use crate::model::{AuditHealth, ProxyName};
+use crate::model::{AuditHealth, ProxyName, Revision};
 use std::time::Duration;
 
 /// Changes of one proxy are logged at most so often: a trail that comes and goes must not fill the log.
@@ -19,6 +19,14 @@ pub(super) fn speaker<'a>(
     let id = identity(draft.actor, Need::Enforce, context.rules)?;
     let known = draft.state.proxies.get(proxy).filter(|known| known.identity == *id);
     known.ok_or_else(|| Refusal::NameTaken { proxy: proxy.clone() })
+}
+
+impl State {
+    /// Whether the proxy confirms some revocation by having come to `revision`. What confirms nothing is not logged.
+    pub(in crate::control) fn is_confirmed_by(&self, proxy: &ProxyName, revision: Revision) -> bool {
+        let before = self.proxies.get(proxy).map_or(Revision(0), |known| known.acknowledged);
+        revision > self.revision || self.revocations.any_between(before, revision)
+    }
 }
 
 /// How a proxy's audit trail is: logged at the change. What comes too soon is said again with the next ping.
