@@ -31,6 +31,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpStream;
+use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
@@ -214,12 +215,7 @@ impl Client {
 
     /// What is lost here is made up for by the next one.
     fn hand_over(&mut self, checkpoint: SignedCheckpoint) -> Input {
-        let message = Up::Checkpoint(checkpoint).into();
-        if self.open.as_ref().is_some_and(|open| open.up.try_send(message).is_err()) {
-            self.open = None;
-            return Input::Disconnected;
-        }
-        Input::Tick
+        if self.send(Up::Checkpoint(checkpoint)) { Input::Tick } else { Input::Disconnected }
     }
 
     fn wish(&mut self, wish: UsesRequest) -> Input {
@@ -305,10 +301,19 @@ impl Client {
     }
 
     fn say(&mut self, message: Up, inputs: &mut VecDeque<Input>) {
-        let sent = self.open.as_ref().is_some_and(|open| open.up.try_send(message.into()).is_ok());
-        if !sent && self.open.take().is_some() {
+        if !self.send(message) {
             inputs.push_back(Input::Disconnected);
         }
+    }
+
+    /// Whether the connection goes on. One that the control plane has ended is read to its end: there it says why.
+    fn send(&mut self, message: Up) -> bool {
+        let sent = self.open.as_ref().map(|open| open.up.try_send(message.into()));
+        let full = matches!(sent, Some(Err(TrySendError::Full(_))));
+        if full {
+            self.open = None;
+        }
+        !full
     }
 
     fn cutting(&self, ticket: CutTicket, cutting: Cutting) {
