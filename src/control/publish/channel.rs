@@ -59,10 +59,7 @@ where
                 .run()
                 .await
         }
-        Err(status) => {
-            let _ = wire.down.try_send(Err(status.clone()));
-            status
-        }
+        Err(status) => end(&wire.down, status).await,
     };
     tracing::info!(proxy = %proxy, code = ?ended.code(), reason = ended.message(), "a control channel has ended");
 }
@@ -152,6 +149,12 @@ async fn send(down: &mpsc::Sender<Result<raw::Down, Status>>, message: raw::Down
     }
 }
 
+/// Says why it ends, behind what waits to be sent.
+async fn end(down: &mpsc::Sender<Result<raw::Down, Status>>, status: Status) -> Status {
+    let _has_gone_or_does_not_read = tokio::time::timeout(PATIENCE, down.send(Err(status.clone()))).await;
+    status
+}
+
 struct Channel<S> {
     plane: Plane,
     caller: Caller,
@@ -178,8 +181,10 @@ where
                 break status;
             }
         };
-        let _ = self.wire.down.try_send(Err(ended.clone()));
-        ended
+        // It follows no more, whether it reads that or not.
+        let Self { follows, connected, wire, .. } = self;
+        drop((follows, connected));
+        end(&wire.down, ended).await
     }
 
     async fn turn(&mut self) -> Result<(), Status> {

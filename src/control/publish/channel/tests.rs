@@ -70,7 +70,8 @@ struct Proxy {
 impl Proxy {
     fn connect(plane: &Plane, followers: &Followers) -> Self {
         let (up, mut sent) = mpsc::channel(16);
-        let (to_proxy, down) = mpsc::channel(4);
+        // As little room as there can be: what comes last must wait like all else.
+        let (to_proxy, down) = mpsc::channel(1);
         let caller = Caller { identity: id("spiffe://d/proxy/edge"), proxy: "edge".parse().unwrap() };
         let stream = futures_util::stream::poll_fn(move |context| sent.poll_recv(context));
         let wire = Wire { up: stream, down: to_proxy };
@@ -329,6 +330,25 @@ async fn checkpoints_of_a_trail_are_kept_and_contradictions_found() {
     assert_eq!(again.kept().await, 1);
     again.send(Up::Checkpoint(checkpoint(&other, 2, 0, line))).await;
     assert_eq!(again.kept().await, 1);
+}
+
+#[tokio::test]
+async fn a_proxy_that_signs_faster_than_the_log_takes_is_asked_again_later() {
+    let plane = plane().await;
+    let edge = signer("d/proxy/edge/audit");
+    let mut proxy = Proxy::connect(&plane, &Followers::default());
+    proxy.hello(None, 1).await;
+    assert_eq!(proxy.kept().await, 0);
+    let mut head = plane.head();
+    let before = *head.borrow_and_update();
+    proxy.send(Up::Checkpoint(checkpoint(&edge, 1, 0, "a line"))).await;
+    head.wait_for(|head| *head > before).await.unwrap();
+    let after = plane.with_state(|state| state.revision());
+    for _ in 0..10 {
+        proxy.send(Up::Checkpoint(checkpoint(&edge, 2, 1, "a line"))).await;
+    }
+    assert_eq!(proxy.kept().await, 1);
+    assert_eq!(plane.with_state(|state| state.revision()), after, "nothing was logged for them");
 }
 
 #[tokio::test]
