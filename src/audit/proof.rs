@@ -9,14 +9,11 @@ mod tests;
 
 pub use open::ProofError;
 
-use crate::notary::{Latest, Notary};
+use crate::notary::{Latest, MOST_WAITING, Notary};
 use crate::runtime::clock::Mono;
 use crate::tlog::Hash;
 use std::io;
 use std::sync::Arc;
-
-/// So many full tiles may wait to be written (8 MiB, 262,144 lines); above that nothing is admitted that could not be proved.
-const MOST_WAITING: usize = 1024;
 
 /// See the module's comment.
 #[derive(Debug)]
@@ -47,7 +44,7 @@ impl Prover {
     }
 
     /// Signs a checkpoint if it is time to. `sync` puts the lines on the disk. What fails is tried again, and an error only when
-    /// more waits than may.
+    /// more waits than may: above that nothing is admitted that could not be proved.
     pub(super) fn tick(&mut self, now: Mono, sync: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
         if self.notary.is_due(now) { self.sign(sync) } else { Ok(()) }
     }

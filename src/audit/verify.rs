@@ -131,13 +131,7 @@ pub fn whole_with(trail: &Path, trusted: &[Trusted], mut each: impl FnMut(&[u8])
     let size = trusted.iter().map(|trusted| trusted.checkpoint.size).max().unwrap_or(0);
     let local = store.checkpoint()?.and_then(|note| Checkpoint::unverified(&note).ok());
     let tiles = TileHashes::new(&store, local.map_or(size, |local| local.size));
-    let mut walk = Walk {
-        tree: Tree::default(),
-        unread: None,
-        whole: true,
-        suspects: Vec::new(),
-        report: Report::default(),
-    };
+    let mut walk = Walk::behind(0);
     let mut forks = Vec::new();
     for segment in segments::list(trail)? {
         walk.report.files += 1;
@@ -192,14 +186,7 @@ pub fn whole_with(trail: &Path, trusted: &[Trusted], mut each: impl FnMut(&[u8])
 /// When a file cannot be read.
 pub fn range(trail: &Path, trusted: &[Trusted], (from, to): (u64, u64)) -> io::Result<Report> {
     let store = Store::of(trail);
-    let mut walk = Walk {
-        tree: Tree::default(),
-        unread: None,
-        whole: true,
-        suspects: Vec::new(),
-        report: Report::default(),
-    };
-    walk.report.last = from.saturating_sub(1);
+    let mut walk = Walk::behind(from.saturating_sub(1));
     let Some(trusted) = trusted.iter().max_by_key(|trusted| trusted.checkpoint.size) else {
         return Ok(walk.report);
     };
@@ -253,6 +240,12 @@ struct Walk {
 }
 
 impl Walk {
+    /// Nothing is read yet; the next line is the one after `last`.
+    fn behind(last: u64) -> Self {
+        let report = Report { last, ..Report::default() };
+        Self { tree: Tree::default(), unread: None, whole: true, suspects: Vec::new(), report }
+    }
+
     /// The number of a line that comes behind all before it.
     fn place(&mut self, line: &[u8], segment: &Segment) -> Option<u64> {
         let after = self.report.last;

@@ -16,8 +16,8 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
-/// Events read at once.
-const PAGE: usize = 1_000;
+/// Events read at once; each may name 1,000 grants.
+const PAGE: usize = 64;
 /// How long after something that failed, and between two checkpoints.
 const PAUSE: Duration = Duration::from_secs(1);
 
@@ -89,7 +89,7 @@ impl Chronicle {
         log: Arc<dyn EventLog>,
     ) -> Result<Self, ChronicleError> {
         let Identity { epoch, .. } = log.identity();
-        let origin = format!("{}/events/{}", issuer.as_str().trim_start_matches("spiffe://"), epoch.0);
+        let origin = notary::event_log(issuer, epoch);
         let all = store.with_extension("events.tlog");
         keyfile::make_folder(&all)?;
         let store_of = Store::at(all.join(epoch.0.to_string()));
@@ -158,14 +158,14 @@ impl Chronicle {
         }
     }
 
-    /// Takes up the events up to `head`, and compares what was signed before.
+    /// Takes up the events up to `head`, or as many as may wait to be written, and compares what was signed before.
     async fn advance(&mut self, head: Revision) -> Result<(), Broken> {
         if let Some(before) = &self.before
             && head.0 < before.size
         {
             return Err(Broken::Short { head: head.0, signed: before.size });
         }
-        while self.notary.tree().size() < head.0 {
+        while self.notary.tree().size() < head.0 && self.notary.tree().full().len() < notary::MOST_WAITING {
             let after = Revision(self.notary.tree().size());
             let leaves = self.log.leaves(after, PAGE).await?;
             if leaves.is_empty() {
@@ -196,12 +196,15 @@ impl Chronicle {
 
     /// Signs for all that was taken up. What fails is tried again.
     fn sign(mut self) -> Self {
-        // What was signed before stands until the log was compared with it.
-        if self.before.is_none()
-            && self.notary.tree().size() > 0
-            && !self.notary.is_current()
-            && let Err(error) = self.notary.sign()
-        {
+        let written = if self.before.is_some() {
+            // What was signed before stands until the log was compared with it; lost tiles of it are made anew.
+            self.notary.write_full()
+        } else if self.notary.tree().size() > 0 && !self.notary.is_current() {
+            self.notary.sign()
+        } else {
+            Ok(())
+        };
+        if let Err(error) = written {
             let folder = self.notary.store().folder().display();
             tracing::error!(%error, %folder, "the checkpoint of the event log cannot be written; it is tried again");
         }

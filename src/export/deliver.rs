@@ -42,6 +42,9 @@ pub enum SinkError {
     /// The URL.
     #[error("its URL is not usable")]
     Url,
+    /// Its thread.
+    #[error("no thread can be started for it: {0}")]
+    Thread(#[source] std::io::Error),
 }
 
 /// What became of an attempt that did not succeed.
@@ -53,6 +56,8 @@ pub(super) enum Failed {
         why: String,
         /// How long the receiver asks us to wait.
         after: Option<Duration>,
+        /// It took too long: it may be able to take less.
+        slow: bool,
     },
     /// The receiver will never take this.
     Refused {
@@ -63,7 +68,11 @@ pub(super) enum Failed {
 
 impl Failed {
     pub(super) fn later(why: impl Into<String>) -> Self {
-        Self::Later { why: why.into(), after: None }
+        Self::Later { why: why.into(), after: None, slow: false }
+    }
+
+    pub(super) fn slow(why: impl Into<String>) -> Self {
+        Self::Later { why: why.into(), after: None, slow: true }
     }
 }
 
@@ -78,7 +87,7 @@ pub(super) enum Sink {
     OcsfHttp(HttpSink),
     OcsfFile(FileSink),
     Otlp(HttpSink, Whose),
-    Syslog(StreamSink, String),
+    Syslog(StreamSink, Whose),
 }
 
 impl Sink {
@@ -92,9 +101,7 @@ impl Sink {
             ExportTarget::Otlp(to) => {
                 Self::Otlp(HttpSink::new(to.clone(), "application/x-protobuf", config.timeout)?, whose())
             }
-            ExportTarget::Syslog(to) => {
-                Self::Syslog(StreamSink::new(to.clone(), config.timeout)?, host.to_owned())
-            }
+            ExportTarget::Syslog(to) => Self::Syslog(StreamSink::new(to.clone(), config.timeout)?, whose()),
         })
     }
 
@@ -123,7 +130,10 @@ impl Sink {
             }
             Self::Otlp(sink, whose) => {
                 let answer = sink.post(otlp::request(records, whose)).await?;
-                let Some((rejected, why)) = otlp::rejected(&answer) else { return Ok(Taken::default()) };
+                let answer = answer.as_deref().and_then(otlp::rejected);
+                // Whatever answers so, it may be no receiver at all: a page of maintenance is a success, too.
+                let answer = answer.ok_or_else(|| Failed::later("it does not answer as OTLP does"))?;
+                let Some((rejected, why)) = answer else { return Ok(Taken::default()) };
                 // The protocol forbids to send it again.
                 tracing::error!(
                     rejected,
@@ -132,8 +142,8 @@ impl Sink {
                 );
                 Ok(Taken { rejected })
             }
-            Self::Syslog(sink, host) => {
-                sink.send(&syslog::frames(records, host)).await?;
+            Self::Syslog(sink, whose) => {
+                sink.send(&syslog::frames(records, whose)).await?;
                 Ok(Taken::default())
             }
         }

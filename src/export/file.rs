@@ -30,6 +30,10 @@ impl FileSink {
         let mut file =
             OpenOptions::new().read(true).append(true).create(true).mode(0o640).open(&self.path)?;
         if !self.looked {
+            if let Some(folder) = self.path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+                // A new file's name, too.
+                File::open(folder)?.sync_all()?;
+            }
             mend(&file)?;
             self.looked = true;
         }

@@ -36,8 +36,8 @@ impl HttpSink {
         Ok(Self { to, url, content_type, timeout, client })
     }
 
-    /// Posts a body; what was answered to it.
-    pub(super) async fn post(&mut self, body: Vec<u8>) -> Result<Vec<u8>, Failed> {
+    /// Posts a body; what was answered to it, unless that is longer than anything that we know.
+    pub(super) async fn post(&mut self, body: Vec<u8>) -> Result<Option<Vec<u8>>, Failed> {
         let known = |error: SinkError| Failed::later(error.to_string());
         let client = match self.client.take() {
             Some(client) => client,
@@ -50,9 +50,12 @@ impl HttpSink {
         if let Some((name, value)) = header(&self.to).map_err(known)? {
             request = request.header(name, value);
         }
-        let answer = request.body(body).send().await.map_err(|error| Failed::later(explain(&error)))?;
+        let answer = request.body(body).send().await.map_err(|error| match error.is_timeout() {
+            true => Failed::slow(explain(&error)),
+            false => Failed::later(explain(&error)),
+        })?;
         meaning(answer.status(), answer.headers())?;
-        let answer = read(answer).await?;
+        let answer = read(answer).await;
         self.client = Some(client);
         Ok(answer)
     }
@@ -102,19 +105,19 @@ fn meaning(status: StatusCode, headers: &HeaderMap) -> Result<(), Failed> {
     }
     // Seconds alone: a date would be by the receiver's clock.
     let after = headers.get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
-    Err(Failed::Later { why, after: after.map(Duration::from_secs) })
+    Err(Failed::Later { why, after: after.map(Duration::from_secs), slow: false })
 }
 
-async fn read(mut answer: Response) -> Result<Vec<u8>, Failed> {
+async fn read(mut answer: Response) -> Option<Vec<u8>> {
     let mut body = Vec::new();
     // It has said that it took it: an answer that breaks off changes nothing.
     while let Ok(Some(chunk)) = answer.chunk().await {
         if body.len() + chunk.len() > ANSWER {
-            return Ok(Vec::new());
+            return None;
         }
         body.extend_from_slice(&chunk);
     }
-    Ok(body)
+    Some(body)
 }
 
 /// Why there was no answer, without the URL, whose path may be a secret.

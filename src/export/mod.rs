@@ -23,7 +23,7 @@ mod trail;
 mod worker;
 
 pub use cursor::needed;
-pub use deliver::SetupError;
-pub use record::{Record, Source};
+pub use deliver::{SetupError, SinkError};
+pub use record::Source;
 pub use trail::TrailSource;
 pub use worker::Exporter;

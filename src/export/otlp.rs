@@ -125,7 +125,9 @@ pub(super) fn request(records: &[Record], whose: &Whose) -> Vec<u8> {
             text("jitgate.log", &whose.origin),
         ],
     };
-    let log = whose.origin.rsplit('/').next().unwrap_or_default();
+    // `audit` or `events`; behind that may be an epoch.
+    let is_word = |part: &&str| !part.bytes().all(|byte| byte.is_ascii_digit());
+    let log = whose.origin.rsplit('/').find(is_word).unwrap_or_default();
     let scope = InstrumentationScope {
         name: format!("jitgate.{log}"),
         version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -136,11 +138,13 @@ pub(super) fn request(records: &[Record], whose: &Whose) -> Vec<u8> {
     ExportLogsServiceRequest { resource_logs: vec![logs] }.encode_to_vec()
 }
 
-/// How many records an answer says were rejected, and why; `None` if it took them all.
-pub(super) fn rejected(answer: &[u8]) -> Option<(u64, String)> {
-    let partial = ExportLogsServiceResponse::decode(answer).ok()?.partial_success?;
-    let count = u64::try_from(partial.rejected_log_records).ok().filter(|count| *count > 0)?;
-    Some((count, partial.error_message))
+/// How many records an answer says were rejected, and why, `None` if it took them all; `None` outside of that: it is no answer of OTLP.
+pub(super) fn rejected(answer: &[u8]) -> Option<Option<(u64, String)>> {
+    let partial = ExportLogsServiceResponse::decode(answer).ok()?.partial_success;
+    Some(partial.and_then(|partial| {
+        let count = u64::try_from(partial.rejected_log_records).ok().filter(|count| *count > 0)?;
+        Some((count, partial.error_message))
+    }))
 }
 
 fn log_record(record: &Record, whose: &Whose) -> LogRecord {

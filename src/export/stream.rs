@@ -8,10 +8,13 @@ use crate::config::{SyslogReceiver, SyslogUrl};
 use crate::identity::receiver::{ReceiverError, receiver_config};
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
+use std::future::poll_fn;
 use std::io;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
@@ -39,7 +42,7 @@ impl StreamSink {
         let failed = match sent {
             Ok(Ok(())) => return Ok(()),
             Ok(Err(failed)) => failed,
-            Err(_) => Failed::later("it did not take everything in time"),
+            Err(_) => Failed::slow("it did not take everything in time"),
         };
         self.tls = None;
         Err(failed)
@@ -62,11 +65,15 @@ impl StreamSink {
             .await
             .map_err(|error| Failed::later(format!("its certificate, or ours, is not accepted: {error}")))?;
         stream.write_all(bytes).await.map_err(broke)?;
+        // What it says of itself before it has everything confirms nothing.
+        if has_ended(&mut stream).await.map_err(broke)? {
+            return Err(Failed::later("it ended the session before it had everything"));
+        }
         // Not the end of the connection: a receiver that sees that need not answer.
         stream.get_mut().1.send_close_notify();
         stream.flush().await.map_err(broke)?;
         match ended(&mut stream).await {
-            Ok(()) => Ok(()),
+            Ok(()) => closed(stream.into_inner().0).await.map_err(broke),
             Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
                 if self.to.close_notify {
                     let why = "it closed without saying that it had read everything; if it never says so, set `close_notify = false`";
@@ -87,8 +94,32 @@ fn config(to: &SyslogReceiver) -> Result<Option<Arc<ClientConfig>>, ReceiverErro
 /// Without TLS the orderly end of the connection is all that there is.
 async fn plain(mut stream: impl AsyncRead + AsyncWrite + Unpin, bytes: &[u8]) -> io::Result<()> {
     stream.write_all(bytes).await?;
+    if has_ended(&mut stream).await? {
+        return Err(io::ErrorKind::UnexpectedEof.into());
+    }
     stream.shutdown().await?;
     ended(&mut stream).await
+}
+
+/// Whether the receiver's end has come already.
+async fn has_ended(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<bool> {
+    let mut buffer = [0; 1024];
+    let mut buffer = ReadBuf::new(&mut buffer);
+    poll_fn(|cx| {
+        Poll::Ready(match Pin::new(&mut *stream).poll_read(cx, &mut buffer) {
+            Poll::Ready(Ok(())) => Ok(buffer.filled().is_empty()),
+            Poll::Ready(Err(error)) => Err(error),
+            Poll::Pending => Ok(false),
+        })
+    })
+    .await
+}
+
+/// Waits for the end of a connection whose session is over. A receiver that closes with something unread resets it.
+async fn closed(mut tcp: TcpStream) -> io::Result<()> {
+    // It may have closed already.
+    let _ = tcp.shutdown().await;
+    ended(&mut tcp).await
 }
 
 /// Waits for the receiver's end.
@@ -112,4 +143,34 @@ async fn ended(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<()> {
 #[expect(clippy::needless_pass_by_value, reason = "for `map_err`")]
 fn broke(error: io::Error) -> Failed {
     Failed::later(format!("the connection broke: {error}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::io::duplex;
+
+    #[tokio::test]
+    async fn an_end_that_came_before_everything_was_sent_confirms_nothing() {
+        let (ours, mut theirs) = duplex(64);
+        theirs.shutdown().await.unwrap();
+        assert!(plain(ours, b"a line").await.is_err());
+    }
+
+    #[tokio::test]
+    async fn an_end_behind_what_was_sent_confirms_it_and_talk_does_not() {
+        let (ours, mut theirs) = duplex(64);
+        let reader = async {
+            let mut read = Vec::new();
+            theirs.read_to_end(&mut read).await.unwrap();
+            drop(theirs);
+            read
+        };
+        let (sent, read) = tokio::join!(plain(ours, b"a line"), reader);
+        assert!(sent.is_ok());
+        assert_eq!(read, b"a line");
+        let (ours, mut theirs) = duplex(1 << 20);
+        theirs.write_all(&vec![b'x'; CHATTER + 2048]).await.unwrap();
+        assert!(plain(ours, b"a line").await.is_err());
+    }
 }

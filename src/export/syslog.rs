@@ -1,5 +1,6 @@
 //! RFC 5424 messages, framed by their length (RFC 5425). The message is the entry itself; what one filters by is structured data.
 
+use super::otlp::Whose;
 use super::record::Record;
 use crate::model::shown;
 use std::fmt::Write as _;
@@ -10,6 +11,9 @@ const INFORMATIONAL: u8 = 6;
 const WARNING: u8 = 4;
 /// 32473 is the enterprise number that RFC 5612 sets aside; an element must have one.
 const ELEMENT: &str = "jitgate@32473";
+/// Longest entry in a message: events of the event log can be about a thousand grants, and no daemon takes what is longer.
+const LONGEST: usize = 256 << 10;
+const CUT: &str = "…[truncated]";
 /// `sequenceId` begins anew after this.
 const LAST_SEQUENCE: u64 = 2_147_483_647;
 /// What becomes structured data, of whatever log.
@@ -32,10 +36,10 @@ const NAMES: [&str; 15] = [
 ];
 
 /// These records as a stream of frames.
-pub(super) fn frames(records: &[Record], host: &str) -> Vec<u8> {
+pub(super) fn frames(records: &[Record], whose: &Whose) -> Vec<u8> {
     let mut out = Vec::new();
     for record in records {
-        let message = message(record, host);
+        let message = message(record, whose);
         out.extend_from_slice(message.len().to_string().as_bytes());
         out.push(b' ');
         out.extend_from_slice(message.as_bytes());
@@ -43,13 +47,15 @@ pub(super) fn frames(records: &[Record], host: &str) -> Vec<u8> {
     out
 }
 
-fn message(record: &Record, host: &str) -> String {
+fn message(record: &Record, whose: &Whose) -> String {
     let severity = if record.notable { WARNING } else { INFORMATIONAL };
     let mut out = String::with_capacity(record.text.len() + 512);
-    let (priority, host, kind) = (FACILITY * 8 + severity, word(host, 255), word(&record.kind, 32));
+    let (priority, host, kind) = (FACILITY * 8 + severity, word(&whose.host, 255), word(&record.kind, 32));
     let _ = write!(out, "<{priority}>1 {} {host} jitgate - {kind} ", record.time);
     let sequence = record.seq.saturating_sub(1) % LAST_SEQUENCE + 1;
-    let _ = write!(out, "[meta sequenceId=\"{sequence}\"][{ELEMENT} seq=\"{}\"", record.seq);
+    let _ = write!(out, "[meta sequenceId=\"{sequence}\"][{ELEMENT} seq=\"{}\" log=\"", record.seq);
+    escaped(&mut out, &whose.origin);
+    out.push('"');
     for (name, value) in record.fields.iter().filter(|(name, _)| NAMES.contains(&name.as_str())) {
         let _ = write!(out, " {name}=\"");
         match value.as_str() {
@@ -59,7 +65,12 @@ fn message(record: &Record, host: &str) -> String {
         out.push('"');
     }
     out.push_str("] ");
-    out.push_str(&record.text);
+    if record.text.len() > LONGEST {
+        out.push_str(record.text.get(..record.text.floor_char_boundary(LONGEST)).unwrap_or_default());
+        out.push_str(CUT);
+    } else {
+        out.push_str(&record.text);
+    }
     out
 }
 
@@ -102,8 +113,9 @@ mod tests {
             ocsf: Vec::new(),
         };
         let body = "<108>1 2026-11-22T10:00:00.000001Z edge-1 jitgate - end [meta sequenceId=\"3\"][jitgate@32473 \
-            seq=\"2147483650\" task=\"a\\\"b\\]c\\\\d\\\\u{a}e\" status=\"403\"] {\"seq\":7}";
-        let frames = frames(&[record.clone(), record], "edge-1");
+            seq=\"2147483650\" log=\"d/audit\" task=\"a\\\"b\\]c\\\\d\\\\u{a}e\" status=\"403\"] {\"seq\":7}";
+        let whose = Whose { origin: "d/audit".to_owned(), host: "edge-1".to_owned() };
+        let frames = frames(&[record.clone(), record], &whose);
         let one = format!("{} {body}", body.len());
         assert_eq!(String::from_utf8(frames).unwrap(), format!("{one}{one}"));
     }

@@ -38,7 +38,7 @@ impl TrailSource {
     #[must_use]
     pub fn new(trail: &Path, proxy: &str, latest: &Arc<Latest>, stop: CancellationToken) -> Self {
         let (origin, latest) = (latest.key().name().to_owned(), Arc::clone(latest));
-        let vouched = Arc::new(move || size(&latest.note()));
+        let vouched = Arc::new(move || latest.size());
         Self::with(trail, proxy, origin, vouched, stop)
     }
 
@@ -67,9 +67,8 @@ impl TrailSource {
         Ok(None)
     }
 
-    fn read_on(&mut self, after: u64, form: Form) -> io::Result<Batch> {
+    fn read_on(&mut self, batch: &mut Batch, form: Form) -> io::Result<()> {
         let vouched = (self.vouched)();
-        let mut batch = Batch { to: after, ..Batch::default() };
         let mut bytes = 0;
         while batch.to < vouched && batch.records.len() < MOST_RECORDS && bytes < MOST_BYTES {
             let next = batch.to + 1;
@@ -102,7 +101,7 @@ impl TrailSource {
             open.expected = batch.to + 1;
             self.open = Some(open);
         }
-        Ok(batch)
+        Ok(())
     }
 
     fn record(&self, seq: u64, line: Vec<u8>, form: Form, lost: &mut u64) -> Option<Record> {
@@ -115,8 +114,12 @@ impl TrailSource {
         record
     }
 
-    /// What to make of a failure: a rotated file that stays unreadable must not end the export.
-    fn gave_up(&mut self, after: u64) -> Option<Batch> {
+    /// What to make of a failure: a rotated file whose content stays unreadable must not end the export. What the system refuses, it may
+    /// give later: nothing is given up for that.
+    fn gave_up(&mut self, error: &io::Error, after: u64) -> Option<Batch> {
+        if error.raw_os_error().is_some() && error.kind() != io::ErrorKind::NotFound {
+            return None;
+        }
         let last = segments::list(&self.trail)
             .ok()?
             .iter()
@@ -145,17 +148,22 @@ impl Open {
 
 impl Source for TrailSource {
     async fn read(&mut self, after: u64, form: Form) -> io::Result<Batch> {
-        let read = self.read_on(after, form);
-        match read {
-            Ok(batch) => {
+        let mut batch = Batch { to: after, ..Batch::default() };
+        match self.read_on(&mut batch, form) {
+            Ok(()) => {
                 if batch.to > after {
                     self.failed = (0, None);
                 }
                 Ok(batch)
             }
+            // What was read before it is good.
+            Err(_) if batch.to > after => {
+                self.open = None;
+                Ok(batch)
+            }
             Err(error) => {
                 self.open = None;
-                match self.gave_up(after) {
+                match self.gave_up(&error, after) {
                     Some(batch) => {
                         tracing::error!(%error, path = %self.trail.display(), "a file of the audit trail cannot be read; its lines are not exported");
                         Ok(batch)
@@ -177,11 +185,6 @@ impl Source for TrailSource {
     fn host(&self) -> &str {
         &self.proxy
     }
-}
-
-/// The size of the tree that a checkpoint is about: its second line.
-fn size(note: &str) -> u64 {
-    note.lines().nth(1).and_then(|size| size.parse().ok()).unwrap_or(0)
 }
 
 #[cfg(test)]

@@ -150,17 +150,21 @@ impl<S: Source> Exporter<S> {
                     self.watch.metrics.failures.inc();
                     self.most = now.len().div_ceil(2);
                 }
-                Err(Failed::Refused { why }) if self.may_pass_over(first) => {
+                Err(Failed::Refused { why }) if self.cursor.may_pass_over() => {
                     tracing::error!(export = %self.name, why, seq = first.seq, "a receiver refused this line and took the one before; it is passed over and stays in the log");
                     self.watch.metrics.refused.inc();
                     self.move_to(Cursor { seq: first.seq, refused: Some(first.seq) });
                     records = records.get(1..).unwrap_or_default();
                 }
                 Err(failed) => {
-                    let (why, after) = match failed {
-                        Failed::Later { why, after } => (why, after),
-                        Failed::Refused { why } => (why, None),
+                    let (why, after, slow) = match failed {
+                        Failed::Later { why, after, slow } => (why, after, slow),
+                        Failed::Refused { why } => (why, None, false),
                     };
+                    if slow {
+                        // It may have taken them all the same, and gets them again: fewer, so that it comes further.
+                        self.most = now.len().div_ceil(2);
+                    }
                     self.failed(&why);
                     let pause = self.pause(after);
                     self.watch.over(stop, Some(oldest), tokio::time::sleep(pause)).await?;
@@ -168,10 +172,6 @@ impl<S: Source> Exporter<S> {
             }
         }
         Some(())
-    }
-
-    fn may_pass_over(&self, record: &Record) -> bool {
-        self.cursor.seq + 1 == record.seq && self.cursor.may_pass_over()
     }
 
     fn worked(&mut self, lines: usize, rejected: u64) {
@@ -211,3 +211,6 @@ impl<S: Source> Exporter<S> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -34,6 +34,12 @@ impl SpiffeId {
         &self.0
     }
 
+    /// The text without its scheme, `spiffe://`.
+    #[must_use]
+    pub fn bare(&self) -> &str {
+        self.0.strip_prefix("spiffe://").unwrap_or(&self.0)
+    }
+
     /// The trust domain, for instance `jitgate.local`.
     #[must_use]
     pub fn trust_domain(&self) -> &str {

@@ -4,7 +4,7 @@
 //! kept: if it is the same, it says the same.
 
 use super::Latest;
-use crate::tlog::{Checkpoint, Hash};
+use crate::tlog::{Checkpoint, Hash, NoteError, VerifierKey};
 use std::future::{Future, pending};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -21,6 +21,20 @@ pub struct SignedCheckpoint {
     pub since: u64,
     /// That it goes on from there (RFC 6962 section 2.1.2).
     pub proof: Vec<Hash>,
+}
+
+impl SignedCheckpoint {
+    /// What it says, if it is signed by the key that is given with it, for the log `origin`.
+    ///
+    /// # Errors
+    /// What is wrong with it, for people.
+    pub fn opened(&self, origin: &str) -> Result<Checkpoint, String> {
+        let key: VerifierKey = self.key.parse().map_err(|error: NoteError| format!("its key: {error}"))?;
+        if key.name() != origin {
+            return Err(format!("its key is of `{}`, not of `{origin}`", key.name()));
+        }
+        Checkpoint::open(&self.note, &key).map_err(|error| error.to_string())
+    }
 }
 
 type Proving = Pin<Box<dyn Future<Output = Option<(u64, SignedCheckpoint)>> + Send + Sync>>;

@@ -6,11 +6,13 @@
 
 mod hand_over;
 mod key;
+mod origin;
 mod store;
 mod succession;
 
 pub use hand_over::{HandOver, SignedCheckpoint};
 pub use key::{KeyError, signer};
+pub use origin::{audit_trail, event_log};
 pub use store::Store;
 pub use succession::{Judged, Kept, judge};
 
@@ -22,6 +24,8 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
 
+/// So many full tiles may wait to be written (8 MiB, 262,144 leaves).
+pub const MOST_WAITING: usize = 1024;
 /// While something is added a checkpoint is signed this often.
 const EVERY: Duration = Duration::from_secs(1);
 
@@ -44,6 +48,12 @@ impl Latest {
     #[must_use]
     pub fn note(&self) -> Arc<str> {
         Arc::clone(&self.note.borrow())
+    }
+
+    /// How many leaves it vouches for; 0 before the first.
+    #[must_use]
+    pub fn size(&self) -> u64 {
+        Checkpoint::unverified(&self.note()).map_or(0, |checkpoint| checkpoint.size)
     }
 
     /// Each note from now on; some may be passed over.

@@ -9,6 +9,7 @@ use crate::identity::issuer;
 use crate::identity::reload::{Change, ReloadError, Reloader};
 use crate::identity::tls::{ALPN_HTTP, Acceptor, TlsOptions};
 use crate::model::{ProxyName, ServiceName};
+use crate::notary;
 use crate::proxy::exports;
 use crate::proxy::listener::{self, Bound};
 use crate::proxy::router::{Router, UnknownIssuer};
@@ -324,11 +325,10 @@ fn name(config: &ProxyConfig, reloader: &Reloader) -> Result<ProxyName, StartErr
     last.to_ascii_lowercase().parse().map_err(|_| StartError::Nameless)
 }
 
-/// The name of the log of audit lines: the proxy's SPIFFE ID without its scheme, and `/audit`.
+/// The name of the log of audit lines.
 fn origin(name: &ProxyName, reloader: &Reloader) -> String {
     let own = reloader.own().current();
-    let principal = own.principal().map(|id| id.as_str().trim_start_matches("spiffe://").to_owned());
-    format!("{}/audit", principal.unwrap_or_else(|| name.as_str().to_owned()))
+    own.principal().map_or_else(|| format!("{name}/audit"), notary::audit_trail)
 }
 
 fn sink_config(config: &ProxyConfig, proxy: ProxyName, origin: String) -> sink::AuditConfig {

@@ -120,8 +120,9 @@ impl Client {
         if getrandom::fill(&mut instance).is_err() {
             instance = Mono::now().as_nanos().to_ne_bytes();
         }
-        let memory = audit.checkpoint().map(|latest| latest.store().folder().join("control-log.json"));
-        let witness = Witness::new(memory, identity.as_str(), Arc::clone(&metrics));
+        let memory =
+            audit.checkpoint().map(|latest| latest.store().folder().with_extension("control-log.json"));
+        let witness = Witness::new(memory, identity.clone(), Arc::clone(&metrics));
         let settings = Settings {
             endpoints: NonZeroUsize::new(endpoints.len()).unwrap_or(NonZeroUsize::MIN),
             version: env!("CARGO_PKG_VERSION").to_owned(),

@@ -5,10 +5,10 @@
 //! is lost of them is offered anew.
 
 use crate::identity::keyfile::{self, Existing, Secrecy};
-use crate::model::{Epoch, LogId, Time, TrailFault};
-use crate::notary::{Judged, Kept, SignedCheckpoint, judge};
+use crate::model::{Epoch, LogId, SpiffeId, Time, TrailFault};
+use crate::notary::{self, Judged, Kept, SignedCheckpoint, judge};
 use crate::runtime::metrics::Metrics;
-use crate::tlog::{Checkpoint, VerifierKey};
+use crate::tlog::Checkpoint;
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -16,6 +16,8 @@ use tokio::sync::watch;
 
 /// Logs that were followed before, of which the last checkpoint is kept.
 const EARLIER: usize = 16;
+/// Contradictions that are kept; later ones are counted.
+const DISPUTES: usize = 64;
 
 /// The last that was said of one log.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -43,6 +45,9 @@ struct Memory {
     now: Option<Said>,
     #[serde(default)]
     disputed: Vec<Disputed>,
+    /// How many there were, with those that are not kept.
+    #[serde(default)]
+    disputes: u64,
     #[serde(default)]
     earlier: Vec<Said>,
 }
@@ -55,18 +60,17 @@ pub(super) struct Unverified(String);
 /// See the module's comment.
 pub(super) struct Witness {
     memory: Memory,
-    /// The log that is followed now, and the name of whoever signs for it.
+    /// The log that is followed now, and who signs for it.
     following: Option<(LogId, Epoch)>,
-    signs: String,
+    control: SpiffeId,
     file: Option<watch::Sender<Memory>>,
     metrics: Arc<Metrics>,
 }
 
 impl Witness {
-    /// Goes on with what is in `file`; without one it is forgotten with the process. `control`: the SPIFFE ID of the control plane.
-    pub(super) fn new(file: Option<PathBuf>, control: &str, metrics: Arc<Metrics>) -> Self {
+    /// Goes on with what is in `file`; without one it is forgotten with the process.
+    pub(super) fn new(file: Option<PathBuf>, control: SpiffeId, metrics: Arc<Metrics>) -> Self {
         let memory = file.as_deref().map(read).unwrap_or_default();
-        let signs = format!("{}/events/", control.trim_start_matches("spiffe://"));
         let file = file.map(|file| {
             let (tell, told) = watch::channel(memory.clone());
             if let Ok(runtime) = tokio::runtime::Handle::try_current() {
@@ -74,7 +78,7 @@ impl Witness {
             }
             tell
         });
-        let witness = Self { memory, following: None, signs, file, metrics };
+        let witness = Self { memory, following: None, control, file, metrics };
         witness.count();
         witness
     }
@@ -101,7 +105,7 @@ impl Witness {
     /// Remembers a checkpoint. The size of what is remembered, if the next has to be proved from there.
     pub(super) fn heard(&mut self, said: &SignedCheckpoint, now: Time) -> Result<Option<u64>, Unverified> {
         let Some((log, epoch)) = self.following else { return Err(Unverified("no log is followed".into())) };
-        let head = self.verified(said, epoch).map_err(Unverified)?;
+        let head = said.opened(&notary::event_log(&self.control, epoch)).map_err(Unverified)?;
         let judged = match self.before() {
             None => Judged::GoesOn,
             Some((key, before)) => judge(
@@ -119,10 +123,14 @@ impl Witness {
                 tracing::error!(
                     size = head.size,
                     fault = fault.as_str(),
-                    "the event log of the control plane is not the one that it had signed for: it was rewritten; see `jitgate audit verify --help`"
+                    "the event log of the control plane is not the one that it had signed for: it was rewritten; see docs/audit-proof.md"
                 );
                 let before = self.memory.now.take();
-                self.memory.disputed.extend(before.map(|before| Disputed { fault, at: now, before }));
+                self.memory.disputes = self.memory.disputes.saturating_add(1);
+                // The first ones tell: a control plane that goes on contradicting itself must not fill the disk.
+                if self.memory.disputed.len() < DISPUTES {
+                    self.memory.disputed.extend(before.map(|before| Disputed { fault, at: now, before }));
+                }
             }
         }
         let (key, checkpoint) = (said.key.clone(), said.note.clone());
@@ -132,16 +140,6 @@ impl Witness {
             file.send_replace(self.memory.clone());
         }
         Ok(None)
-    }
-
-    fn verified(&self, said: &SignedCheckpoint, epoch: Epoch) -> Result<Checkpoint, String> {
-        let key: VerifierKey =
-            said.key.parse().map_err(|error: crate::tlog::NoteError| format!("its key: {error}"))?;
-        let wanted = format!("{}{}", self.signs, epoch.0);
-        if key.name() != wanted {
-            return Err(format!("its key is of `{}`, not of `{wanted}`", key.name()));
-        }
-        Checkpoint::open(&said.note, &key).map_err(|error| error.to_string())
     }
 
     fn before(&self) -> Option<(String, Checkpoint)> {
@@ -154,7 +152,7 @@ impl Witness {
     }
 
     fn count(&self) {
-        let disputes = i64::try_from(self.memory.disputed.len()).unwrap_or(i64::MAX);
+        let disputes = i64::try_from(self.memory.disputes).unwrap_or(i64::MAX);
         self.metrics.control_log_disputes.set(disputes);
     }
 }
@@ -222,7 +220,7 @@ mod tests {
     }
 
     fn witness(file: Option<PathBuf>) -> Witness {
-        Witness::new(file, CONTROL, Metrics::new(&[]).unwrap())
+        Witness::new(file, CONTROL.parse().unwrap(), Metrics::new(&[]).unwrap())
     }
 
     fn disputes(witness: &Witness) -> Vec<TrailFault> {
@@ -250,6 +248,20 @@ mod tests {
         assert_eq!(witness.heard(&other.checkpoint(1, 0), AT), Ok(None));
         assert_eq!(disputes(&witness), [TrailFault::Forked, TrailFault::RolledBack, TrailFault::Key]);
         assert_eq!(witness.metrics.control_log_disputes.get(), 3);
+    }
+
+    #[test]
+    fn a_control_plane_that_never_stops_contradicting_itself_fills_nothing() {
+        let (mut log, mut witness) = (Log::new(0), witness(None));
+        log.events = vec!["a", "b"];
+        witness.welcomed(LogId([1; 16]), Epoch(0));
+        witness.heard(&log.checkpoint(2, 0), AT).unwrap();
+        for number in 0..500 {
+            log.events = if number % 2 == 0 { vec!["a", "c"] } else { vec!["a", "b"] };
+            assert_eq!(witness.heard(&log.checkpoint(2, 2), AT), Ok(None));
+        }
+        assert_eq!(witness.memory.disputed.len(), DISPUTES);
+        assert_eq!(witness.metrics.control_log_disputes.get(), 500);
     }
 
     #[test]

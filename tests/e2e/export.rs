@@ -402,7 +402,7 @@ async fn the_life_of_grants_is_exported_by_the_control_plane_as_valid_events_and
     for (name, value) in [("grant", json!(grant)), ("reason", json!("a test"))] {
         assert_eq!(told["attributes"][format!("jitgate.{name}")], value, "{told}");
     }
-    assert_eq!(told["resource"]["jitgate.log"], "jitgate.local/control/local/events");
+    assert_eq!(told["resource"]["jitgate.log"], "jitgate.local/control/local/events/0");
     let logged: Value = serde_json::from_str(body(told)).unwrap();
     assert_eq!(logged["body"]["kind"], "grants_revoked");
 

@@ -72,7 +72,7 @@ async fn checkpoints_reach_the_control_plane_and_a_trail_begun_anew_is_disputed(
 
 /// What the proxy remembers of the event log, once it is so.
 async fn remembered(world: &World, is: impl Fn(&Value) -> bool) -> Value {
-    let file = world.path("audit/audit.jsonl.tlog/control-log.json");
+    let file = world.path("audit/audit.jsonl.control-log.json");
     eventually("what the proxy remembers of the event log", || async {
         let memory: Value = serde_json::from_slice(&fs::read(&file).ok()?).ok()?;
         is(&memory).then_some(memory)

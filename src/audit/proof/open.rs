@@ -1,10 +1,10 @@
 //! Whether a trail is the one that its last checkpoint vouches for, and its tree as it was and has grown since.
 
-use super::{MOST_WAITING, Prover};
+use super::Prover;
 use crate::audit::resume::beside;
 use crate::audit::segments::{self, Segment};
 use crate::identity::keyfile::{self, FileError};
-use crate::notary::{self, KeyError, Notary, Store};
+use crate::notary::{self, KeyError, MOST_WAITING, Notary, Store};
 use crate::tlog::proof::HashReader as _;
 use crate::tlog::{Checkpoint, CheckpointError, Hash, NoteError, TileHashes, Tree};
 use std::io;

@@ -26,11 +26,11 @@ use crate::model::{GrantId, ProxyName, SpiffeId, TaskId, Time, TrailHead, Ttl};
 use crate::runtime::clock::wall;
 use access::Review;
 use calls::Calls;
-use ledger::{Interest, Ledger};
+use ledger::{Act, Dispute, Granted, Interest, Ledger};
 use page::Page;
 use serde::Serialize;
 use source::{Check, Log, Standing, Trail};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
 use story::{Known, Story, Subject};
@@ -147,17 +147,24 @@ impl Report {
         ways.extend(refusals.into_iter().map(|(_, conditions)| conditions));
         let matchers: Vec<Matcher<'_>> = ways.iter().map(Matcher::new).collect();
         let (mut calls, mut refused) = (Calls::at_most(self.limit), Calls::at_most(self.limit));
-        let trails = self.sources.trails(connection, &heads, &mut missing, |path, check| {
-            source::read(path, check, &ways, |way, line| {
-                let Some(hit) = matchers.get(way).and_then(|matcher| matcher.hit(line)) else { return };
-                let line = Line::from(hit);
-                if way == 0 {
-                    calls.take(line);
-                } else if line.text("grant").is_empty() {
-                    refused.take(line);
-                }
-            })
-        })?;
+        let trails =
+            self.sources.trails(connection, (control.as_ref(), &heads), &mut missing, |path, check| {
+                source::read(path, check, &ways, |way, line| {
+                    let Some(hit) = matchers.get(way).and_then(|matcher| matcher.hit(line)) else { return };
+                    let line = Line::from(hit);
+                    if way == 0 {
+                        calls.take(line);
+                    } else if line.text("grant").is_empty() {
+                        refused.take(line);
+                    }
+                })
+            })?;
+        if !self.sources.no_trail {
+            missing.extend(unread(&known.grants, &trails));
+        }
+        if !self.sources.no_verify {
+            missing.extend(disputed(&disputes, &trails));
+        }
         let title = format!("Access report: {}", subject.words());
         let story =
             Story { title, at: now, subject, missing, control, trails, disputes, known, calls, refused };
@@ -180,9 +187,15 @@ impl Report {
         let mut uses = Uses::of(access::grants(&ledger, &subject));
         // Grants of this time may be used behind it.
         let ways = [Subject { until: None, ..subject.clone() }.lines().with(Field::Decision, "permit")];
-        let trails = self.sources.trails(connection, &ledger.heads, &mut missing, |path, check| {
-            source::read(path, check, &ways, |_, line| uses.take(line, &ledger.grants))
-        })?;
+        let trails = self.sources.trails(
+            connection,
+            (Some(&control), &ledger.heads),
+            &mut missing,
+            |path, check| source::read(path, check, &ways, |_, line| uses.take(line, &ledger.grants)),
+        )?;
+        if !self.sources.no_verify {
+            missing.extend(disputed(&ledger.disputes, &trails));
+        }
         let (unused, unsure) = uses.unused(&ledger, &trails);
         let review = Review {
             title: "Access review".to_owned(),
@@ -259,7 +272,7 @@ impl Sources {
     fn trails(
         &self,
         connection: &Connection,
-        heads: &BTreeMap<ProxyName, TrailHead>,
+        (control, heads): (Option<&Log>, &BTreeMap<ProxyName, TrailHead>),
         missing: &mut Vec<String>,
         mut read: impl FnMut(&Path, Check) -> Trail,
     ) -> Result<Vec<Trail>, Failure> {
@@ -279,11 +292,13 @@ impl Sources {
                 false => source::check(&path, named, heads, connection),
             };
             let read = read(&path, check);
-            if let Some(name) = read.proxy.as_ref().filter(|_| !self.no_verify && !heads.is_empty())
-                && !heads.keys().any(|known| known.as_str() == name)
-            {
+            // What lies beside a trail proves it to nobody who does not trust its host.
+            let kept =
+                read.proxy.as_ref().is_some_and(|name| heads.keys().any(|known| known.as_str() == name));
+            if control.is_some() && !self.no_verify && !kept {
+                let whose = read.proxy.as_deref().unwrap_or("(no line says which)");
                 missing.push(format!(
-                    "a checkpoint of the trail `{}` at the control plane, which keeps none of a proxy `{name}`",
+                    "a checkpoint of the trail `{}` at the control plane, which keeps none of a proxy `{whose}`",
                     path.display()
                 ));
             }
@@ -300,6 +315,29 @@ impl Sources {
         }
         Ok(trails)
     }
+}
+
+/// Trails that were read and once contradicted what had been signed for: what they held before that is not proved.
+fn disputed(disputes: &[Act<Dispute>], trails: &[Trail]) -> Vec<String> {
+    let read = |proxy: &ProxyName| trails.iter().any(|trail| trail.proxy.as_deref() == Some(proxy.as_str()));
+    let disputes = disputes.iter().filter(|dispute| read(&dispute.what.proxy));
+    disputes
+        .map(|Act { at, what: Dispute { proxy, fault }, .. }| {
+            format!("a proof of what proxy `{proxy}` wrote before {at}: its trail then {}", fault.meaning())
+        })
+        .collect()
+}
+
+/// Calls that the control plane knows of, at proxies whose trails were not read.
+fn unread(grants: &[Granted], trails: &[Trail]) -> Vec<String> {
+    let used = grants.iter().flat_map(|granted| &granted.used).filter(|used| used.requests > 0);
+    let proxies: BTreeSet<_> = used.map(|used| used.proxy.as_str()).collect();
+    let unread = proxies.into_iter().filter(|proxy| {
+        !trails.iter().any(|trail| trail.is_read() && trail.proxy.as_deref() == Some(*proxy))
+    });
+    unread
+        .map(|proxy| format!("calls at proxy `{proxy}`, whose trail was not read: name it with --file"))
+        .collect()
 }
 
 /// A report that lacks something, or rests on a trail that was changed, is a failure, however much it says.

@@ -82,12 +82,12 @@ pub(super) struct Wanted {
     /// Those after this revision; 0, which is also the default, is all.
     #[serde(default)]
     after: u64,
-    /// At most so many, 1,000 if nothing is said, 10,000 at most.
+    /// At most so many, 1,000 if nothing is said, 10,000 at most; fewer where they are large.
     #[serde(default)]
     limit: Option<u64>,
 }
 
-/// Gives events byte for byte as the log holds them, one a line: each is a leaf of its tree.
+/// Gives events byte for byte as the log holds them, one a line: each is a leaf of its tree. An empty answer is the end of the log.
 #[utoipa::path(get, path = "/v1/log/entries", tag = "log", params(Wanted),
     responses((status = 200, body = String, content_type = "application/jsonl"),
         (status = "default", description = "refused", body = Problem, content_type = "application/problem+json")))]

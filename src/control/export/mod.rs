@@ -7,18 +7,19 @@ mod event;
 
 use crate::config::{ControlConfig, Store};
 use crate::control::plane::Plane;
-use crate::export::record::{Batch, Form, Head};
-use crate::export::{Exporter, SetupError, Source};
+use crate::export::record::{Batch, Form, Head, MOST_BYTES};
+use crate::export::{Exporter, SetupError, SinkError, Source};
 use crate::model::{Revision, SpiffeId};
+use crate::notary;
 use crate::runtime::metrics::Metrics;
 use std::io;
 use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 
-/// Events that are read at once; some hold thousands of grants.
-const PAGE: usize = 64;
+/// Events that are read at once; some are about a thousand grants.
+const PAGE: usize = 16;
 
-/// Starts a task for each export of `config`, from where it was left, until `stop` is cancelled; `own` is the control plane's identity.
+/// Starts a thread for each export of `config`, from where it was left, until `stop` is cancelled; `own` is the control plane's identity.
 ///
 /// # Errors
 /// [`SetupError`], when a file that the configuration names cannot be used.
@@ -35,8 +36,17 @@ pub fn start(
     };
     let exporters: Vec<_> = config.exports.iter().map(exporter).collect::<Result<_, _>>()?;
     for exporter in exporters {
-        tokio::spawn(exporter.run(stop.clone()));
+        run_aside(exporter, stop.clone())?;
     }
+    Ok(())
+}
+
+/// On a thread of its own: a disk that hangs, or an event about a thousand grants, holds up nobody else.
+fn run_aside(exporter: Exporter<EventSource>, stop: CancellationToken) -> Result<(), SetupError> {
+    let failed = |source| SetupError { name: "control".to_owned(), source: SinkError::Thread(source) };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
+    let work = move || runtime.block_on(exporter.run(stop));
+    std::thread::Builder::new().name("jitgate-export".into()).spawn(work).map_err(failed)?;
     Ok(())
 }
 
@@ -49,19 +59,23 @@ struct EventSource {
 
 impl EventSource {
     fn new(plane: &Plane, own: &SpiffeId) -> Self {
-        let name = own.as_str().trim_start_matches("spiffe://");
         let host = own.path().rsplit('/').next().unwrap_or_default().to_owned();
-        Self { plane: plane.clone(), origin: format!("{name}/events"), host }
+        Self { plane: plane.clone(), origin: notary::event_log(own, plane.epoch()), host }
     }
 }
 
 impl Source for EventSource {
     async fn read(&mut self, after: u64, form: Form) -> io::Result<Batch> {
         let page = self.plane.read(Revision(after), PAGE).await.map_err(io::Error::other)?;
-        let mut batch = Batch { to: after, ..Batch::default() };
+        let (mut batch, mut bytes) = (Batch { to: after, ..Batch::default() }, 0);
         for recorded in page {
             batch.to = recorded.revision.0;
-            batch.records.push(event::record(&recorded, form, &self.origin)?);
+            let record = event::record(&recorded, form, &self.origin)?;
+            bytes += record.text.len();
+            batch.records.push(record);
+            if bytes > MOST_BYTES {
+                break;
+            }
         }
         Ok(batch)
     }

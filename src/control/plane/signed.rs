@@ -6,6 +6,11 @@ use crate::model::Revision;
 use crate::notary::Latest;
 use std::sync::Arc;
 
+/// Events read at once; each may name 1,000 grants.
+const PAGE: usize = 64;
+/// Above this no further page is read.
+const ENTRY_BYTES: usize = 4 << 20;
+
 impl Plane {
     /// The checkpoints of the log, from the first call of [`Self::sign_with`] on.
     #[must_use]
@@ -29,11 +34,21 @@ impl Plane {
         self.inner.disputed.get().map(String::as_str)
     }
 
-    /// Up to `limit` events as the log holds them, after `after`.
+    /// Up to `limit` events as the log holds them, after `after`; fewer where they are large, none only at the end of the log.
     ///
     /// # Errors
     /// [`LogError`].
     pub async fn entries(&self, after: Revision, limit: usize) -> Result<Vec<String>, LogError> {
-        self.inner.log.entries(after, limit).await
+        let (mut entries, mut bytes) = (Vec::new(), 0);
+        while entries.len() < limit && bytes < ENTRY_BYTES {
+            let read = Revision(after.0.saturating_add(entries.len() as u64));
+            let page = self.inner.log.entries(read, (limit - entries.len()).min(PAGE)).await?;
+            if page.is_empty() {
+                break;
+            }
+            bytes += page.iter().map(String::len).sum::<usize>();
+            entries.extend(page);
+        }
+        Ok(entries)
     }
 }

@@ -499,3 +499,30 @@ async fn what_another_process_appended_is_needed_whole() {
     let confirmed = plane.confirm_head().await.unwrap();
     assert_eq!((confirmed.head, confirmed.needed), (Revision(2), Revision(2)));
 }
+
+#[tokio::test]
+async fn what_is_read_of_the_log_as_it_is_is_bounded_by_bytes_and_ends_with_the_log() {
+    let plane = plane(Moody::new([]), clocks().1).await;
+    for task in 0..150 {
+        issue(&plane, task).await.unwrap();
+    }
+    let head = plane.with_state(State::revision).0;
+    let all = plane.entries(Revision(0), 100_000).await.unwrap();
+    assert_eq!(all.len() as u64, head, "over several pages");
+    assert_eq!(plane.entries(Revision(3), 70).await.unwrap(), all[3..73]);
+    assert!(plane.entries(Revision(head), 10).await.unwrap().is_empty());
+    assert!(plane.entries(Revision(u64::MAX), 10).await.unwrap().is_empty());
+    // Large events: what is asked for comes in parts.
+    let Command::Grant(specs) = grant(1, Limits::default()) else { panic!("no grant") };
+    let large = GrantSpec { reason: "x".repeat(900).into(), ..specs[0].clone() };
+    for call in 0..300 {
+        let specs =
+            (0..70).map(|n| GrantSpec { task: format!("l-{call}-{n}").parse().unwrap(), ..large.clone() });
+        plane.submit(as_(ADMIN), Command::Grant(specs.collect::<Vec<_>>().into())).await.unwrap();
+    }
+    let events = plane.with_state(State::revision).0 - head;
+    let some = plane.entries(Revision(head), 100_000).await.unwrap();
+    assert!((some.len() as u64) < events, "{} of {events} events", some.len());
+    let rest = plane.entries(Revision(head + some.len() as u64), 100_000).await.unwrap();
+    assert_eq!((some.len() + rest.len()) as u64, events);
+}

@@ -4,11 +4,15 @@ use super::channel::{Caller, submit};
 use crate::control::plane::Plane;
 use crate::control::state::Command;
 use crate::model::{ProxyName, SpiffeId, TrailHead};
-use crate::notary::SignedCheckpoint;
-use crate::tlog::{Checkpoint, NoteError, VerifierKey};
+use crate::notary::{self, SignedCheckpoint};
+use crate::tlog::Checkpoint;
 use std::future::pending;
+use std::time::Duration;
 use tokio::task::JoinHandle;
 use tonic::{Code, Status};
+
+/// Checkpoints of one proxy are logged at most so often, whatever it sends: an honest one signs one in this time.
+const PAUSE: Duration = Duration::from_millis(900);
 
 /// The size of the proxy's last checkpoint that is kept.
 pub(super) fn kept(plane: &Plane, proxy: &ProxyName) -> u64 {
@@ -19,7 +23,7 @@ pub(super) fn kept(plane: &Plane, proxy: &ProxyName) -> u64 {
 }
 
 /// Checkpoints of one proxy on their way into the log, beside everything else: the log may be busy, and no pong waits for it. One at a
-/// time; what comes meanwhile is asked for anew.
+/// time, and not too often; what comes meanwhile is asked for anew.
 pub(super) struct Keeper {
     plane: Plane,
     caller: Caller,
@@ -40,7 +44,7 @@ impl Keeper {
             tracing::error!(%proxy, why, "a checkpoint of an audit trail cannot be verified");
             Status::invalid_argument(why)
         })?;
-        if self.keeping.is_some() {
+        if self.keeping.is_some() || !self.pause().is_zero() {
             self.missed = true;
             return Ok(());
         }
@@ -62,32 +66,35 @@ impl Keeper {
     /// Waits for the one under way. What is kept, if the proxy has to prove another one from there: because this was proved against
     /// one that is not kept, or because others were passed over. May be dropped while it waits.
     pub(super) async fn next(&mut self) -> Result<Option<u64>, Status> {
-        let Some((size, keeping)) = &mut self.keeping else { return pending().await };
+        let Some((size, keeping)) = &mut self.keeping else {
+            if !self.missed {
+                return pending().await;
+            }
+            tokio::time::sleep(self.pause()).await;
+            self.missed = false;
+            return Ok(Some(kept(&self.plane, &self.caller.proxy)));
+        };
         let (size, asked) = (*size, keeping.await);
         self.keeping = None;
-        let missed = std::mem::take(&mut self.missed);
         // A task that is gone ends with the control plane.
         if !asked.unwrap_or(Ok(false))? {
             return Ok(None);
         }
         let kept = kept(&self.plane, &self.caller.proxy);
-        Ok((kept != size || missed).then_some(kept))
+        Ok((kept != size).then_some(kept))
+    }
+
+    /// How long the log is still spared another one.
+    fn pause(&self) -> Duration {
+        let last = self.plane.with_state(|state| {
+            let known = state.proxies().get(&self.caller.proxy)?;
+            known.trail.as_deref().map(|trail| trail.at)
+        });
+        last.map_or(Duration::ZERO, |at| at.plus(PAUSE).since(self.plane.control_time()))
     }
 }
 
-/// The name of the log that is a proxy's audit trail.
-fn origin(identity: &SpiffeId) -> String {
-    format!("{}/audit", identity.as_str().trim_start_matches("spiffe://"))
-}
-
-/// What a checkpoint says, if it is signed by the key that is given with it, for the trail of `identity`.
 fn verified(checkpoint: &SignedCheckpoint, identity: &SpiffeId) -> Result<TrailHead, String> {
-    let key: VerifierKey = checkpoint.key.parse().map_err(|error: NoteError| format!("its key: {error}"))?;
-    let (name, origin) = (key.name(), origin(identity));
-    if name != origin {
-        return Err(format!("its key is of `{name}`, not of `{origin}`"));
-    }
-    let Checkpoint { origin: _, size, root } =
-        Checkpoint::open(&checkpoint.note, &key).map_err(|error| error.to_string())?;
+    let Checkpoint { origin: _, size, root } = checkpoint.opened(&notary::audit_trail(identity))?;
     Ok(TrailHead { key: checkpoint.key.clone(), size, root: root.to_string(), note: checkpoint.note.clone() })
 }

@@ -130,3 +130,39 @@ async fn a_folder_without_a_trail_is_an_error_that_is_tried_again() {
     std::fs::write(trail.path("audit.jsonl"), lines(1, 6)).unwrap();
     assert_eq!(trail.read(0).await.1, 6);
 }
+
+#[tokio::test]
+async fn what_the_system_refuses_for_a_while_is_not_given_up() {
+    let mut trail = Trail::new();
+    for error in [io::Error::from_raw_os_error(5), io::Error::from_raw_os_error(13)] {
+        for _ in 0..3 * TRIES {
+            assert!(trail.source.gave_up(&error, 0).is_none(), "{error}");
+        }
+    }
+    let damaged = io::Error::other("no frame");
+    let given_up = (0..TRIES).find_map(|_| trail.source.gave_up(&damaged, 0));
+    assert_eq!(given_up.map(|batch| (batch.to, batch.lost)), Some((2, 2)));
+}
+
+#[tokio::test]
+async fn what_stands_before_the_damage_is_read() {
+    let mut trail = Trail::new();
+    trail.vouch(20_000);
+    std::fs::remove_file(trail.path(FIRST)).unwrap();
+    std::fs::remove_file(trail.path(SECOND)).unwrap();
+    let packed = zstd::encode_all(lines(1, 19_000).as_bytes(), 3).unwrap();
+    let name = "audit-20261122T100000Z-000000019000.jsonl.zst";
+    std::fs::write(trail.path(name), &packed[..packed.len() * 2 / 3]).unwrap();
+    std::fs::write(trail.path("audit.jsonl"), lines(19_001, 20_000)).unwrap();
+    let (mut seen, mut after, mut lost) = (Vec::new(), 0, 0);
+    while after < 20_000 {
+        if let Ok(batch) = trail.source.read(after, Form::Fields).await {
+            seen.extend(batch.records.iter().map(|record| record.seq));
+            (after, lost) = (batch.to, lost + batch.lost);
+        }
+    }
+    assert!(seen.is_sorted_by(|a, b| a < b));
+    assert_eq!(seen.len() as u64 + lost, 20_000);
+    let before = seen.iter().filter(|seq| **seq <= 19_000).count() as u64;
+    assert!(before > 1_000 && seen[..before as usize].iter().copied().eq(1..=before), "{before}");
+}

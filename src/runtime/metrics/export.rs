@@ -25,7 +25,7 @@ pub struct ExportMetrics {
     pub failures: IntCounter,
     /// `jitgate_export_refused_lines_total`: lines that the receiver refused for what they are, and that were passed over.
     pub refused: IntCounter,
-    /// `jitgate_export_lost_lines_total`: lines whose files were gone before they were sent.
+    /// `jitgate_export_lost_lines_total`: lines that were gone or damaged before they were sent.
     pub lost: IntCounter,
     /// `jitgate_export_lag_lines`: lines that the receiver has not confirmed.
     pub lag_lines: IntGauge,
@@ -50,7 +50,7 @@ impl ByExport {
             )?,
             lost: counter(
                 "jitgate_export_lost_lines_total",
-                "Lines whose files were gone before an export had sent them.",
+                "Lines that were gone or damaged before an export had sent them.",
             )?,
             lag_lines: gauge(
                 "jitgate_export_lag_lines",

@@ -163,11 +163,18 @@ pub(super) fn read(
     Trail { file: path.to_owned(), proxy, first_line, begins, standing }
 }
 
+/// The first line that says who wrote it: what stands before it is no line of a proxy, and hides nothing.
 fn first(path: &Path) -> io::Result<Option<Line>> {
-    let Some(segment) = segments::list(path)?.into_iter().next() else { return Ok(None) };
-    let mut lines = segment.open()?;
-    let line = lines.line()?.map(|line| String::from_utf8_lossy(line).into_owned());
-    Ok(line.and_then(Line::parse))
+    for segment in segments::list(path)? {
+        let mut lines = segment.open()?;
+        while let Some(line) = lines.line()? {
+            let line = Line::parse(String::from_utf8_lossy(line).into_owned());
+            if let Some(line) = line.filter(|line| !line.text("proxy").is_empty()) {
+                return Ok(Some(line));
+            }
+        }
+    }
+    Ok(None)
 }
 
 fn checked(

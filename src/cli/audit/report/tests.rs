@@ -3,15 +3,16 @@
 use super::access::{self, Counts};
 use super::calls::Calls;
 use super::html;
-use super::ledger::{Entry, Interest, Ledger, Outcome};
-use super::source::{Log, Standing, Trail};
+use super::ledger::{Act, Dispute, Entry, Interest, Ledger, Outcome};
+use super::source::{Check, Log, Standing, Trail};
 use super::story::{Known, Story, Subject};
 use super::unused::Uses;
 use super::words;
 use crate::audit::search::Matcher;
 use crate::cli::audit::Line;
 use crate::cli::shown::escaped;
-use crate::model::{AccessRequestId, GrantId, ReviewId, Revision, RevocationId, Time};
+use crate::model::event::Actor;
+use crate::model::{AccessRequestId, GrantId, ReviewId, Revision, RevocationId, Time, TrailFault};
 use serde_json::{Value, json};
 use std::time::Duration;
 
@@ -411,4 +412,40 @@ fn reviews_are_open_until_somebody_closes_them() {
         open.iter().map(|open| (open.due, open.is_overdue(at(15)))).collect::<Vec<_>>(),
         [(at(15), true), (at(20), false)]
     );
+}
+
+#[test]
+fn whose_a_trail_is_no_earlier_file_hides() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("audit.jsonl");
+    let line =
+        |seq| format!("{{\"seq\":{seq},\"time\":\"{}\",\"kind\":\"end\",\"proxy\":\"edge-1\"}}\n", at(1));
+    std::fs::write(&path, line(1)).unwrap();
+    let whose = || super::source::read(&path, Check::Not("a test".into()), &[], |_, _| ()).proxy;
+    assert_eq!(whose().as_deref(), Some("edge-1"));
+    for earlier in ["", "{\"seq\":1,no json\n", "{\"seq\":1,\"time\":\"x\"}\n"] {
+        std::fs::write(dir.path().join("audit-20200101T000000Z-000000000000.jsonl"), earlier).unwrap();
+        assert_eq!(whose().as_deref(), Some("edge-1"), "{earlier:?}");
+    }
+}
+
+#[test]
+fn a_report_lacks_what_other_proxies_did_and_what_was_signed_for_otherwise_before() {
+    let mut story = story(of_task(), verified());
+    assert!(super::unread(&story.known.grants, &story.trails).is_empty());
+    for used in &mut story.known.grants[0].used {
+        used.proxy = "edge-2".parse().unwrap();
+    }
+    let lacks = super::unread(&story.known.grants, &story.trails);
+    assert_eq!(lacks, ["calls at proxy `edge-2`, whose trail was not read: name it with --file"]);
+    story.known.grants[0].used.iter_mut().for_each(|used| used.requests = 0);
+    assert!(super::unread(&story.known.grants, &story.trails).is_empty());
+
+    let of = |proxy: &str| Act {
+        at: at(9),
+        by: Actor::System,
+        what: Dispute { proxy: proxy.parse().unwrap(), fault: TrailFault::Forked },
+    };
+    assert!(super::disputed(&[of("edge-2")], &story.trails).is_empty());
+    assert_eq!(super::disputed(&[of("edge-1")], &story.trails).len(), 1);
 }
