@@ -5,6 +5,7 @@
 //! puts in front when it knows the line's place.
 
 use super::record::{Decision, End, Facts, Handshake, Kind};
+use super::removal::Removed;
 use super::text::{escaped_within, hex, number, string, time};
 use crate::model::Time;
 use memchr::memmem;
@@ -244,6 +245,24 @@ pub(super) fn summary(out: &mut Vec<u8>, proxy: &[u8], summary: &Summary, now: T
     out.push(b'}');
 }
 
+/// A `summary` line that speaks for the beginning of the trail, which is about to be removed.
+pub(super) fn removal(out: &mut Vec<u8>, proxy: &[u8], removed: &Removed, now: Time) {
+    head(out, Kind::Summary, now);
+    out.extend_from_slice(b"\"request_id\":null,\"trace_id\":null,");
+    out.extend_from_slice(proxy);
+    out.extend_from_slice(b"\"principal\":null,\"certificate_sha256\":null,\"source\":null,");
+    without_request(out, None);
+    out.extend_from_slice(b",\"decision\":null,\"reason\":null");
+    out.extend_from_slice(NO_END);
+    integer(out, b",\"removed\":{\"from\":", Some(removed.from));
+    integer(out, b",\"to\":", Some(removed.to));
+    integer(out, b",\"files\":", Some(removed.files));
+    plain(out, b",\"policy\":", Some(removed.policy.as_str()));
+    out.extend_from_slice(b"}}");
+}
+
+const NO_END: &[u8] = b",\"end\":null,\"cause\":null,\"status\":null,\"bytes_in\":null,\"bytes_out\":null,\"decision_ns\":null,\"duration_us\":null";
+
 fn head(out: &mut Vec<u8>, kind: Kind, now: Time) {
     out.extend_from_slice(b"\"time\":");
     quoted(out, |out| time(out, now));
@@ -253,17 +272,18 @@ fn head(out: &mut Vec<u8>, kind: Kind, now: Time) {
 
 /// The fields from `service` on, of a line about something that was refused and is not one request.
 fn no_request(out: &mut Vec<u8>, protocol: Option<&'static str>, reason: &'static str) {
+    without_request(out, protocol);
+    out.extend_from_slice(b",\"decision\":\"deny\"");
+    plain(out, b",\"reason\":", Some(reason));
+    out.extend_from_slice(NO_END);
+}
+
+fn without_request(out: &mut Vec<u8>, protocol: Option<&'static str>) {
     out.extend_from_slice(b"\"user\":null,\"service\":null,\"method\":null,\"path\":null");
     plain(out, b",\"protocol\":", protocol);
     out.push(b',');
     out.extend_from_slice(NO_CALL);
     out.extend_from_slice(b",\"grant\":null,\"task\":null,\"revision\":null");
-    out.extend_from_slice(b",\"decision\":\"deny\"");
-    plain(out, b",\"reason\":", Some(reason));
-    out.extend_from_slice(
-        b",\"end\":null,\"cause\":null,\"status\":null,\"bytes_in\":null,\"bytes_out\":null",
-    );
-    out.extend_from_slice(b",\"decision_ns\":null,\"duration_us\":null");
 }
 
 #[inline(always)]

@@ -1,11 +1,13 @@
-//! Compresses rotated segments, beside the proxy's work: a thread of low priority that looks now and then.
+//! Compresses rotated segments, beside the proxy's work: a thread of low priority that looks now and then, and also keeps the files
+//! ([`super::keeper`]).
 //!
 //! A plain file is removed only when its compressed form is on the disk under its name and was read back: until then readers take the
 //! plain one, from then on either. So a crash at any point leaves a whole copy, and what it left half done is done again.
 
 use super::index::{self, Builder};
+use super::keeper::Keeper;
 use super::segments::{self, compressed, last_of};
-use crate::runtime::clock::Mono;
+use crate::runtime::clock::{Mono, wall};
 use aws_lc_rs::digest::{Context, Digest, SHA256};
 use parking_lot::{Condvar, Mutex};
 use std::fs::{File, OpenOptions};
@@ -23,6 +25,8 @@ const AGAIN: Duration = Duration::from_secs(60);
 /// About a tenth of the size, faster than a disk writes.
 const LEVEL: i32 = 3;
 const PIECE: usize = 256 << 10;
+/// Ends the name of a file that is being written.
+pub(super) const DRAFT: &str = "draft";
 
 /// The thread.
 pub(super) struct Packer {
@@ -32,13 +36,13 @@ pub(super) struct Packer {
 
 impl Packer {
     /// Begins to look after the trail at `path`, whose lock this process holds.
-    pub(super) fn start(path: PathBuf) -> io::Result<Self> {
+    pub(super) fn start(path: PathBuf, compress: bool, keeper: Keeper) -> io::Result<Self> {
         let stop = Arc::new((Mutex::new(false), Condvar::new()));
         let told = Arc::clone(&stop);
         let thread = std::thread::Builder::new().name("audit-pack".into()).spawn(move || {
             // Of this thread alone, on Linux. Without it, it only competes harder.
             let _ = rustix::process::nice(10);
-            run(&path, &told);
+            run(&path, compress, keeper, &told);
         })?;
         Ok(Self { stop, thread: Some(thread) })
     }
@@ -55,28 +59,51 @@ impl Drop for Packer {
     }
 }
 
-fn run(trail: &Path, stop: &(Mutex<bool>, Condvar)) {
+fn run(trail: &Path, compress: bool, mut keeper: Keeper, stop: &(Mutex<bool>, Condvar)) {
     let stopped = || *stop.0.lock();
     let mut next = Mono::now();
     while !stopped() {
-        if Mono::now() >= next
-            && let Err(error) = pack(trail, &stopped)
-        {
-            tracing::warn!(path = %trail.display(), %error, "rotated audit files were not compressed; they are kept as they are");
-            next = Mono::now().plus(AGAIN);
+        keeper.pass(wall(), Mono::now(), &stopped);
+        let mut more = false;
+        if compress && Mono::now() >= next {
+            match pack_one(trail, &stopped) {
+                Ok(packed) => more = packed,
+                Err(error) => {
+                    tracing::warn!(path = %trail.display(), %error, "rotated audit files were not compressed; they are kept as they are");
+                    next = Mono::now().plus(AGAIN);
+                }
+            }
         }
         let mut flag = stop.0.lock();
-        if !*flag {
+        if !*flag && !more {
             stop.1.wait_for(&mut flag, EVERY);
         }
     }
 }
 
+/// Compresses the oldest file that is rotated and plain; `false`: there is none, or it was stopped.
+fn pack_one(trail: &Path, stopped: &impl Fn() -> bool) -> io::Result<bool> {
+    match plain(trail)?.first() {
+        Some(oldest) => one(oldest, folder(trail), stopped),
+        None => Ok(false),
+    }
+}
+
+fn folder(trail: &Path) -> &Path {
+    trail.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
 /// Compresses what is rotated and plain, oldest first, until `stopped`.
+#[cfg(test)]
 pub(super) fn pack(trail: &Path, stopped: &impl Fn() -> bool) -> io::Result<()> {
-    let folder = trail.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    while !stopped() && pack_one(trail, stopped)? {}
+    Ok(())
+}
+
+/// What is rotated and plain, oldest first.
+fn plain(trail: &Path) -> io::Result<Vec<PathBuf>> {
     let mut plain = Vec::new();
-    for entry in std::fs::read_dir(folder)? {
+    for entry in std::fs::read_dir(folder(trail))? {
         let entry = entry?;
         let name = entry.file_name();
         let path = trail.with_file_name(&name);
@@ -88,18 +115,13 @@ pub(super) fn pack(trail: &Path, stopped: &impl Fn() -> bool) -> io::Result<()> 
         }
     }
     plain.sort();
-    for (_, path) in plain {
-        if stopped() || !one(&path, folder, stopped)? {
-            break;
-        }
-    }
-    Ok(())
+    Ok(plain.into_iter().map(|(_, path)| path).collect())
 }
 
 /// `false`: it was stopped.
 fn one(plain: &Path, folder: &Path, stopped: &impl Fn() -> bool) -> io::Result<bool> {
     let packed = compressed(plain);
-    let draft = with(&packed, "draft");
+    let draft = with(&packed, DRAFT);
     let written = compress(plain, &draft, stopped)?;
     let Some(written) = written else { return Ok(false) };
     let size = std::fs::metadata(&draft)?.len();
@@ -113,7 +135,7 @@ fn one(plain: &Path, folder: &Path, stopped: &impl Fn() -> bool) -> io::Result<b
     let index = index::path(plain);
     match builder.finish(size) {
         Some(found) => {
-            let draft = with(&index, "draft");
+            let draft = with(&index, DRAFT);
             let mut file = create(&draft)?;
             file.write_all(&found.encode())?;
             file.sync_all()?;

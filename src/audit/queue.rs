@@ -4,15 +4,17 @@
 //! the order of the file. Refuses to know the disk: nothing here waits for it.
 
 use super::budget::Budget;
+use super::disk::Disk;
 use super::line;
 use super::record::Kind;
+use super::removal::Removed;
 use super::room::Room;
 use crate::model::ProxyName;
 use crate::runtime::metrics::Metrics;
 use parking_lot::{Condvar, Mutex};
 use std::cell::Cell;
 use std::collections::BTreeSet;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::thread::Thread;
 use tokio::sync::oneshot;
@@ -105,6 +107,31 @@ pub(super) struct Shared {
     pub(super) woken: AtomicBool,
     /// No more space could be set aside when it was last tried.
     pub(super) short: AtomicBool,
+    /// What the trail takes.
+    pub(super) disk: Disk,
+    /// Each request that was admitted before this line has ended in a line that is written; 0 at first.
+    pub(super) open: AtomicU64,
+    /// The control plane keeps a checkpoint over so many lines; 0 before it has said so.
+    pub(super) acknowledged: AtomicU64,
+    /// The line of a removal.
+    pub(super) removal: Mutex<RemovalLine>,
+}
+
+/// A line that has to be written before files are removed: asked for by whoever removes them, written by the writer.
+#[derive(Debug, Default)]
+pub(super) enum RemovalLine {
+    /// None is asked for.
+    #[default]
+    None,
+    /// This one.
+    Wanted(Removed),
+    /// It is on its way.
+    Queued {
+        /// Its number.
+        seq: u64,
+        /// Ready when it is on disk.
+        on_disk: oneshot::Receiver<()>,
+    },
 }
 
 thread_local! {

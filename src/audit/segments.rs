@@ -5,6 +5,7 @@
 //! looked at, the folder is looked at until two looks agree, and whatever of the two names a rotated file has when it is opened is
 //! taken: each holds the same lines. Lines that are written into files begun after the look are not part of it.
 
+use crate::model::Time;
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, Read};
@@ -75,6 +76,12 @@ pub fn seq(line: &[u8]) -> Option<u64> {
     std::str::from_utf8(digits).ok()?.parse().ok()
 }
 
+/// The time of a line of a trail, which stands behind its number.
+pub(super) fn time(line: &[u8]) -> Option<&[u8]> {
+    let rest = line.get(memchr::memchr(b',', line)?..)?.strip_prefix(b",\"time\":\"")?;
+    rest.get(..memchr::memchr(b'"', rest)?)
+}
+
 impl Segment {
     /// Where it was when it was listed.
     #[must_use]
@@ -114,21 +121,7 @@ impl Segment {
         if let Some(file) = &self.active {
             return Ok(Lines::new(Box::new(At { file: Arc::clone(file), offset: 0 })));
         }
-        let plain = self.plain();
-        let packed = compressed(&plain);
-        let names = if self.is_compressed() { [&packed, &plain] } else { [&plain, &packed] };
-        let mut failure = None;
-        for name in names {
-            match File::open(name) {
-                Ok(file) if *name == packed => return unpacked(file),
-                Ok(file) => return Ok(Lines::new(Box::new(file))),
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                    failure.get_or_insert(error);
-                }
-                Err(error) => return Err(error),
-            }
-        }
-        Err(failure.unwrap_or_else(|| io::ErrorKind::NotFound.into()))
+        either(&self.plain(), self.is_compressed())
     }
 
     /// The number of its first line; `None` while it has none.
@@ -146,6 +139,28 @@ impl Segment {
     pub fn inode(&self) -> io::Result<Option<u64>> {
         self.active.as_ref().map(|file| Ok(file.metadata()?.ino())).transpose()
     }
+}
+
+/// The lines of a rotated file, whatever shape it has.
+pub(super) fn rotated(plain: &Path) -> io::Result<Lines> {
+    either(plain, false)
+}
+
+fn either(plain: &Path, packed_first: bool) -> io::Result<Lines> {
+    let packed = &*compressed(plain);
+    let names = if packed_first { [packed, plain] } else { [plain, packed] };
+    let mut failure = None;
+    for name in names {
+        match File::open(name) {
+            Ok(file) if name == packed => return unpacked(file),
+            Ok(file) => return Ok(Lines::new(Box::new(file))),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                failure.get_or_insert(error);
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Err(failure.unwrap_or_else(|| io::ErrorKind::NotFound.into()))
 }
 
 /// `NAME.zst` for `NAME`.
@@ -200,6 +215,25 @@ fn look(trail: &Path) -> io::Result<Look> {
 
 /// The number of the last line, if `name` is a rotated file of this trail: `STEM-20261122T100000Z-000000001234.EXTENSION[.zst]`.
 pub(super) fn last_of(trail: &Path, name: &OsStr) -> Option<u64> {
+    let (_, last) = parts(trail, name)?;
+    std::str::from_utf8(last).ok()?.parse().ok()
+}
+
+/// When it was rotated: at its last line or later, to the second.
+pub(super) fn rotated_at(trail: &Path, name: &OsStr) -> Option<Time> {
+    let (stamp, _) = parts(trail, name)?;
+    let stamp = std::str::from_utf8(stamp).ok()?;
+    let part = |from: usize, to: usize| stamp.get(from..to);
+    let (date, time) = (
+        format!("{}-{}-{}", part(0, 4)?, part(4, 6)?, part(6, 8)?),
+        format!("{}:{}:{}", part(9, 11)?, part(11, 13)?, part(13, 15)?),
+    );
+    // The rest of the second was cut off.
+    format!("{date}T{time}.999999Z").parse().ok()
+}
+
+/// The stamp and the number in a name.
+fn parts<'a>(trail: &Path, name: &'a OsStr) -> Option<(&'a [u8], &'a [u8])> {
     let bytes = name.as_bytes();
     let bytes = bytes.strip_suffix(b".zst").unwrap_or(bytes);
     let bytes = match trail.extension() {
@@ -214,10 +248,7 @@ pub(super) fn last_of(trail: &Path, name: &OsStr) -> Option<u64> {
         _ => byte.is_ascii_digit(),
     });
     let last = last.strip_prefix(b"-").filter(|last| last.len() >= 12)?;
-    if !is_stamp || !last.iter().all(u8::is_ascii_digit) {
-        return None;
-    }
-    std::str::from_utf8(last).ok()?.parse().ok()
+    (is_stamp && last.iter().all(u8::is_ascii_digit)).then_some((stamp, last))
 }
 
 /// A file read by offset, so that several readers of one open file do not disturb each other.

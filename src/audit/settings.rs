@@ -2,7 +2,7 @@
 
 use super::proof::ProofError;
 use super::recording::RecordingError;
-use crate::config::RecordingConfig;
+use crate::config::{RecordingConfig, RetentionConfig};
 use crate::model::ProxyName;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -53,6 +53,10 @@ pub struct AuditConfig {
     pub origin: Option<String>,
     /// How requests are recorded whose grant demands it; without, they are refused.
     pub recording: Option<RecordingConfig>,
+    /// How long files are kept, and what they may take.
+    pub retention: RetentionConfig,
+    /// Whether a control plane follows: then nothing is removed that it has not acknowledged.
+    pub followed: bool,
 }
 
 impl AuditConfig {
@@ -69,6 +73,8 @@ impl AuditConfig {
             denials: DenialBudget::default(),
             origin: None,
             recording: None,
+            retention: RetentionConfig::default(),
+            followed: false,
         }
     }
 }

@@ -5,6 +5,9 @@
 //! trail can be written again. Lines about refused requests and handshakes come out of a budget of their own.
 
 use super::budget::Budget;
+use super::disk::Disk;
+pub use super::keeper::Exported;
+use super::keeper::{self, Keeper};
 use super::line;
 use super::pack::Packer;
 use super::proof::Prover;
@@ -16,6 +19,7 @@ pub use super::settings::{AuditConfig, AuditError, DenialBudget, Target};
 use super::trail::Trail;
 use super::unfinished;
 use super::writer::{LOW_ROOM, Output, Writer};
+use crate::config::RetentionConfig;
 use crate::model::{AuditHealth, Time};
 use crate::notary::Latest;
 use crate::runtime::clock::{Mono, wall};
@@ -24,7 +28,8 @@ use parking_lot::{Condvar, Mutex};
 use std::io;
 use std::net::IpAddr;
 use std::os::fd::AsFd;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use tokio::sync::oneshot;
@@ -66,17 +71,32 @@ impl AuditSink {
     /// # Errors
     /// [`AuditError`] when it cannot be opened, locked or continued, or the disk is full.
     pub fn open(config: AuditConfig, metrics: Arc<Metrics>) -> Result<Arc<Self>, AuditError> {
+        Self::open_exported(config, Box::new(|| None), metrics)
+    }
+
+    /// The same for a trail that is exported: no line is removed that an export has not confirmed.
+    ///
+    /// # Errors
+    /// [`AuditError`], as for [`Self::open`].
+    pub fn open_exported(
+        config: AuditConfig,
+        exported: Exported,
+        metrics: Arc<Metrics>,
+    ) -> Result<Arc<Self>, AuditError> {
         let path = match &config.target {
             Target::File(path) => path.clone(),
             Target::Stdout => "standard output".into(),
         };
         let recording = config.recording.clone();
         let recorder = recording.map(|config| Recorder::open(&config, Arc::clone(&metrics))).transpose()?;
-        let packed = config.compress && matches!(config.target, Target::File(_));
+        let (compress, is_file) = (config.compress, matches!(config.target, Target::File(_)));
+        let (retention, followed) = (config.retention, config.followed);
         let (mut sink, writer) = Self::with_writer(config, metrics, wall(), Mono::now())?;
         sink.recorder = recorder;
-        if packed {
-            let packer = Packer::start(path.clone()).map_err(|source| AuditError::io(&path, source))?;
+        if is_file {
+            let keeper = sink.keeper(&path, (retention, exported, followed));
+            let packer = Packer::start(path.clone(), compress, keeper)
+                .map_err(|source| AuditError::io(&path, source))?;
             sink.packer = Mutex::new(Some(packer));
         }
         let thread = std::thread::Builder::new()
@@ -86,6 +106,11 @@ impl AuditSink {
         // Set once, here; a wake-up before that would only have been early.
         let _ = sink.shared.writer.set(thread.thread().clone());
         Ok(Arc::new(sink))
+    }
+
+    /// Who keeps the files of the trail at `path`.
+    pub(super) fn keeper(&self, path: &Path, rules: (RetentionConfig, Exported, bool)) -> Keeper {
+        Keeper::new(path, Arc::clone(&self.shared), self.latest.clone(), rules)
     }
 
     /// The sink and its writer, which the caller drives.
@@ -116,7 +141,11 @@ impl AuditSink {
                 )
             }
         };
-        let (mut sink, mut writer) = Self::with_output(&config, output, seq, metrics, now)?;
+        let others = match &config.target {
+            Target::File(path) => keeper::others(path).map_err(|source| AuditError::io(path, source))?,
+            Target::Stdout => 0,
+        };
+        let (mut sink, mut writer) = Self::with_output(&config, output, (seq, others), metrics, now)?;
         sink.latest = prover.as_ref().map(Prover::latest);
         writer.prove_with(prover);
         Ok((sink, writer))
@@ -125,10 +154,12 @@ impl AuditSink {
     pub(super) fn with_output(
         config: &AuditConfig,
         output: Output,
-        seq: u64,
+        (seq, others): (u64, u64),
         metrics: Arc<Metrics>,
         now: Mono,
     ) -> Result<(Self, Writer), AuditError> {
+        let disk = Disk::new(config.retention, config.rotate_bytes, config.compress);
+        disk.counted(others, 0);
         let shared = Arc::new(Shared {
             proxy: line::proxy(config.proxy.as_str()),
             name: config.proxy.clone(),
@@ -141,6 +172,10 @@ impl AuditSink {
             writer: OnceLock::new(),
             woken: AtomicBool::new(false),
             short: AtomicBool::new(false),
+            disk,
+            open: AtomicU64::new(0),
+            acknowledged: AtomicU64::new(0),
+            removal: Mutex::default(),
         });
         let writer = Writer::new(Arc::clone(&shared), output, now)?;
         Ok((Self { shared, latest: None, recorder: None, packer: Mutex::new(None) }, writer))
@@ -220,12 +255,22 @@ impl AuditSink {
         self.latest.as_ref()
     }
 
+    /// The control plane has said that it keeps a checkpoint over so many lines.
+    pub fn acknowledged(&self, lines: u64) {
+        self.shared.acknowledged.store(lines, Ordering::Relaxed);
+    }
+
+    #[cfg(test)]
+    pub(super) fn disk_for_tests(&self) -> (&Disk, u64) {
+        (&self.shared.disk, self.shared.queue.lock().seq)
+    }
+
     /// How the trail is, for whoever can do something about it.
     #[must_use]
     pub fn health(&self) -> AuditHealth {
         if !self.is_available() {
             AuditHealth::Unwritable
-        } else if self.shared.short.load(Ordering::Relaxed) {
+        } else if self.shared.short.load(Ordering::Relaxed) || self.shared.disk.is_low() {
             AuditHealth::LowSpace
         } else {
             AuditHealth::Good

@@ -18,6 +18,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 mod durable;
+mod retention;
 
 const MS: Duration = Duration::from_millis(1);
 
@@ -127,45 +128,59 @@ fn conforms(line: &Value) {
     let properties = schema["properties"].as_object().unwrap();
     for (name, value) in line {
         let rule = properties.get(name).unwrap_or_else(|| panic!("`{name}` is not in the schema"));
-        for (keyword, wanted) in rule.as_object().unwrap() {
-            let good = match keyword.as_str() {
-                "description" => true,
-                "properties" => value.as_object().is_none_or(|object| {
-                    let wanted = wanted.as_object().unwrap();
-                    object.iter().all(|(name, value)| wanted.contains_key(name) && value.is_string())
-                }),
-                "required" => value.as_object().is_none_or(|object| {
-                    wanted.as_array().unwrap().iter().all(|name| object.contains_key(name.as_str().unwrap()))
-                }),
-                "enum" => wanted.as_array().unwrap().contains(value),
-                "type" => {
-                    let is = match value {
-                        Value::Null => "null",
-                        Value::String(_) => "string",
-                        Value::Number(number) => {
-                            if number.is_u64() {
-                                "integer"
-                            } else {
-                                "number"
-                            }
-                        }
-                        Value::Object(_) => "object",
-                        Value::Bool(_) | Value::Array(_) => "of another type",
-                    };
-                    wanted == is || wanted.as_array().is_some_and(|types| types.contains(&is.into()))
-                }
-                "minimum" => value.as_u64().is_none_or(|value| value >= wanted.as_u64().unwrap()),
-                "maximum" => value.as_u64().is_none_or(|value| value <= wanted.as_u64().unwrap()),
-                "pattern" => value.as_str().is_none_or(|text| fits(text, wanted.as_str().unwrap())),
-                other => panic!("the test does not know `{other}`"),
-            };
-            assert!(good, "`{name}`: {value} against {keyword} {wanted}");
-        }
+        follows(name, value, rule);
     }
     let has = |name: &Value| line.contains_key(name.as_str().unwrap());
     assert!(schema["required"].as_array().unwrap().iter().all(has), "{line:?}");
     let summary = line["kind"] == "summary";
-    assert!(schema["then"]["required"].as_array().unwrap().iter().all(|name| has(name) == summary));
+    let ways = schema["then"]["oneOf"].as_array().unwrap().iter();
+    let ways = ways.filter(|way| way["required"].as_array().unwrap().iter().all(has));
+    assert_eq!(ways.count(), usize::from(summary), "{line:?}");
+    let only = schema["else"]["properties"].as_object().unwrap().keys().any(|name| line.contains_key(name));
+    assert_eq!(only, summary, "{line:?}");
+}
+
+fn follows(name: &str, value: &Value, rule: &Value) {
+    for (keyword, wanted) in rule.as_object().unwrap() {
+        let good = match keyword.as_str() {
+            "description" => true,
+            "properties" => {
+                for (member, value) in value.as_object().into_iter().flatten() {
+                    let rule = wanted
+                        .get(member)
+                        .unwrap_or_else(|| panic!("`{name}.{member}` is not in the schema"));
+                    follows(member, value, rule);
+                }
+                true
+            }
+            "required" => value.as_object().is_none_or(|object| {
+                wanted.as_array().unwrap().iter().all(|name| object.contains_key(name.as_str().unwrap()))
+            }),
+            "enum" => wanted.as_array().unwrap().contains(value),
+            "const" => wanted == value,
+            "type" => {
+                let is = match value {
+                    Value::Null => "null",
+                    Value::String(_) => "string",
+                    Value::Number(number) => {
+                        if number.is_u64() {
+                            "integer"
+                        } else {
+                            "number"
+                        }
+                    }
+                    Value::Object(_) => "object",
+                    Value::Bool(_) | Value::Array(_) => "of another type",
+                };
+                wanted == is || wanted.as_array().is_some_and(|types| types.contains(&is.into()))
+            }
+            "minimum" => value.as_u64().is_none_or(|value| value >= wanted.as_u64().unwrap()),
+            "maximum" => value.as_u64().is_none_or(|value| value <= wanted.as_u64().unwrap()),
+            "pattern" => value.as_str().is_none_or(|text| fits(text, wanted.as_str().unwrap())),
+            other => panic!("the test does not know `{other}`"),
+        };
+        assert!(good, "`{name}`: {value} against {keyword} {wanted}");
+    }
 }
 
 /// Digits stand for digits, letters for letters of either alphabet; lengths must agree.
@@ -786,7 +801,7 @@ fn a_stream_gets_the_same_lines_and_a_reader_that_went_away_refuses_requests() {
     let metrics = Metrics::new(&[]).unwrap();
     let now = Mono::now();
     let (sink, mut writer) =
-        AuditSink::with_output(&config(Target::Stdout), Output::Stream(pipe.into()), 0, metrics, now)
+        AuditSink::with_output(&config(Target::Stdout), Output::Stream(pipe.into()), (0, 0), metrics, now)
             .unwrap();
     let sink = Arc::new(sink);
     draft(&sink, 1).admit().unwrap().finish(End::Complete);

@@ -15,10 +15,8 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-/// Space is secured in pieces of this size, in smaller ones when the disk is nearly full.
-pub(super) const CHUNK: u64 = 16 << 20;
 /// Smaller pieces are not worth a system call.
-const LEAST_CHUNK: u64 = 64 << 10;
+pub(super) const LEAST_CHUNK: u64 = 64 << 10;
 
 /// See the module's comment.
 #[derive(Debug)]
@@ -136,6 +134,11 @@ impl Trail {
         self.secured - self.end
     }
 
+    /// Bytes of the lines of the active file.
+    pub(super) fn end(&self) -> u64 {
+        self.end
+    }
+
     /// Secures more space: up to `wanted` bytes, at least `least`. Returns how much it was.
     pub(super) fn secure(&mut self, wanted: u64, least: u64) -> io::Result<u64> {
         let (more, can_allocate) = secure(&self.file, self.secured, wanted, least, self.can_allocate)?;
@@ -161,13 +164,19 @@ impl Trail {
         self.end > 0 && (self.end >= bytes || self.born.is_some_and(old))
     }
 
-    /// Begins a new active file that has at least `least` bytes secured. On an error the old one stays as it was. `floor`: see there.
-    pub(super) fn rotate(&mut self, (last, floor): (u64, u64), least: u64, now: Time) -> io::Result<()> {
+    /// Begins a new active file that has at least `least` bytes secured, up to `wanted`. On an error the old one stays as it was.
+    /// `floor`: see there.
+    pub(super) fn rotate(
+        &mut self,
+        (last, floor): (u64, u64),
+        (wanted, least): (u64, u64),
+        now: Time,
+    ) -> io::Result<()> {
         let next = resume::beside(&self.path, "next");
         // Left over if we were killed between the two renames below; nothing was ever written to it.
         std::fs::remove_file(&next).or_else(absent_is_fine)?;
         let file = resume::open(&next).map_err(AuditError::into_io)?;
-        let (secured, _) = secure(&file, 0, least.max(CHUNK), least, self.can_allocate)?;
+        let (secured, _) = secure(&file, 0, wanted, least, self.can_allocate)?;
         self.lock.set_base(last)?;
         self.lock.set_floor(floor)?;
         std::fs::rename(&self.path, rotated(&self.path, last, now))?;
@@ -234,8 +243,11 @@ pub(super) fn secure(
     least: u64,
     can_allocate: bool,
 ) -> io::Result<(u64, bool)> {
-    let least = least.max(LEAST_CHUNK);
+    let least = least.max(LEAST_CHUNK.min(wanted));
     let wanted = wanted.max(least);
+    if wanted == 0 {
+        return Ok((0, can_allocate));
+    }
     if can_allocate && let Some(piece) = allocate(file, from, wanted, least)? {
         return Ok((piece, true));
     }
@@ -263,6 +275,7 @@ fn allocate(file: &File, from: u64, wanted: u64, least: u64) -> io::Result<Optio
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::audit::disk::CHUNK;
     use std::os::unix::fs::MetadataExt;
     use std::time::Duration;
 
@@ -297,7 +310,7 @@ mod tests {
         trail.write(&line(2), T).unwrap();
         assert!(trail.is_due(10, None, T) && !trail.is_due(10_000, None, T));
         assert!(trail.is_due(10_000, Some(Duration::from_secs(60)), T.plus(Duration::from_secs(60))));
-        trail.rotate((2, 2), 100_000, T).unwrap();
+        trail.rotate((2, 2), (CHUNK, 100_000), T).unwrap();
         assert!(trail.room() >= 100_000 && !trail.is_due(1, Some(Duration::ZERO), T));
         let old = folder.path().join("audit-20261122T100000Z-000000000002.jsonl");
         assert_eq!(std::fs::read(&old).unwrap(), [line(1), line(2)].concat());
@@ -319,7 +332,7 @@ mod tests {
         let (mut trail, last) = Trail::open(&path, T).unwrap();
         assert_eq!(last, 5);
         trail.write(&line(6), T).unwrap();
-        trail.rotate((6, 6), 1, T).unwrap();
+        trail.rotate((6, 6), (1, 1), T).unwrap();
     }
 
     #[test]

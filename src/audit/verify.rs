@@ -3,9 +3,10 @@
 //! Reads every segment once and parses no more of a line than its number. What the tiles say is not believed: the lines themselves
 //! must lead to the root of each checkpoint; tiles only tell which line is the wrong one.
 
+use super::removal::{self, Policy, Recorded};
 use super::segments::{self, Segment};
 use crate::notary::Store;
-use crate::tlog::proof::{HashReader as _, check_inclusion, inclusion};
+use crate::tlog::proof::{HashReader as _, check_consistency, check_inclusion, consistency, inclusion};
 use crate::tlog::tile::{TileReader, WIDTH};
 use crate::tlog::{Checkpoint, Hash, TileHashes, Tree};
 use std::io;
@@ -110,8 +111,29 @@ pub struct Report {
     pub lines: u64,
     /// The number of the last line.
     pub last: u64,
+    /// The beginning is gone, and a proved line says that it was removed.
+    pub removed: Option<Gone>,
     /// What is wrong; at most 100 of it.
     pub wrong: Vec<Wrong>,
+}
+
+/// Lines 1 to `to` are gone, as a line of the trail says, which is proved.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+pub struct Gone {
+    /// The last of them.
+    pub to: u64,
+    /// The number of the line that says so.
+    pub recorded_in: u64,
+    /// Why they were removed.
+    pub policy: Policy,
+}
+
+impl std::fmt::Display for Gone {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { to, recorded_in, policy } = self;
+        let policy = policy.as_str();
+        write!(f, "lines 1 to {to} were removed by retention (`{policy}`), recorded in line {recorded_in}")
+    }
 }
 
 /// Checks the trail at `trail` from its first line to its last against each of `trusted`.
@@ -131,15 +153,35 @@ pub fn whole_with(trail: &Path, trusted: &[Trusted], mut each: impl FnMut(&[u8])
     let size = trusted.iter().map(|trusted| trusted.checkpoint.size).max().unwrap_or(0);
     let local = store.checkpoint()?.and_then(|note| Checkpoint::unverified(&note).ok());
     let tiles = TileHashes::new(&store, local.map_or(size, |local| local.size));
-    let mut walk = Walk::behind(0);
+    let segments = segments::list(trail)?;
+    let missing = removal::missing(&segments)?;
+    // Whether it is the right one the root of a checkpoint tells, when the lines that are left were added to it.
+    let begun = if missing > 0 { Tree::read(missing, &store).ok() } else { None };
     let mut forks = Vec::new();
-    for segment in segments::list(trail)? {
+    let begins = if begun.is_some() { missing } else { 0 };
+    let mut walk = Walk::behind(begins);
+    let mut recorded = None;
+    if let Some(begun) = begun {
+        for trusted in trusted.iter().filter(|trusted| trusted.checkpoint.size <= missing) {
+            match goes_on(&store, trusted, &begun) {
+                Some(true) => {}
+                Some(false) => forks.push(trusted),
+                None => walk.wrong(Wrong::Unproved { line: trusted.checkpoint.size }),
+            }
+        }
+        walk.tree = begun;
+    }
+    for segment in segments {
         walk.report.files += 1;
         let mut lines = segment.open()?;
         while let Some(line) = lines.line()? {
             each(line);
             let Some(seq) = walk.place(line, &segment) else { continue };
             let leaf = Hash::leaf(line);
+            if begins > 0 {
+                let said = removal::of_line(line).filter(|said| said.removed.to >= missing);
+                recorded = said.filter(|said| is_proved(&store, trusted, said.line, &leaf)).or(recorded);
+            }
             walk.tree.push(leaf);
             if walk.tree.full().len() > 64 {
                 walk.tree.forget_full(usize::MAX);
@@ -152,6 +194,7 @@ pub fn whole_with(trail: &Path, trusted: &[Trusted], mut each: impl FnMut(&[u8])
         }
     }
     let Walk { whole, suspects, mut report, .. } = walk;
+    beginning(&mut report, missing, recorded, trail);
     for trusted in trusted.iter().filter(|trusted| trusted.checkpoint.size > report.last) {
         let (last, size, checkpoint) = (report.last, trusted.checkpoint.size, trusted.name.clone());
         report.wrong.push(Wrong::Truncated { last, size, checkpoint });
@@ -186,13 +229,22 @@ pub fn whole_with(trail: &Path, trusted: &[Trusted], mut each: impl FnMut(&[u8])
 /// When a file cannot be read.
 pub fn range(trail: &Path, trusted: &[Trusted], (from, to): (u64, u64)) -> io::Result<Report> {
     let store = Store::of(trail);
+    let segments = segments::list(trail)?;
+    let missing = removal::missing(&segments)?.min(to);
     let mut walk = Walk::behind(from.saturating_sub(1));
+    if from <= missing {
+        let proves = |seq: u64, line: &[u8]| is_proved(&store, trusted, seq, &Hash::leaf(line));
+        if let Some(recorded) = removal::covering(&segments, missing, proves)? {
+            walk = Walk::behind(missing);
+            beginning(&mut walk.report, missing, Some(recorded), trail);
+        }
+    }
     let Some(trusted) = trusted.iter().max_by_key(|trusted| trusted.checkpoint.size) else {
         return Ok(walk.report);
     };
     let (size, root) = (trusted.checkpoint.size, trusted.checkpoint.root);
     let tiles = TileHashes::new(&store, size);
-    for segment in segments::list(trail)? {
+    for segment in segments {
         if segment.last().is_some_and(|last| last < from) || walk.report.last >= to {
             continue;
         }
@@ -226,6 +278,43 @@ pub fn range(trail: &Path, trusted: &[Trusted], (from, to): (u64, u64)) -> io::R
         walk.wrong(Wrong::Truncated { last, size: to.min(size), checkpoint });
     }
     Ok(walk.report)
+}
+
+/// Whether the largest checkpoint vouches for this line, by its own proof out of the tiles.
+fn is_proved(store: &Store, trusted: &[Trusted], seq: u64, leaf: &Hash) -> bool {
+    let Some(trusted) = trusted.iter().max_by_key(|trusted| trusted.checkpoint.size) else { return false };
+    let Checkpoint { size, root, .. } = &trusted.checkpoint;
+    let Some(index) = seq.checked_sub(1) else { return false };
+    let path = inclusion(&TileHashes::new(store, *size), index, *size).ok().flatten();
+    path.is_some_and(|path| check_inclusion(&path, leaf, index, *size, root).is_ok())
+}
+
+/// Whether the tree of the lines that are gone goes on from what a checkpoint vouches for; `None`: its tiles cannot say.
+fn goes_on(store: &Store, trusted: &Trusted, begun: &Tree) -> Option<bool> {
+    let (size, root) = (begun.size(), begun.root());
+    let known = &trusted.checkpoint;
+    if known.size == 0 || known.size == size {
+        return Some(known.size == 0 || known.root == root);
+    }
+    let path = consistency(&TileHashes::new(store, size), known.size, size).ok().flatten()?;
+    Some(check_consistency(&path, (known.size, &known.root), (size, &root)).is_ok())
+}
+
+/// Says of the lines that are missing at the beginning whether they were removed as they may be, or are a fault.
+fn beginning(report: &mut Report, missing: u64, recorded: Option<Recorded>, trail: &Path) {
+    match recorded {
+        Some(Recorded { line, removed }) => {
+            report.removed = Some(Gone { to: missing, recorded_in: line, policy: removed.policy });
+        }
+        // Where there is no tree to begin with, it was found on the way.
+        None if missing > 0
+            && !report.wrong.iter().any(|wrong| matches!(wrong, Wrong::Missing { from: 1, .. })) =>
+        {
+            let file = trail.to_owned();
+            report.wrong.insert(0, Wrong::Missing { from: 1, to: missing, file });
+        }
+        None => {}
+    }
 }
 
 struct Walk {

@@ -5,11 +5,12 @@
 //! promised a place is kept and tried again; the promises bound the memory.
 
 use super::batch::Batch;
+use super::disk::{Active, CHUNK};
 use super::proof::Prover;
 use super::queue::{Queue, Shared, Stage};
 use super::room::signed;
 use super::settings::AuditError;
-use super::trail::{CHUNK, Trail};
+use super::trail::{LEAST_CHUNK, Trail};
 use crate::model::Time;
 use crate::runtime::clock::{Mono, wall};
 use std::io;
@@ -19,6 +20,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 mod durable;
+mod space;
 mod summary;
 
 /// Lines wait at most this long for their batch; the contract says 100 ms.
@@ -36,10 +38,12 @@ const STREAM_ROOM: u64 = 64 << 20;
 /// A buffer that grew in an outage is not kept above this.
 const KEEP_BUFFER: usize = 4 << 20;
 
-/// Below this much room more is secured.
+/// Below this much room more is secured; with a bound, below half a chunk.
 pub(super) const LOW_ROOM: i64 = CHUNK as i64 / 2;
 /// Below this, small pieces of a nearly full disk are taken as well; above it the disk is left to others.
 const LEAST_ROOM: i64 = 512 << 10;
+/// Never promised to requests: for the line without which nothing can be removed.
+const HELD: u64 = 4 << 10;
 
 /// Where lines go.
 #[derive(Debug)]
@@ -65,6 +69,8 @@ pub(super) struct Writer {
     batch: Batch,
     /// Whether room is published. See `room`.
     published: bool,
+    /// So much of what is secured is not published.
+    held: u64,
     /// Since when the trail cannot be written, and when to try again.
     failing: Option<(Mono, Mono)>,
     /// The last attempt to secure more space failed; what was secured before is still good.
@@ -90,6 +96,7 @@ impl Writer {
             prover: None,
             batch: Batch { before: last, last, ..Batch::default() },
             published: false,
+            held: 0,
             failing: None,
             short: false,
             warned: false,
@@ -145,6 +152,9 @@ impl Writer {
             }
         }
         self.shared.short.store(self.short, Ordering::Relaxed);
+        if let Output::Files { trail, .. } = &self.output {
+            self.shared.disk.set_active(trail.end(), trail.room());
+        }
         self.shared.metrics.audit_queue_length.set(signed(self.unwritten()));
     }
 
@@ -170,6 +180,7 @@ impl Writer {
     fn advance(&mut self, wall: Time, now: Mono) -> Result<(), AuditError> {
         self.find_file(wall)?;
         if self.published {
+            self.record_removal(wall);
             self.summarise(wall, now);
         }
         self.write(wall).map_err(|source| self.error(source))?;
@@ -246,6 +257,7 @@ impl Writer {
         buffer.clear();
         buffer.shrink_to(KEEP_BUFFER);
         let mut queue = self.shared.queue.lock();
+        self.shared.open.store(self.batch.floor, Ordering::Relaxed);
         let Queue { bytes, lines, seq, waiting, open } = &mut *queue;
         self.batch = Batch {
             bytes: std::mem::replace(bytes, buffer),
@@ -258,61 +270,6 @@ impl Writer {
             last: *seq,
         };
         !self.batch.bytes.is_empty()
-    }
-
-    /// Offers room to requests again, once there is enough for all that they were promised and more.
-    fn publish(&mut self) -> Result<(), AuditError> {
-        let secured = match &mut self.output {
-            Output::Files { trail, .. } => {
-                let owed = u64::try_from(-self.shared.room.bytes()).unwrap_or(0).saturating_sub(trail.room());
-                trail
-                    .secure(owed.saturating_add(CHUNK), owed.saturating_add(1))
-                    .map_err(|source| AuditError::io(trail.path(), source))?;
-                trail.room()
-            }
-            Output::Stream(_) => STREAM_ROOM,
-        };
-        self.shared.room.change(signed(secured));
-        self.published = true;
-        Ok(())
-    }
-
-    fn withdraw(&mut self) {
-        if self.published {
-            let room = match &self.output {
-                Output::Files { trail, .. } => trail.room(),
-                Output::Stream(_) => STREAM_ROOM,
-            };
-            self.shared.room.change(-signed(room));
-            self.published = false;
-        }
-    }
-
-    fn secure(&mut self, now: Mono) {
-        let Output::Files { trail, .. } = &mut self.output else { return };
-        if self.shared.room.bytes() >= LOW_ROOM {
-            self.short = false;
-            return;
-        }
-        if now < self.next_secure {
-            return;
-        }
-        let urgent = self.shared.room.bytes() < LEAST_ROOM;
-        match trail.secure(CHUNK, if urgent { 1 } else { CHUNK }) {
-            Ok(more) => {
-                self.shared.room.change(signed(more));
-                (self.short, self.warned) = (false, false);
-            }
-            Err(error) => {
-                if urgent && !self.warned {
-                    tracing::error!(path = %trail.path().display(), %error,
-                        "no more space can be set aside for the audit trail; requests are refused when the rest is promised: free some");
-                    self.warned = true;
-                }
-                self.short = true;
-                self.next_secure = now.plus(RETRY_AFTER);
-            }
-        }
     }
 
     fn rotate(&mut self, wall: Time, now: Mono) {
@@ -328,10 +285,16 @@ impl Writer {
                 return;
             }
         }
-        let before = trail.room();
+        let disk = &self.shared.disk;
+        let (before, end, lines) = (trail.room(), trail.end(), self.batch.last);
+        let more = disk.more(Active { end, room: before, lines });
+        let wanted = disk.chunk().min(before.saturating_add(more)).max(before);
         // At least as much as before: whatever is claimed meanwhile is claimed of that.
-        match trail.rotate((self.batch.last, self.batch.floor), before, wall) {
-            Ok(()) => self.shared.room.change(signed(trail.room()) - signed(before)),
+        match trail.rotate((lines, self.batch.floor), (wanted, before), wall) {
+            Ok(()) => {
+                disk.rotated(end);
+                self.shared.room.change(signed(trail.room()) - signed(before));
+            }
             Err(error) => {
                 tracing::warn!(path = %trail.path().display(), %error, "the audit file could not be rotated; it grows on");
                 self.next_rotation = now.plus(RETRY_ROTATION_AFTER);

@@ -18,6 +18,7 @@ pub mod problem;
 pub mod proxy;
 mod raw;
 pub mod recording;
+pub mod retention;
 pub mod service;
 mod source;
 mod text;
@@ -40,6 +41,7 @@ pub use proxy::{
     reachable,
 };
 pub use recording::{JsonPointer, KeyName, Pattern, RecipientSource, RecordingConfig, Redaction};
+pub use retention::{RetentionConfig, WhenFull};
 pub use service::{Durability, HostHeader, Protocol, ServiceConfig, Transport, Upstream};
 pub use ticket::{TicketConfig, TicketUrl};
 pub use token::TokenRules;

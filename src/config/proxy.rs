@@ -2,7 +2,8 @@
 
 use crate::config::url::{self, UrlError};
 use crate::config::{
-    Ceilings, ExportConfig, IdentityFiles, IssuerConfig, Limits, RecordingConfig, ServiceConfig, TrustFiles,
+    Ceilings, ExportConfig, IdentityFiles, IssuerConfig, Limits, RecordingConfig, RetentionConfig,
+    ServiceConfig, TrustFiles,
 };
 use crate::model::{ProxyName, SpiffeId};
 use serde::Serialize;
@@ -166,6 +167,8 @@ pub struct AuditConfig {
     pub recording: Option<RecordingConfig>,
     /// Where else its lines are sent, from the files of the trail.
     pub exports: Vec<ExportConfig>,
+    /// How long its files are kept, and what they may take.
+    pub retention: RetentionConfig,
 }
 
 impl AuditConfig {
@@ -181,6 +184,7 @@ impl AuditConfig {
             denials: DenialBudget::default(),
             recording: None,
             exports: Vec::new(),
+            retention: RetentionConfig::default(),
         }
     }
 }

@@ -11,7 +11,9 @@ use crate::config::text::{
     EventName, FieldName, HostName, Method, Parsed, PersonName, Text, TokenParty, ToolName, TrustDomain,
     Wait, ZoneName,
 };
-use crate::config::{AccessUrl, Endpoint, JsonPointer, KeyName, Pattern, Role, Store, TicketUrl, WebhookUrl};
+use crate::config::{
+    AccessUrl, Endpoint, JsonPointer, KeyName, Pattern, Role, Store, TicketUrl, WebhookUrl, WhenFull,
+};
 use crate::mcp::Version;
 use crate::mcp::rules::{EndpointPath, Origin};
 use crate::model::{
@@ -113,6 +115,15 @@ pub(super) struct RawAudit {
     pub(super) recording: Option<RawRecording>,
     #[serde(default)]
     pub(super) export: Vec<RawExport>,
+    pub(super) retention: Option<Spanned<RawRetention>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawRetention {
+    pub(super) keep: Option<Text<Ttl>>,
+    pub(super) max_total_bytes: Option<Spanned<u64>>,
+    pub(super) when_full: Option<Spanned<WhenFull>>,
 }
 
 #[derive(Debug, Default, Deserialize)]

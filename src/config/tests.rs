@@ -135,6 +135,33 @@ fn what_is_wrong_with_recordings_is_told_with_line_and_key() {
 }
 
 #[test]
+fn what_is_wrong_with_retention_is_told_with_line_and_key() {
+    let retention = parse(PROXY).unwrap().proxy.unwrap().audit.retention;
+    assert_eq!(retention.keep, Some(Duration::from_secs(400 * 24 * 3600)));
+    assert_eq!((retention.max_total_bytes, retention.when_full), (Some(50 << 30), WhenFull::Refuse));
+    let given = |from: &str, to: &str| PROXY.replacen(from, to, 1);
+    let (keep, bytes) = ("keep = \"400d\"", "max_total_bytes = 53_687_091_200");
+    for (text, key, says) in [
+        (given(keep, "keep = \"59m\""), "keep", "`1h` or more"),
+        (given(keep, "keep = \"0s\""), "keep", "a duration"),
+        (given(bytes, "max_total_bytes = 0"), "max_total_bytes", "538968064 or more"),
+        (given(bytes, "max_total_bytes = 538_968_063"), "max_total_bytes", "`rotate_bytes` (268435456)"),
+        (given(bytes, "max_total_bytes = -1"), "max_total_bytes", "-1"),
+        (given(bytes, "when_full = \"remove_oldest\""), "when_full", "set `max_total_bytes`"),
+        (given("# when_full = \"refuse\"", "when_full = \"delete\""), "when_full", "remove_oldest"),
+        (given("# when_full", "keeps = 1\n# when_full"), "keeps", "keep"),
+    ] {
+        let problems = problems(&text);
+        let [problem] = &problems[..] else { panic!("{problems:#?}") };
+        let start = format!(" proxy.audit.retention.{key}: ");
+        assert!(problem.contains(&start) && problem.contains(says), "{key} {says}: {problem}");
+        assert!(!problem.starts_with("0 "), "{problem}");
+    }
+    let found = problems(&given("file = \"audit/audit.jsonl\"", "stdout = true"));
+    assert!(found.iter().any(|problem| problem.contains(" proxy.audit.retention: ")), "{found:#?}");
+}
+
+#[test]
 fn every_mistake_is_reported_at_once_with_line_and_key() {
     let text = r#"
 [proxy]

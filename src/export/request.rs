@@ -67,6 +67,10 @@ impl<'a> Line<'a> {
         fields
     }
 
+    fn has(&self, name: &str) -> bool {
+        self.0.contains_key(name)
+    }
+
     /// What OCSF has no place for.
     fn unmapped(&self) -> Value {
         const ELSEWHERE: [&str; 14] = [
@@ -148,7 +152,8 @@ fn event(line: &Line<'_>, kind: &str, time: Time, log: ocsf::Log<'_>) -> Value {
 /// What became of it.
 fn outcome(event: &mut Map<String, Value>, line: &Line<'_>, kind: &str, handshake: bool) {
     let end = line.text("end");
-    let refused = line.text("decision") == Some("deny") || handshake || kind == "summary";
+    let refused =
+        line.text("decision") == Some("deny") || handshake || (kind == "summary" && !line.has("removed"));
     let cut = end == Some("cut");
     let failed = refused || matches!(end, Some("cut" | "client_gone" | "upstream_error" | "unknown"));
     let (status, name) = match (failed, kind) {

@@ -62,8 +62,11 @@ impl HandOver {
         Self { log, since: None, proving: None }
     }
 
-    /// The other end says so; 0: nothing. Another is handed over now.
+    /// The other end says so; 0: nothing. Another is handed over now, unless it keeps what was handed over last.
     pub fn kept(&mut self, size: u64) {
+        if size > 0 && self.since == Some(size) {
+            return;
+        }
         self.since = Some(size);
         self.proving = None;
         if let Some((_, notes)) = &mut self.log {

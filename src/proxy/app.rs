@@ -166,8 +166,8 @@ pub fn start(config: ProxyConfig, metrics: Arc<Metrics>) -> Result<ProxyHandle, 
     let router = Router::new(&config.services, &config.domains, &issuers, &metrics)
         .map_err(|UnknownIssuer(service)| StartError::UnknownIssuer(service))?;
     let bound = bind_all(&config, &router, workers)?;
-    let audit =
-        AuditSink::open(sink_config(&config, name.clone(), origin(&name, &reloader)), Arc::clone(&metrics))?;
+    let of_trail = sink_config(&config, name.clone(), origin(&name, &reloader));
+    let audit = AuditSink::open_exported(of_trail, exports::needed(&config.audit), Arc::clone(&metrics))?;
     let stop = CancellationToken::new();
     let exporters = exports::of(&config, &name, &audit, &metrics, &stop)?;
     begin_counting(&metrics);
@@ -344,6 +344,8 @@ fn sink_config(config: &ProxyConfig, proxy: ProxyName, origin: String) -> sink::
         queue_lines: u32::try_from(config.audit.queue_lines).unwrap_or(u32::MAX),
         recording: config.audit.recording.clone(),
         origin: Some(origin),
+        retention: config.audit.retention,
+        followed: true,
         denials: sink::DenialBudget { per_second: denials.lines_per_second, burst: denials.burst },
         ..sink::AuditConfig::new(proxy, target)
     }

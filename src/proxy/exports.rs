@@ -1,8 +1,8 @@
 //! The exports of the proxy's trail, as its configuration names them.
 
-use crate::audit::sink::AuditSink;
-use crate::config::{AuditTarget, ExportConfig, ProxyConfig};
-use crate::export::{Exporter, SetupError, TrailSource};
+use crate::audit::sink::{AuditSink, Exported};
+use crate::config::{AuditConfig, AuditTarget, ExportConfig, ProxyConfig};
+use crate::export::{self, Exporter, SetupError, TrailSource};
 use crate::model::ProxyName;
 use crate::runtime::metrics::Metrics;
 use tokio_util::sync::CancellationToken;
@@ -24,4 +24,11 @@ pub(super) fn of(
         Exporter::new(export, trail, source, metrics)
     };
     config.audit.exports.iter().map(exporter).collect()
+}
+
+/// What tells the first line that some export has not confirmed yet.
+pub(super) fn needed(audit: &AuditConfig) -> Exported {
+    let AuditTarget::File(trail) = audit.target.clone() else { return Box::new(|| None) };
+    let exports = audit.exports.clone();
+    Box::new(move || export::needed(&trail, &exports))
 }

@@ -68,6 +68,12 @@ pub struct Metrics {
     pub audit_lines: AuditLines,
     /// `jitgate_audit_queue_length`: lines that wait for the writer.
     pub audit_queue_length: IntGauge,
+    /// `jitgate_audit_disk_bytes`: what the trail takes, with what is set aside for it; without a bound: what its file system has in use.
+    pub audit_disk_bytes: IntGauge,
+    /// `jitgate_audit_disk_limit_bytes`: what it may take; without a bound: the size of its file system.
+    pub audit_disk_limit_bytes: IntGauge,
+    /// `jitgate_audit_disk_low`: 1 from four fifths on, until it is below three quarters.
+    pub audit_disk_low: IntGauge,
     /// `jitgate_audit_recordings_total`: recordings written.
     pub audit_recordings: IntCounter,
     /// `jitgate_audit_recording_bytes`: what the recordings take on the disk.
@@ -215,6 +221,21 @@ impl Metrics {
                 &r,
                 "jitgate_audit_queue_length",
                 "Audit lines that wait to be written.",
+            )?,
+            audit_disk_bytes: gauge(
+                &r,
+                "jitgate_audit_disk_bytes",
+                "What the audit trail takes on its disk, with what is set aside; without max_total_bytes: what its file system has in use.",
+            )?,
+            audit_disk_limit_bytes: gauge(
+                &r,
+                "jitgate_audit_disk_limit_bytes",
+                "What the audit trail may take (max_total_bytes); without it: the size of its file system.",
+            )?,
+            audit_disk_low: gauge(
+                &r,
+                "jitgate_audit_disk_low",
+                "1 when four fifths of that are taken by what may not be removed, or the file system is as full; when nothing is left, requests are refused.",
             )?,
             audit_recordings: register(
                 &r,
@@ -400,7 +421,7 @@ mod tests {
     use std::process::{Command, Stdio};
 
     /// Every name of the contract.
-    const CONTRACT: [&str; 30] = [
+    const CONTRACT: [&str; 33] = [
         "jitgate_requests_total",
         "jitgate_decision_seconds",
         "jitgate_request_seconds",
@@ -420,6 +441,9 @@ mod tests {
         "jitgate_certificate_not_after_seconds",
         "jitgate_connections",
         // Beyond the contract: how far `max_total_bytes` is.
+        "jitgate_audit_disk_bytes",
+        "jitgate_audit_disk_limit_bytes",
+        "jitgate_audit_disk_low",
         "jitgate_audit_recordings_total",
         "jitgate_audit_recording_bytes",
         // Beyond the contract: the alarm of a bad reload.

@@ -273,7 +273,10 @@ impl Client {
                 self.gate.lease().set(control_time, asked, until)
             }
             Effect::SetTokenKeys(keys) => self.gate.set_token_keys(&keys),
-            Effect::TrailKept(size) => self.trail.kept(size),
+            Effect::TrailKept(size) => {
+                self.audit.acknowledged(size);
+                self.trail.kept(size);
+            }
             Effect::Follows(log, epoch) => {
                 let kept = self.witness.welcomed(log, epoch);
                 self.say(Up::LogKept(kept), inputs);

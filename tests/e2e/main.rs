@@ -57,6 +57,7 @@ mod recording;
 mod refused;
 mod reported;
 mod requests;
+mod retention;
 mod restore;
 mod run;
 mod run_ends;

@@ -2,13 +2,34 @@
 
 use super::{OUTAGE_EVERY, SUMMARY_EVERY, Writer};
 use crate::audit::line::{self, Summary};
-use crate::audit::queue::{Shared, Stage};
+use crate::audit::queue::{RemovalLine, Shared, Stage, Tied};
 use crate::audit::record::Kind;
 use crate::model::Time;
 use crate::runtime::clock::Mono;
 use std::sync::Arc;
+use tokio::sync::oneshot;
 
 impl Writer {
+    /// Queues the line of a removal that is asked for.
+    pub(super) fn record_removal(&mut self, wall: Time) {
+        let shared = Arc::clone(&self.shared);
+        let mut removal = shared.removal.lock();
+        let RemovalLine::Wanted(removed) = *removal else { return };
+        let mut text = Vec::with_capacity(1024);
+        line::removal(&mut text, &shared.proxy, &removed, wall);
+        let claimed = text.len() + 32;
+        if shared.room.claim_summary(claimed).is_none() {
+            self.give_up_held();
+            if shared.room.claim_summary(claimed).is_none() {
+                return;
+            }
+        }
+        let (told, on_disk) = oneshot::channel();
+        let tied = Tied { closes: None, waits: Some(told) };
+        let seq = shared.push_for(tied, Kind::Summary, claimed, |out| out.extend_from_slice(&text));
+        *removal = RemovalLine::Queued { seq, on_disk };
+    }
+
     /// Queues summary lines: of refusals every few seconds, of an outage when it is over.
     pub(super) fn summarise(&mut self, wall: Time, now: Mono) {
         let closing = *self.shared.stage.lock() != Stage::Running;

@@ -164,7 +164,7 @@ fn print(
             });
             output::json(&json!({
                 "trail": path, "log": key.name(), "key": key.to_string(), "files": report.files, "lines": report.lines,
-                "last": report.last, "checkpoint": size, "verified": report.wrong.is_empty(), "wrong": wrong.collect::<Vec<_>>(),
+                "last": report.last, "removed": report.removed, "checkpoint": size, "verified": report.wrong.is_empty(), "wrong": wrong.collect::<Vec<_>>(),
             }))
         }
         Output::Table => {
@@ -177,6 +177,9 @@ fn print(
                 ("behind it", report.last.saturating_sub(size).to_string()),
                 ("verified", if report.wrong.is_empty() { "yes" } else { "no" }.to_owned()),
             ])?;
+            if let Some(removed) = report.removed {
+                output::line(&removed.to_string())?;
+            }
             for wrong in &report.wrong {
                 output::line(&crate::cli::shown::escaped(&format!("wrong: {wrong}")))?;
             }

@@ -7,6 +7,7 @@ mod control;
 mod export;
 mod proxy;
 mod recording;
+mod retention;
 mod service;
 mod tickets;
 mod webhooks;

@@ -1,6 +1,8 @@
 //! `[proxy]` and its tables.
 
-use super::{duration, export, filled, identity, path, recording, required, service, trust, value};
+use super::{
+    duration, export, filled, identity, path, recording, required, retention, service, trust, value,
+};
 use crate::config::raw::{RawAudit, RawCeilings, RawControlLink, RawLimits, RawProxy, RawService, split};
 use crate::config::source::Source;
 use crate::config::text::HostName;
@@ -204,8 +206,10 @@ fn audit(
     };
     let exports = export::exports(source, "proxy.audit.export", raw.export, trail);
     let default = AuditConfig::to(target);
+    let rotate_bytes = raw.rotate_bytes.map_or(default.rotate_bytes, |bytes| bytes.into_inner().get());
+    let retention = retention::retention(source, raw.retention, &default.target, rotate_bytes);
     Some(AuditConfig {
-        rotate_bytes: raw.rotate_bytes.map_or(default.rotate_bytes, |bytes| bytes.into_inner().get()),
+        rotate_bytes,
         rotate_every: duration(raw.rotate_every, default.rotate_every),
         compress: raw.compress.map_or(default.compress, Spanned::into_inner),
         queue_lines: raw.queue_lines.map_or(default.queue_lines, |lines| lines.into_inner().get()),
@@ -218,6 +222,7 @@ fn audit(
         },
         recording,
         exports,
+        retention,
         target: default.target,
     })
 }

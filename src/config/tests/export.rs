@@ -82,5 +82,5 @@ fn mistakes_of_exports_say_what_to_do() {
     assert!(twice.len() == 1 && twice[0].contains("each export has a name of its own"), "{twice:?}");
     let streamed = with(file).replace("file = \"audit/audit.jsonl\"", "stdout = true");
     let streamed = problems(&streamed.replace("# directory = \"audit/recordings\"", "directory = \"r\""));
-    assert!(streamed.len() == 1 && streamed[0].contains("read from the files of the trail"), "{streamed:?}");
+    assert!(streamed.len() == 2 && streamed[0].contains("read from the files of the trail"), "{streamed:?}");
 }

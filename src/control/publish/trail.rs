@@ -27,8 +27,8 @@ pub(super) fn kept(plane: &Plane, proxy: &ProxyName) -> u64 {
 pub(super) struct Keeper {
     plane: Plane,
     caller: Caller,
-    /// The size under way; ends with whether it could be asked for.
-    keeping: Option<(u64, JoinHandle<Result<bool, Status>>)>,
+    /// Ends with whether it could be asked for.
+    keeping: Option<JoinHandle<Result<bool, Status>>>,
     missed: bool,
 }
 
@@ -48,7 +48,7 @@ impl Keeper {
             self.missed = true;
             return Ok(());
         }
-        let (plane, caller, size) = (self.plane.clone(), self.caller.clone(), head.size);
+        let (plane, caller) = (self.plane.clone(), self.caller.clone());
         let (since, proof) = (checkpoint.since, checkpoint.proof.as_slice().into());
         let keep = Command::KeepCheckpoint { proxy, head, since, proof };
         let keeping = async move {
@@ -59,14 +59,14 @@ impl Keeper {
                 Err(status) => Err(status),
             }
         };
-        self.keeping = Some((size, tokio::spawn(keeping)));
+        self.keeping = Some(tokio::spawn(keeping));
         Ok(())
     }
 
-    /// Waits for the one under way. What is kept, if the proxy has to prove another one from there: because this was proved against
-    /// one that is not kept, or because others were passed over. May be dropped while it waits.
+    /// Waits for the one under way. What is kept now, for the proxy: that is what it may rely on, and where it has to prove another one
+    /// from, if that is not what it handed over last. May be dropped while it waits.
     pub(super) async fn next(&mut self) -> Result<Option<u64>, Status> {
-        let Some((size, keeping)) = &mut self.keeping else {
+        let Some(keeping) = &mut self.keeping else {
             if !self.missed {
                 return pending().await;
             }
@@ -74,14 +74,13 @@ impl Keeper {
             self.missed = false;
             return Ok(Some(kept(&self.plane, &self.caller.proxy)));
         };
-        let (size, asked) = (*size, keeping.await);
+        let asked = keeping.await;
         self.keeping = None;
         // A task that is gone ends with the control plane.
         if !asked.unwrap_or(Ok(false))? {
             return Ok(None);
         }
-        let kept = kept(&self.plane, &self.caller.proxy);
-        Ok((kept != size).then_some(kept))
+        Ok(Some(kept(&self.plane, &self.caller.proxy)))
     }
 
     /// How long the log is still spared another one.

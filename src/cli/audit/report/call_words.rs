@@ -41,6 +41,7 @@ fn call(line: &Line) -> [String; 12] {
     let what: Vec<_> = what.into_iter().filter(|part| !part.is_empty()).collect();
     let why = match line.text("kind") {
         "admit" => "no end yet".to_owned(),
+        "summary" if line.value.get("removed").is_some() => "old lines were removed by retention".to_owned(),
         "summary" => format!("{} lines: {}", line.number("count"), line.why()),
         _ => line.why(),
     };

@@ -3,7 +3,7 @@
 use super::ledger::{Entry, Interest, Ledger};
 use crate::audit::search::{self, Conditions, Matcher, Order};
 use crate::audit::segments;
-use crate::audit::verify::{self, Trusted, Wrong};
+use crate::audit::verify::{self, Gone, Trusted, Wrong};
 use crate::cli::Failure;
 use crate::cli::audit::verify::{self as verify_command, VerifyError};
 use crate::cli::audit::{Line, witness};
@@ -93,7 +93,13 @@ pub(super) struct Trail {
 #[serde(tag = "standing", rename_all = "snake_case")]
 pub(super) enum Standing {
     /// Its lines are those that checkpoints vouch for.
-    Verified { up_to: u64, last: u64, against: Vec<String> },
+    Verified {
+        up_to: u64,
+        last: u64,
+        against: Vec<String>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        removed: Option<Gone>,
+    },
     /// Its lines are not.
     Wrong { up_to: u64, last: u64, against: Vec<String>, wrong: Vec<Wrong> },
     /// Nobody looked.
@@ -115,13 +121,17 @@ impl Trail {
     /// Whether it is verified, in words.
     pub(super) fn words(&self) -> String {
         match &self.standing {
-            Standing::Verified { up_to, last, against } => {
+            Standing::Verified { up_to, last, against, removed } => {
                 let behind = match last.saturating_sub(*up_to) {
                     0 => String::new(),
                     1 => "; the last line is not vouched for yet".to_owned(),
                     more => format!("; the last {more} lines are not vouched for yet"),
                 };
-                format!("verified up to line {up_to} of {last}, against {}{behind}", against.join(" and "))
+                let removed = removed.map(|removed| format!("; {removed}")).unwrap_or_default();
+                format!(
+                    "verified up to line {up_to} of {last}, against {}{behind}{removed}",
+                    against.join(" and ")
+                )
             }
             Standing::Wrong { wrong, against, .. } => {
                 let all: Vec<String> = wrong.iter().map(ToString::to_string).collect();
@@ -195,9 +205,9 @@ fn checked(
     let report = report.map_err(|error| io::Error::other(format!("{error}, to its end; {hint}")))?;
     let up_to = trusted.iter().map(|trusted| trusted.checkpoint.size).max().unwrap_or(0);
     let against = trusted.iter().map(|trusted| trusted.name.clone()).collect();
-    let last = report.last;
+    let (last, removed) = (report.last, report.removed);
     Ok(match report.wrong {
-        wrong if wrong.is_empty() => Standing::Verified { up_to, last, against },
+        wrong if wrong.is_empty() => Standing::Verified { up_to, last, against, removed },
         wrong => Standing::Wrong { up_to, last, against, wrong },
     })
 }

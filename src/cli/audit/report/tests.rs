@@ -117,7 +117,7 @@ fn trail(standing: Standing) -> Trail {
 }
 
 fn verified() -> Standing {
-    Standing::Verified { up_to: 3, last: 4, against: vec!["the checkpoint `c`".to_owned()] }
+    Standing::Verified { up_to: 3, last: 4, against: vec!["the checkpoint `c`".to_owned()], removed: None }
 }
 
 /// One task from its request to the revocation, beside another.

@@ -1,0 +1,45 @@
+//! Says how full it is: metrics, and the alarm before requests are refused.
+
+use super::Keeper;
+use super::files::{Found, folder};
+use crate::audit::disk;
+use crate::audit::retain::{self, Needs};
+use crate::model::Time;
+
+impl Keeper {
+    /// Metrics, and the alarm.
+    pub(super) fn tell_space(&self, files: &[Found], needs: Needs, wall: Time) {
+        let disk = &self.shared.disk;
+        let rotated: Vec<_> = files.iter().map(|file| file.rotated).collect();
+        let may_go = retain::plan(&rotated, needs, self.config, u64::MAX, wall);
+        disk.set_removable(may_go.map_or(0, |plan| plan.bytes));
+        let lines = self.shared.queue.lock().seq;
+        let folder = folder(&self.trail);
+        // As `df` counts: what is reserved for root is neither used nor there for us.
+        let file_system = rustix::fs::statvfs(folder).ok().map(|disk| {
+            let used = disk.f_blocks.saturating_sub(disk.f_bfree);
+            let bytes = |blocks: u64| blocks.saturating_mul(disk.f_frsize);
+            (bytes(used), bytes(used.saturating_add(disk.f_bavail)))
+        });
+        let bound = disk.bound.map(|bound| (disk.used(lines), bound));
+        let was = disk.is_low();
+        let of_bound = disk.bound.is_some_and(|bound| disk::is_low(disk.stuck(lines), bound, was));
+        let of_file_system = file_system.is_some_and(|(used, all)| disk::is_low(used, all, was));
+        let metrics = &self.shared.metrics;
+        if let Some((used, all)) = bound.or(file_system) {
+            metrics.audit_disk_bytes.set(i64::try_from(used).unwrap_or(i64::MAX));
+            metrics.audit_disk_limit_bytes.set(i64::try_from(all).unwrap_or(i64::MAX));
+        }
+        let low = of_bound || of_file_system;
+        metrics.audit_disk_low.set(low.into());
+        if disk.set_low(low) {
+            let path = self.trail.display();
+            let what = if of_bound { "what `max_total_bytes` allows" } else { "its file system" };
+            if low {
+                tracing::warn!(%path, "the audit trail is at 80 % of {what}: when it is full, requests are refused");
+            } else {
+                tracing::info!(%path, "the audit trail has space again");
+            }
+        }
+    }
+}

@@ -1,0 +1,463 @@
+//! A trail whose old files are removed: what goes, what stays, and that the rest can still be proved. The keeper of the files is driven
+//! by hand, as the writer is.
+
+use super::super::keeper::Keeper;
+use super::super::removal::{self, Policy};
+use super::super::verify::{self, Report, Trusted, Wrong};
+use super::super::{pack, search, segments};
+use super::*;
+use crate::config::{RetentionConfig, WhenFull};
+use crate::model::AuditHealth;
+use crate::notary::Store;
+use crate::tlog::Checkpoint;
+
+const ORIGIN: &str = "jitgate.local/proxy/edge-1/audit";
+const DAY: Duration = Duration::from_secs(24 * 3600);
+const NOT: &dyn Fn() -> bool = &|| false;
+
+struct Kept {
+    world: World,
+    keeper: Keeper,
+    /// The first line that an export has not confirmed; 0: nothing is exported.
+    exported: Arc<AtomicU64>,
+}
+
+fn days(keep: u32) -> RetentionConfig {
+    RetentionConfig { keep: Some(DAY * keep), ..RetentionConfig::default() }
+}
+
+fn bounded(bytes: u64, when_full: WhenFull) -> RetentionConfig {
+    RetentionConfig { keep: None, max_total_bytes: Some(bytes), when_full }
+}
+
+impl Kept {
+    fn at(path: PathBuf, retention: RetentionConfig) -> Self {
+        Self::followed(path, retention, false)
+    }
+
+    fn followed(path: PathBuf, retention: RetentionConfig, followed: bool) -> Self {
+        let world = World::with(path.clone(), |config| {
+            config.rotate_bytes = 20_000;
+            config.origin = Some(ORIGIN.to_owned());
+            config.retention = retention;
+        });
+        let exported = Arc::new(AtomicU64::new(0));
+        let first = Arc::clone(&exported);
+        let first = move || Some(first.load(Ordering::Relaxed)).filter(|first| *first > 0);
+        let keeper = world.sink.keeper(&path, (retention, Box::new(first), followed));
+        Self { world, keeper, exported }
+    }
+
+    /// Requests until so many files were rotated.
+    fn fill(&mut self, files: usize) {
+        let before = self.files();
+        while self.files() < before + files {
+            self.world.admit().unwrap().finish(End::Complete);
+            self.world.tick(60);
+        }
+        self.world.tick(1_100);
+    }
+
+    fn pass(&mut self) {
+        self.keeper.pass(self.world.wall, self.world.now, &NOT);
+    }
+
+    /// As long as it takes to write a line, sign for it and remove files.
+    fn settle(&mut self) {
+        for _ in 0..5 {
+            self.pass();
+            self.world.tick(1_100);
+        }
+    }
+
+    fn later(&mut self, days: u32) {
+        self.world.wall = self.world.wall.plus(DAY * days);
+    }
+
+    fn files(&self) -> usize {
+        segments::list(&self.world.path).unwrap().len() - 1
+    }
+
+    fn first(&self) -> u64 {
+        removal::missing(&segments::list(&self.world.path).unwrap()).unwrap() + 1
+    }
+
+    fn trusted(&self) -> Trusted {
+        let store = Store::of(&self.world.path);
+        let key = std::fs::read_to_string(store.key_path()).unwrap().trim().parse().unwrap();
+        let checkpoint = Checkpoint::open(&store.checkpoint().unwrap().unwrap(), &key).unwrap();
+        Trusted { name: "the checkpoint".to_owned(), checkpoint }
+    }
+
+    fn verify(&self) -> Report {
+        verify::whole(&self.world.path, &[self.trusted()]).unwrap()
+    }
+
+    /// Ends the process and begins another one.
+    fn restart(self, retention: RetentionConfig) -> Self {
+        let path = self.world.path.clone();
+        drop((self.keeper, self.world));
+        Self::at(path, retention)
+    }
+}
+
+#[test]
+fn old_files_go_once_a_line_says_so_and_the_rest_is_proved() {
+    let (_folder, path) = folder();
+    let mut kept = Kept::at(path, days(7));
+    kept.fill(4);
+    let early = kept.trusted();
+    kept.settle();
+    assert_eq!((kept.files(), kept.first()), (4, 1), "nothing is old");
+
+    kept.later(8);
+    kept.world.admit().unwrap().finish(End::Complete);
+    kept.world.tick(1_100);
+    kept.pass();
+    kept.world.tick(20);
+    kept.pass();
+    assert_eq!((kept.files(), kept.first()), (4, 1), "the line is written, but no checkpoint vouches for it");
+    kept.settle();
+    let first = kept.first();
+    assert!(kept.files() == 0 && first > 50, "{first}");
+
+    let report = kept.verify();
+    let gone = report.removed.unwrap();
+    assert_eq!((report.wrong, gone.to, gone.policy), (Vec::new(), first - 1, Policy::Keep));
+    let line = kept_line(&kept, gone.recorded_in);
+    conforms(&line);
+    assert_eq!(line["removed"], serde_json::json!({"from": 1, "to": gone.to, "files": 4, "policy": "keep"}));
+    // A checkpoint over lines that are gone still counts, and so does one that contradicts it.
+    let both = |early: Trusted| verify::whole(&kept.world.path, &[kept.trusted(), early]).unwrap();
+    assert!(early.checkpoint.size < first);
+    assert_eq!(both(early.clone()).wrong, []);
+    let mut other = early;
+    other.checkpoint.root = crate::tlog::Hash::leaf(b"another");
+    assert!(matches!(both(other).wrong[..], [Wrong::Fork { .. }]));
+    // Ranges as well: of what is there, of what is gone, and of both.
+    for range in [(first, first + 1), (1, 3), (first - 2, first + 1)] {
+        let report = verify::range(&kept.world.path, &[kept.trusted()], range).unwrap();
+        assert_eq!(report.wrong, [], "{range:?}");
+        assert_eq!(report.removed.is_some(), range.0 < first);
+    }
+
+    // It goes on after a restart, and again.
+    let mut kept = kept.restart(days(7));
+    kept.fill(2);
+    kept.later(20);
+    kept.settle();
+    let report = kept.verify();
+    assert_eq!((report.wrong, report.removed.unwrap().to), (Vec::new(), kept.first() - 1));
+    assert!(kept.first() > first);
+    let hits = |world: &World| {
+        let mut hits = 0;
+        search::search(&world.path, &search::Conditions::default(), search::Order::Newest, 1000, |_| {
+            hits += 1;
+            std::ops::ControlFlow::Continue(())
+        })
+        .unwrap();
+        hits
+    };
+    assert_eq!(hits(&kept.world), report.lines);
+}
+
+fn kept_line(kept: &Kept, seq: u64) -> Value {
+    for segment in segments::list(&kept.world.path).unwrap() {
+        let mut lines = segment.open().unwrap();
+        while let Some(line) = lines.line().unwrap() {
+            if segments::seq(line) == Some(seq) {
+                return serde_json::from_slice(line).unwrap();
+            }
+        }
+    }
+    panic!("no line {seq}");
+}
+
+#[test]
+fn what_an_export_or_the_control_plane_has_not_confirmed_stays_whatever_its_age() {
+    let (_folder, path) = folder();
+    let mut kept = Kept::followed(path, days(1), true);
+    kept.exported.store(1, Ordering::Relaxed);
+    kept.fill(4);
+    kept.later(400);
+    kept.settle();
+    assert_eq!(kept.first(), 1, "nothing is confirmed");
+    kept.exported.store(u64::MAX, Ordering::Relaxed);
+    kept.settle();
+    assert_eq!(kept.first(), 1, "the control plane has said nothing");
+    let ends: Vec<_> =
+        segments::list(&kept.world.path).unwrap().iter().filter_map(segments::Segment::last).collect();
+    kept.world.sink.acknowledged(ends[2]);
+    kept.exported.store(ends[1] + 1, Ordering::Relaxed);
+    kept.settle();
+    assert_eq!(kept.first(), ends[1] + 1, "up to the slowest");
+    kept.exported.store(ends[3] + 1, Ordering::Relaxed);
+    kept.settle();
+    assert_eq!(kept.first(), ends[2] + 1);
+    assert_eq!(kept.verify().wrong, []);
+}
+
+#[test]
+fn a_request_that_is_open_keeps_its_line_so_that_it_can_be_closed_after_a_crash() {
+    let (_folder, path) = folder();
+    let mut kept = Kept::at(path, days(1));
+    kept.fill(1);
+    let mut open = kept.world.admit().unwrap();
+    open.write_admit().unwrap();
+    kept.fill(3);
+    kept.later(400);
+    kept.settle();
+    assert_eq!(kept.files(), 3, "the file with the admit line and those behind it");
+    // Nobody ends it: the process is gone.
+    std::mem::forget(open);
+    let mut kept = kept.restart(days(1));
+    let closed = |kept: &Kept| {
+        let mut count = 0;
+        for segment in segments::list(&kept.world.path).unwrap() {
+            let mut lines = segment.open().unwrap();
+            while let Some(line) = lines.line().unwrap() {
+                count += usize::from(memchr::memmem::find(line, b"\"end\":\"unknown\"").is_some());
+            }
+        }
+        count
+    };
+    assert_eq!(closed(&kept), 1);
+    kept.later(400);
+    kept.settle();
+    kept.world.tick(60);
+    kept.settle();
+    assert!(kept.files() == 0 && kept.verify().wrong.is_empty(), "{}", kept.files());
+}
+
+#[test]
+fn a_crash_between_the_line_and_the_removal_or_within_it_is_made_good_by_the_next_process() {
+    let (_folder, path) = folder();
+    let mut kept = Kept::at(path, days(7));
+    kept.fill(3);
+    kept.later(8);
+    kept.pass();
+    kept.world.tick(1_100);
+    let report = kept.verify();
+    assert_eq!((report.removed, report.wrong), (None, Vec::new()), "recorded, but nothing is gone");
+    // Killed when one of three is gone.
+    let oldest = segments::list(&kept.world.path).unwrap()[0].path().to_owned();
+    let mut kept = kept.restart(days(7));
+    std::fs::remove_file(oldest).unwrap();
+    let report = kept.verify();
+    assert_eq!((report.wrong, report.removed.unwrap().to), (Vec::new(), kept.first() - 1));
+    kept.later(8);
+    kept.settle();
+    assert!(kept.files() == 0 && kept.verify().wrong.is_empty());
+}
+
+#[test]
+fn what_somebody_else_removed_is_a_fault_and_is_never_covered_up() {
+    let (_folder, path) = folder();
+    let mut kept = Kept::at(path, days(7));
+    kept.fill(3);
+    let oldest = segments::list(&kept.world.path).unwrap()[0].clone();
+    std::fs::remove_file(oldest.path()).unwrap();
+    let to = oldest.last().unwrap();
+    assert!(matches!(kept.verify().wrong[..], [Wrong::Missing { from: 1, to: last, .. }] if last == to));
+    kept.later(8);
+    kept.settle();
+    assert_eq!(kept.files(), 2, "the keeper touches nothing");
+    assert!(matches!(kept.verify().wrong[..], [Wrong::Missing { from: 1, to: last, .. }] if last == to));
+    let range = verify::range(&kept.world.path, &[kept.trusted()], (to, to + 1)).unwrap();
+    assert!(matches!(range.wrong[..], [Wrong::Missing { .. }]));
+}
+
+#[test]
+fn a_file_that_was_changed_or_whose_tiles_are_gone_is_evidence_and_stays() {
+    let (_folder, path) = folder();
+    let mut kept = Kept::at(path.clone(), days(7));
+    kept.fill(3);
+    let files = segments::list(&path).unwrap();
+    let text = std::fs::read_to_string(files[1].path()).unwrap();
+    std::fs::write(files[1].path(), text.replacen("/v1/orders/42", "/v1/orders/43", 1)).unwrap();
+    kept.later(8);
+    kept.settle();
+    assert_eq!(kept.first(), files[0].last().unwrap() + 1, "that before it goes");
+    std::fs::write(files[1].path(), text).unwrap();
+    let folder = Store::of(&path).folder().join("tile/0");
+    let away = Store::of(&path).folder().join("away");
+    std::fs::rename(&folder, &away).unwrap();
+    kept.world.now = kept.world.now.plus(DAY);
+    kept.pass();
+    assert_eq!(kept.files(), 2);
+    std::fs::remove_dir_all(&folder).ok();
+    std::fs::rename(&away, &folder).unwrap();
+    kept.world.now = kept.world.now.plus(DAY);
+    kept.settle();
+    assert_eq!(kept.files(), 0);
+    assert_eq!(kept.verify().wrong, []);
+}
+
+#[test]
+fn compressed_files_go_with_their_indices_and_a_name_is_not_believed_about_its_age() {
+    let (folder, path) = folder();
+    let mut kept = Kept::at(path.clone(), days(7));
+    kept.fill(2);
+    pack::pack(&path, &NOT).unwrap();
+    // A name says that it is much older than its lines are.
+    let file = segments::list(&path).unwrap()[0].path().to_owned();
+    let name = file.file_name().unwrap().to_str().unwrap().to_owned();
+    let older = format!("audit-20010101T000000Z{}", &name[22..]);
+    std::fs::rename(&file, folder.path().join(&older)).unwrap();
+    kept.settle();
+    assert_eq!(kept.files(), 2);
+    kept.later(8);
+    kept.settle();
+    let left: Vec<_> = std::fs::read_dir(folder.path())
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .filter(|name| name.starts_with("audit-") && name.ends_with(".zst"))
+        .collect();
+    assert_eq!(left, Vec::<String>::new());
+    assert_eq!(kept.verify().wrong, []);
+}
+
+// ---- how much it may take ----
+
+const BOUND: u64 = 3_000_000;
+
+/// What the files of a trail take, as `du` says.
+fn taken(path: &Path) -> u64 {
+    fn of(folder: &Path) -> u64 {
+        let entries = std::fs::read_dir(folder).unwrap().flatten();
+        entries
+            .map(|entry| match entry.metadata() {
+                Ok(metadata) if metadata.is_dir() => of(&entry.path()),
+                Ok(metadata) => std::os::unix::fs::MetadataExt::blocks(&metadata) * 512,
+                Err(_) => 0,
+            })
+            .sum()
+    }
+    of(path.parent().unwrap())
+}
+
+impl Kept {
+    /// Requests until one is refused; how many passed. Never takes more than it may.
+    fn until_refused(&mut self) -> usize {
+        for passed in 0..20_000 {
+            match self.world.admit() {
+                Ok(record) => record.finish(End::Complete),
+                Err(Unavailable) => return passed,
+            }
+            self.world.tick(60);
+            if passed % 16 == 0 {
+                self.pass();
+                let taken = taken(&self.world.path);
+                assert!(taken <= BOUND, "{taken} {:?}", self.world.sink.disk_for_tests());
+            }
+        }
+        panic!("never refused");
+    }
+}
+
+#[test]
+fn at_its_bound_requests_are_refused_after_an_alarm_and_pass_again_when_something_may_go() {
+    let (_folder, path) = folder();
+    let mut kept = Kept::at(path, bounded(BOUND, WhenFull::RemoveOldest));
+    kept.exported.store(1, Ordering::Relaxed);
+    kept.pass();
+    assert_eq!(kept.world.sink.health(), AuditHealth::Good);
+    // Each health with the number of requests that had passed when it was first seen.
+    let mut seen = vec![AuditHealth::Good];
+    let mut passed = 0;
+    while let Ok(record) = kept.world.admit() {
+        record.finish(End::Complete);
+        kept.world.tick(60);
+        passed += 1;
+        if passed % 8 != 0 {
+            continue;
+        }
+        kept.pass();
+        let health = kept.world.sink.health();
+        if seen.last() != Some(&health) {
+            seen.push(health);
+        }
+        assert!(taken(&kept.world.path) <= BOUND, "{}", taken(&kept.world.path));
+        assert!(passed < 20_000);
+    }
+    assert!(passed > 1_000, "{passed}");
+    assert!(matches!(seen[..], [AuditHealth::Good, AuditHealth::LowSpace, ..]), "{seen:?}");
+    let metrics = &kept.world.metrics;
+    assert_eq!((metrics.audit_disk_limit_bytes.get(), metrics.audit_disk_low.get()), (BOUND as i64, 1));
+    assert!(metrics.audit_disk_bytes.get() as u64 >= BOUND * 8 / 10);
+    kept.settle();
+    assert!(kept.first() == 1 && kept.world.admit().is_err(), "nothing may go");
+
+    // The export confirms some.
+    let some = segments::list(&kept.world.path).unwrap()[14].last().unwrap();
+    kept.exported.store(some + 1, Ordering::Relaxed);
+    kept.settle();
+    assert_eq!(kept.first(), some + 1);
+    kept.world.admit().unwrap().finish(End::Complete);
+    assert_ne!(kept.world.sink.health(), AuditHealth::Unwritable);
+    // And then all: from now on the oldest go, and nobody is refused.
+    kept.exported.store(u64::MAX, Ordering::Relaxed);
+    kept.settle();
+    kept.settle();
+    assert_eq!(kept.world.sink.health(), AuditHealth::Good);
+    for number in 0..passed {
+        kept.world.admit().unwrap().finish(End::Complete);
+        kept.world.tick(60);
+        if number % 8 == 0 {
+            kept.pass();
+            assert!(taken(&kept.world.path) <= BOUND);
+        }
+    }
+    let report = kept.verify();
+    assert_eq!((report.wrong, report.removed.unwrap().policy), (Vec::new(), Policy::MaxTotalBytes));
+}
+
+#[test]
+fn at_its_bound_a_proxy_starts_and_refuses_and_a_larger_bound_or_age_opens_it() {
+    let (_folder, path) = folder();
+    let mut kept = Kept::at(path, bounded(BOUND, WhenFull::Refuse));
+    kept.until_refused();
+    let kept = kept.restart(bounded(BOUND, WhenFull::Refuse));
+    let mut kept = kept.restart(RetentionConfig { keep: Some(DAY), ..bounded(BOUND, WhenFull::Refuse) });
+    assert!(kept.world.admit().is_err() && !kept.world.sink.is_available());
+    for _ in 0..10 {
+        kept.world.tick(300);
+    }
+    assert!(kept.world.admit().is_err() && taken(&kept.world.path) <= BOUND);
+    kept.later(2);
+    kept.settle();
+    assert!(
+        kept.first() > 1,
+        "what is old goes, although there is hardly any space for the line that says so"
+    );
+    kept.world.admit().unwrap().finish(End::Complete);
+    kept.until_refused();
+    let kept = kept.restart(bounded(2 * BOUND, WhenFull::Refuse));
+    kept.world.admit().unwrap().finish(End::Complete);
+    assert_eq!(kept.verify().wrong, []);
+}
+
+#[test]
+fn on_a_full_disk_what_may_go_goes() {
+    let Some(disk) = TinyDisk::new(4 << 10) else { return };
+    // The bound is beyond the disk; it makes for smaller pieces.
+    let mut kept = Kept::at(disk.audit(), RetentionConfig { max_total_bytes: Some(8 << 20), ..days(7) });
+    kept.fill(20);
+    disk.fill();
+    while let Ok(record) = kept.world.admit() {
+        record.finish(End::Complete);
+        kept.world.tick(300);
+    }
+    kept.pass();
+    assert_eq!(kept.world.sink.health(), AuditHealth::Unwritable);
+    kept.later(8);
+    for _ in 0..6 {
+        kept.pass();
+        kept.world.tick(5_000);
+    }
+    assert!(kept.first() > 1 && kept.files() < 20, "{} {}", kept.first(), kept.files());
+    kept.world.admit().unwrap().finish(End::Complete);
+    disk.free();
+    kept.settle();
+    assert_eq!(kept.verify().wrong, []);
+}

@@ -1,0 +1,379 @@
+//! Old files of the trail go as the configuration says, and no earlier; what is left, and what is gone, can still be proved. And the
+//! trail takes no more of its disk than it may.
+
+use crate::audit::TinyDisk;
+use crate::harness::client::Connection;
+use crate::harness::upstream::Upstream;
+use crate::harness::{Protocol, Setup, World, eventually};
+use serde_json::{Value, json};
+use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
+use std::process::Output;
+
+const TRAIL: &str = "audit/audit.jsonl";
+/// Two files and 2 MiB, the least that is accepted, and some.
+const BOUND: u64 = 3_000_000;
+
+fn retention(when_full: &str) -> String {
+    format!(
+        "rotate_bytes = 50_000\ncompress = false\nretention = {{ max_total_bytes = {BOUND}, when_full = \"{when_full}\" }}\n"
+    )
+}
+
+/// What the files in a folder take, as `du` says.
+fn taken(folder: &Path) -> u64 {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    entries
+        .map(|entry| match entry.metadata() {
+            Ok(metadata) if metadata.is_dir() => taken(&entry.path()),
+            Ok(metadata) => metadata.blocks() * 512,
+            Err(_) => 0,
+        })
+        .sum()
+}
+
+async fn audit(world: &World, arguments: &[&str]) -> Output {
+    world.try_cli(&[&["audit"], arguments].concat()).await
+}
+
+/// Whether a request passes. Less than a second of refusals is no answer: so small a trail has little room ahead of a disk that is slow.
+async fn passes(connection: &mut Connection, path: &str) -> bool {
+    for _ in 0..50 {
+        let answer = connection.get(path).await;
+        if answer.status == 200 {
+            return true;
+        }
+        assert_eq!((answer.status.as_u16(), answer.reason().as_str()), (503, "audit_unavailable"));
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+    false
+}
+
+async fn verified(world: &World, more: &[&str]) -> Value {
+    let output = audit(world, &[&["verify", "--file", TRAIL, "--output", "json"], more].concat()).await;
+    assert!(output.status.success(), "{output:?}");
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+#[tokio::test]
+async fn the_oldest_files_go_at_the_bound_and_what_is_left_and_what_is_gone_can_be_proved() {
+    let mut world = Setup::new().audited(&retention("remove_oldest")).start().await;
+    world.grant("orders:GET:/**").await;
+    let mut connection = world.client(Protocol::H2).connect().await;
+    connection.get("/v1/orders/first").await;
+    let first = world.ends("/v1/orders/first").await[0].clone();
+    eventually("its proof", || async {
+        let id = first["request_id"].as_str().unwrap();
+        let proved = audit(&world, &["prove", id, "--file", TRAIL, "--out", "first.tlog-proof"]).await;
+        proved.status.success().then_some(())
+    })
+    .await;
+    std::fs::copy(world.path("audit/audit.jsonl.tlog/checkpoint"), world.path("early.checkpoint")).unwrap();
+    // Several times what fits.
+    let mut removed = Value::Null;
+    for round in 0..100 {
+        for number in 0..100 {
+            let path = format!("/v1/orders/{round}-{number}/{}", "x".repeat(1500));
+            assert!(passes(&mut connection, &path).await, "nobody is refused for long");
+        }
+        assert!(taken(&world.path("audit")) <= BOUND, "{}", taken(&world.path("audit")));
+        // Faster than a checkpoint is signed it could only refuse, as small as it is.
+        eventually("room for the next", || async {
+            (taken(&world.path("audit")) < BOUND * 3 / 4).then_some(())
+        })
+        .await;
+        if round % 10 == 9 {
+            removed = verified(&world, &[]).await["removed"].clone();
+            if removed["to"].as_u64().is_some_and(|to| to > 1_000) {
+                break;
+            }
+        }
+    }
+    assert_eq!(removed["policy"], "max_total_bytes", "{removed}");
+    let (to, line) = (removed["to"].as_u64().unwrap(), removed["recorded_in"].as_u64().unwrap());
+    let said = audit(&world, &["verify", "--file", TRAIL]).await;
+    let said = String::from_utf8_lossy(&said.stdout).into_owned();
+    assert!(said.contains("lines 1 to ") && said.contains(" were removed by retention"), "{said}");
+    // Against what was kept elsewhere, of before and of now.
+    verified(&world, &["--checkpoint", "early.checkpoint"]).await;
+    verified(&world, &["--proxy", "edge-1"]).await;
+    verified(&world, &["--from", "1", "--to", &(to + 1).to_string()]).await;
+    let proof = ["verify", "--proof", "first.tlog-proof", "--file", TRAIL, "--output", "json"];
+    let proved = audit(&world, &proof).await;
+    assert!(proved.status.success(), "{proved:?}");
+    let proved: Value = serde_json::from_slice(&proved.stdout).unwrap();
+    assert_eq!(proved["content"], first, "although the line is gone");
+
+    // Everybody else copes with a trail that begins later.
+    let found = world.cli(&["audit", "search", "--file", TRAIL, "--kind", "summary"]).await;
+    let found = found.as_array().unwrap().iter().find(|found| found["seq"] == line).unwrap().clone();
+    assert_eq!((&found["removed"]["from"], found["removed"]["to"].as_u64() >= Some(to)), (&1.into(), true));
+    let newest = world.cli(&["audit", "search", "--file", TRAIL, "--kind", "end", "--limit", "1"]).await;
+    let id = newest[0]["request_id"].as_str().unwrap().to_owned();
+    let proved = audit(&world, &["prove", &id, "--file", TRAIL]).await;
+    assert!(proved.status.success(), "{proved:?}");
+    let report = audit(&world, &["report", "--file", TRAIL, "--task", "t-1", "--output", "json"]).await;
+    let text = String::from_utf8_lossy(&report.stdout).into_owned();
+    assert!(report.status.success() && text.contains("\"removed\""), "{report:?}");
+    let tail = audit(&world, &["tail", "--file", TRAIL]).await;
+    assert!(tail.status.success(), "{tail:?}");
+
+    // It goes on after an end and after a crash.
+    drop(connection);
+    for kill in [false, true] {
+        if kill {
+            world.proxy().kill();
+        } else {
+            world.proxy().terminate();
+            assert!(world.proxy().ended().await.success());
+        }
+        world.start_proxy().await;
+        let again = world.client(Protocol::H1).get("/v1/orders/again").await;
+        assert_eq!(again.status, 200);
+        verified(&world, &[]).await;
+    }
+
+    // Whoever removes more than that is found.
+    world.proxy().terminate();
+    assert!(world.proxy().ended().await.success());
+    let last = verified(&world, &[]).await["last"].as_u64().unwrap();
+    let trail = jitgate::audit::segments::list(&world.path(TRAIL)).unwrap();
+    let until = trail.iter().position(|file| file.last().is_none_or(|last| last > line)).unwrap();
+    for file in &trail[..until] {
+        std::fs::remove_file(file.path()).unwrap();
+    }
+    let bad = audit(&world, &["verify", "--file", TRAIL]).await;
+    let said = String::from_utf8_lossy(&bad.stdout).into_owned();
+    assert!(bad.status.code() == Some(1) && said.contains("lines 1 to "), "{last} {said}");
+}
+
+#[tokio::test]
+async fn what_an_export_has_not_confirmed_stays_and_closes_the_gate_with_an_alarm_until_it_has() {
+    let receiver = Upstream::start().await;
+    let hook = format!(
+        "[[webhooks]]\nname = \"siem\"\nurl = \"http://{}/siem\"\nevents = [\"audit.trouble\"]\nsecret_file = \"hook.secret\"\n",
+        receiver.address
+    );
+    let export = "[[proxy.audit.export]]\nname = \"events\"\nkind = \"ocsf\"\nfile = \"siem/events.jsonl\"\n";
+    let mut world = Setup::new()
+        .lease("3s")
+        .audited(&retention("remove_oldest"))
+        .tables(&(hook + export))
+        .prepare()
+        .await;
+    let secret = world.path("hook.secret");
+    std::fs::write(&secret, "whsec_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=\n").unwrap();
+    std::fs::set_permissions(&secret, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+    // In the way of the folder for events.
+    std::fs::write(world.path("siem"), "").unwrap();
+    world.start_control().await;
+    world.start_proxy().await;
+    world.grant("orders:GET:/**").await;
+    let told = async |state: &str| {
+        eventually(&format!("the message that the trail is {state}"), || async {
+            let messages = receiver.received();
+            let told = messages.iter().filter_map(|told| serde_json::from_slice::<Value>(&told.body).ok());
+            let data = json!({"proxy": "edge-1", "state": state});
+            told.filter(|told| told["type"] == "audit.trouble").any(|told| told["data"] == data).then_some(())
+        })
+        .await;
+    };
+    let mut connection = world.client(Protocol::H2).connect().await;
+    let mut passed = 0;
+    let mut low = false;
+    while passes(&mut connection, &format!("/v1/orders/{passed}")).await {
+        passed += 1;
+        if passed % 100 == 0 {
+            assert!(taken(&world.path("audit")) <= BOUND);
+            // The keeper of the files looks once a second.
+            if passed % 1_000 == 0 {
+                tokio::time::sleep(std::time::Duration::from_millis(1_100)).await;
+            }
+            if !low && world.metric("jitgate_audit_disk_low").await > 0.5 {
+                low = true;
+                told("low_space").await;
+            }
+        }
+        assert!(passed < 50_000);
+    }
+    assert!(low, "the alarm came first");
+    told("unwritable").await;
+    assert!(world.metric("jitgate_audit_disk_bytes").await > 0.8 * BOUND as f64);
+    let report = verified(&world, &[]).await;
+    assert_eq!(report["removed"], Value::Null, "nothing may go");
+    assert_eq!(world.metric("jitgate_audit_disk_limit_bytes").await, BOUND as f64);
+
+    // A restart changes nothing: it starts, refuses, and exports.
+    world.proxy().kill();
+    world.spawn_proxy();
+    eventually("refusal after the restart", || async {
+        let client = world.client(Protocol::H1).try_connect().await;
+        let answer = client.ok()?.get("/v1/orders").await;
+        (answer.status == 503 && answer.reason() == "audit_unavailable").then_some(())
+    })
+    .await;
+
+    std::fs::remove_file(world.path("siem")).unwrap();
+    eventually("access without a restart", || async {
+        (world.client(Protocol::H1).get("/v1/orders/after").await.status == 200).then_some(())
+    })
+    .await;
+    told("good").await;
+    let removed = verified(&world, &[]).await["removed"].clone();
+    assert_eq!(removed["policy"], "max_total_bytes", "{removed}");
+    // Every line that is gone was confirmed.
+    let events = std::fs::read_to_string(world.path("siem/events.jsonl")).unwrap();
+    assert!(events.lines().count() as u64 >= removed["to"].as_u64().unwrap());
+}
+
+/// A file system on a file of its own, which can be frozen and can fail.
+struct Loop {
+    at: std::path::PathBuf,
+}
+
+fn run(program: &str, arguments: &[&str]) -> Output {
+    std::process::Command::new(program).args(arguments).output().unwrap()
+}
+
+impl Loop {
+    fn mount(image: &Path, at: std::path::PathBuf) -> Option<Self> {
+        std::fs::create_dir_all(&at).unwrap();
+        std::fs::File::create(image).unwrap().set_len(64 << 20).unwrap();
+        let made = run("mkfs.ext4", &["-q", "-F", image.to_str().unwrap()]);
+        assert!(made.status.success(), "{made:?}");
+        let options = ["-o", "loop,errors=remount-ro", image.to_str().unwrap(), at.to_str().unwrap()];
+        let mounted = run("mount", &options);
+        if mounted.status.success() {
+            return Some(Self { at });
+        }
+        assert!(std::env::var_os("CI").is_none(), "{mounted:?}");
+        eprintln!("not tested: may not mount a file system here");
+        None
+    }
+
+    fn freeze(&self, how: &str) {
+        let done = run("fsfreeze", &[how, self.at.to_str().unwrap()]);
+        assert!(done.status.success(), "{done:?}");
+    }
+
+    /// As after an error of the device: the kernel allows no more writing.
+    fn fail(&self) {
+        let source = run("findmnt", &["-n", "-o", "SOURCE", self.at.to_str().unwrap()]);
+        let source = String::from_utf8(source.stdout).unwrap();
+        let device = source.trim().rsplit('/').next().unwrap().to_owned();
+        std::fs::write(format!("/sys/fs/ext4/{device}/trigger_fs_error"), "1").unwrap();
+    }
+}
+
+impl Drop for Loop {
+    fn drop(&mut self) {
+        let at = self.at.to_str().unwrap();
+        // Whatever was frozen would never be unmounted.
+        run("fsfreeze", &["--unfreeze", at]);
+        run("umount", &["--lazy", at]);
+    }
+}
+
+async fn permits(world: &World) -> Vec<Value> {
+    let lines = world.cli(&["audit", "search", "--file", TRAIL, "--decision", "permit", "--limit", "100000"]);
+    lines.await.as_array().unwrap().clone()
+}
+
+#[tokio::test]
+async fn a_disk_that_stands_still_slows_or_refuses_and_loses_nothing() {
+    let mut world = Setup::new().tables("durability = \"durable\"").prepare().await;
+    let image = world.path("disk.img");
+    let Some(disk) = Loop::mount(&image, world.path("audit")) else { return };
+    world.start_control().await;
+    world.start_proxy().await;
+    world.grant("orders:GET:/**").await;
+    let mut connection = world.client(Protocol::H2).connect().await;
+    assert_eq!(connection.get("/v1/orders/before").await.status, 200);
+    world.ends("/v1/orders/before").await;
+    disk.freeze("--freeze");
+    world.upstream.forget();
+    // What is asked for now waits for the disk: the service sees nothing of it.
+    let request =
+        connection.request("GET", "/v1/orders/during").body(crate::harness::client::empty()).unwrap();
+    let waits = tokio::spawn(async move { crate::harness::Answer::of(connection.send(request).await).await });
+    tokio::time::sleep(std::time::Duration::from_millis(1500)).await;
+    assert!(world.upstream.received().is_empty(), "no line, no access");
+    disk.freeze("--unfreeze");
+    let answer = waits.await.unwrap();
+    let reached = world.upstream.received().len();
+    assert_eq!(reached, usize::from(answer.status == 200), "{answer:?}");
+    eventually("access without a restart", || async {
+        (world.client(Protocol::H1).get("/v1/orders/after").await.status == 200).then_some(())
+    })
+    .await;
+    eventually("each request that passed", || async {
+        let ends =
+            permits(&world).await.into_iter().filter(|line| line["kind"] == "end" && line["status"] == 200);
+        (ends.count() >= 2 + reached).then_some(())
+    })
+    .await;
+    eventually("a checkpoint", || async {
+        let output = audit(&world, &["verify", "--file", TRAIL]).await;
+        output.status.success().then_some(())
+    })
+    .await;
+    world.proxy().kill();
+}
+
+#[tokio::test]
+async fn a_disk_that_becomes_read_only_closes_the_gate_until_another_takes_its_place() {
+    let mut world = Setup::new().prepare().await;
+    let image = world.path("disk.img");
+    let Some(disk) = Loop::mount(&image, world.path("audit")) else { return };
+    world.start_control().await;
+    world.start_proxy().await;
+    world.grant("orders:GET:/**").await;
+    let mut connection = world.client(Protocol::H2).connect().await;
+    let mut passed = 0;
+    for number in 0..20 {
+        passed += usize::from(connection.get(&format!("/v1/orders/{number}")).await.status == 200);
+    }
+    world.ends("/v1/orders/19").await;
+    disk.fail();
+    loop {
+        let answer = connection.get("/v1/orders/refused").await;
+        if answer.status != 200 {
+            assert_eq!((answer.status.as_u16(), answer.reason().as_str()), (503, "audit_unavailable"));
+            break;
+        }
+        passed += 1;
+    }
+    world.upstream.forget();
+    for protocol in Protocol::BOTH {
+        assert_eq!(world.client(protocol).get("/v1/orders").await.reason(), "audit_unavailable");
+    }
+    assert!(world.upstream.received().is_empty());
+
+    // Its content is copied to another disk, which is mounted in its place.
+    let (copy, at) = (world.path("copy"), world.path("audit"));
+    let copied = run("cp", &["-a", at.to_str().unwrap(), copy.to_str().unwrap()]);
+    assert!(copied.status.success(), "{copied:?}");
+    let Some(other) = TinyDisk::mount(world.path("other"), "64m") else { return };
+    let copied = run("cp", &["-a", &format!("{}/.", copy.display()), world.path("other").to_str().unwrap()]);
+    assert!(copied.status.success(), "{copied:?}");
+    let moved = run("mount", &["--bind", world.path("other").to_str().unwrap(), at.to_str().unwrap()]);
+    assert!(moved.status.success(), "{moved:?}");
+    eventually("access without a restart", || async {
+        (world.client(Protocol::H1).get("/v1/orders/after").await.status == 200).then_some(())
+    })
+    .await;
+    passed += 1;
+    eventually("each request that passed, once", || async {
+        let ends = permits(&world).await.into_iter().filter(|line| line["kind"] == "end");
+        (ends.count() >= passed).then_some(())
+    })
+    .await;
+    eventually("a checkpoint over them", || async {
+        let output = audit(&world, &["verify", "--file", TRAIL]).await;
+        output.status.success().then_some(())
+    })
+    .await;
+    world.proxy().kill();
+    run("umount", &["--lazy", at.to_str().unwrap()]);
+    drop((disk, other));
+}
