@@ -5,10 +5,12 @@
 //! configuration (anything else is counted as `unknown`) or `&'static str`, which no request can make.
 
 mod export;
+mod witness;
 
 pub use export::ExportMetrics;
+pub use witness::WitnessMetrics;
 
-use crate::model::{DenyReason, ExportName, ServiceName, WebhookName};
+use crate::model::{DenyReason, ExportName, ServiceName, WebhookName, WitnessName};
 use parking_lot::Mutex;
 use prometheus::core::Collector;
 use prometheus::{
@@ -48,6 +50,7 @@ pub struct Metrics {
     webhook_waiting: IntGaugeVec,
     webhook_dead_letters: IntGaugeVec,
     exports: export::ByExport,
+    witnesses: witness::ByWitness,
     /// `jitgate_decision_seconds`: time taken by `access::decide`.
     pub decision_seconds: Histogram,
     /// `jitgate_streams_in_flight`: requests admitted and not ended.
@@ -170,6 +173,7 @@ impl Metrics {
                 "Messages that were given up and wait for somebody to send them again.",
             )?,
             exports: export::ByExport::new(&r)?,
+            witnesses: witness::ByWitness::new(&r)?,
             decision_seconds: histogram(
                 &r,
                 "jitgate_decision_seconds",
@@ -288,6 +292,12 @@ impl Metrics {
     #[must_use]
     pub fn export(&self, log: &'static str, export: &ExportName) -> ExportMetrics {
         self.exports.of(log, export)
+    }
+
+    /// What is counted for a witness of the configuration; `log` is `audit` or `events`.
+    #[must_use]
+    pub fn witness(&self, log: &'static str, witness: &WitnessName) -> WitnessMetrics {
+        self.witnesses.of(log, witness)
     }
 
     /// Calls `hook` before each scrape, for gauges whose value runs by itself.
