@@ -14,11 +14,17 @@ use std::sync::Arc;
 /// Checkpoints that witnesses may still be about to sign.
 const RECENT: usize = 8;
 
+/// A checkpoint as the log signed it, and the lines of witnesses.
+struct Signed {
+    note: Arc<str>,
+    lines: Vec<(WitnessName, String)>,
+}
+
 /// See the head of this file.
 pub(super) struct Notes {
     store: Store,
-    /// What was signed of late: what the log signed, and the lines of witnesses.
-    recent: Mutex<VecDeque<(Arc<str>, String)>>,
+    /// What was signed of late.
+    recent: Mutex<VecDeque<Signed>>,
 }
 
 impl Notes {
@@ -36,19 +42,24 @@ impl Notes {
 
     /// Keeps `line`, with which `witness` signed `note`. Writes a file.
     pub(super) fn keep(&self, witness: &WitnessName, note: &Arc<str>, line: &str) -> Result<(), FileError> {
-        let lines = {
-            let mut recent = self.recent.lock();
-            if !recent.iter().any(|(known, _)| known == note) {
-                if recent.len() >= RECENT {
-                    recent.pop_front();
-                }
-                recent.push_back((Arc::clone(note), String::new()));
-            }
-            let Some((_, lines)) = recent.iter_mut().find(|(known, _)| known == note) else { return Ok(()) };
-            lines.push_str(line);
-            lines.push('\n');
-            lines.clone()
-        };
-        self.store.write_witnessed(witness, &format!("{note}{lines}"))
+        let text = self.with(witness, note, line);
+        self.store.write_witnessed(witness, &text)
+    }
+
+    /// The note with every line that is known of it.
+    fn with(&self, witness: &WitnessName, note: &Arc<str>, line: &str) -> String {
+        let mut recent = self.recent.lock();
+        let at = recent.iter().position(|signed| signed.note == *note);
+        let mut signed = at
+            .and_then(|at| recent.remove(at))
+            .unwrap_or_else(|| Signed { note: Arc::clone(note), lines: Vec::new() });
+        signed.lines.retain(|(known, _)| known != witness);
+        signed.lines.push((witness.clone(), line.to_owned()));
+        let lines: String = signed.lines.iter().map(|(_, line)| format!("{line}\n")).collect();
+        recent.push_back(signed);
+        if recent.len() > RECENT {
+            recent.pop_front();
+        }
+        format!("{note}{lines}")
     }
 }

@@ -188,11 +188,12 @@ async fn witnesses_of_the_same_checkpoint_are_kept_together() {
     let note = world.grow(5);
     let notes = Notes::new(world.notary.store().clone());
     notes.keep(&"a".parse().unwrap(), &note, "— a AAAA").unwrap();
+    notes.keep(&"a".parse().unwrap(), &note, "— a AAAB").unwrap();
     notes.keep(&"b".parse().unwrap(), &note, "— b AAAA").unwrap();
     let later = world.grow(1);
     notes.keep(&"a".parse().unwrap(), &later, "— a BBBB").unwrap();
     let kept = world.notary.store().witnessed().unwrap();
-    assert_eq!(kept["b"], format!("{note}— a AAAA\n— b AAAA\n"));
+    assert_eq!(kept["b"], format!("{note}— a AAAB\n— b AAAA\n"));
     assert_eq!(kept["a"], format!("{later}— a BBBB\n"));
 }
 
