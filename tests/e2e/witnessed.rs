@@ -240,3 +240,52 @@ async fn what_a_witness_did_not_sign_for_this_log_is_not_kept() {
     let (good, _, said) = verify(&world, &["--witness", &scribe.key()]).await;
     assert!(!good && said.contains("fewer than 1 of 1"), "{said}");
 }
+
+#[tokio::test]
+async fn an_event_log_that_is_rolled_back_is_found_by_its_witness() {
+    let mut world = Setup::new().prepare().await;
+    let mut witness = Witness::new(&world, "witness").await;
+    world.append_config(&table("control", "w1", &witness.url(), &witness.key));
+    world.start_control().await;
+    let key = world.path("control.events.tlog/0/key.pub");
+    witness.knows(&fs::read_to_string(key).unwrap()).await;
+    witness.start().await;
+    let file = world.path("control.events.tlog/0/witnessed/w1");
+    let signed = || fs::read_to_string(&file).ok()?.lines().nth(1)?.parse::<u64>().ok();
+    eventually("a witnessed log", || async { signed() }).await;
+    world.control().kill();
+    fs::create_dir(world.path("backup")).unwrap();
+    let parts = |from: &str| {
+        let names = fs::read_dir(world.path(from)).unwrap().map(|entry| entry.unwrap().file_name());
+        names.filter(|name| name.to_str().unwrap().starts_with("control.")).collect::<Vec<_>>()
+    };
+    let saved: Vec<_> = parts("").into_iter().filter(|name| name != "control.log").collect();
+    for name in &saved {
+        copy(&world.path("").join(name), &world.path("backup"));
+    }
+    world.start_control().await;
+    let granted = ["grant", "--principal", crate::harness::world::AGENT, "--task", "t-1", "--ttl", "10m"];
+    let mut last = 0;
+    for scope in ["orders:POST:/**", "orders:PUT:/**", "orders:PATCH:/**"] {
+        let grant = world.cli(&[&granted[..], &["--scope", scope, "--reason", "a test"]].concat()).await;
+        last = grant["revision"].as_u64().unwrap();
+    }
+    eventually("the later events witnessed", || async { (signed()? >= last).then_some(()) }).await;
+    let attention = async |world: &World| world.cli(&["status"]).await["attention"].to_string();
+    assert!(!attention(&world).await.contains("witness"));
+
+    // Restored from a backup, and nobody says so.
+    world.control().kill();
+    for name in &saved {
+        let at = world.path("").join(name);
+        if at.is_dir() { fs::remove_dir_all(&at).unwrap() } else { fs::remove_file(&at).unwrap() }
+    }
+    for name in &saved {
+        copy(&world.path("backup").join(name), &world.path(""));
+    }
+    world.start_control().await;
+    eventually("attention", || async {
+        attention(&world).await.contains("witness `w1` says that").then_some(())
+    })
+    .await;
+}
