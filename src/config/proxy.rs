@@ -3,7 +3,7 @@
 use crate::config::url::{self, UrlError};
 use crate::config::{
     Ceilings, ExportConfig, IdentityFiles, IssuerConfig, Limits, RecordingConfig, RetentionConfig,
-    ServiceConfig, TrustFiles,
+    ServiceConfig, TrustFiles, WitnessConfig,
 };
 use crate::model::{ProxyName, SpiffeId};
 use serde::Serialize;
@@ -169,6 +169,8 @@ pub struct AuditConfig {
     pub exports: Vec<ExportConfig>,
     /// How long its files are kept, and what they may take.
     pub retention: RetentionConfig,
+    /// Who else vouches for it.
+    pub witnesses: Vec<WitnessConfig>,
 }
 
 impl AuditConfig {
@@ -185,6 +187,7 @@ impl AuditConfig {
             recording: None,
             exports: Vec::new(),
             retention: RetentionConfig::default(),
+            witnesses: Vec::new(),
         }
     }
 }

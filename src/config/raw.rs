@@ -3,8 +3,10 @@
 //! Every key is optional here: what is missing is found later, together with everything else that is wrong.
 
 mod export;
+mod witness;
 
 pub(super) use export::{RawExport, RawExportKind};
+pub(super) use witness::RawWitness;
 
 use crate::config::service::Address;
 use crate::config::text::{
@@ -116,6 +118,8 @@ pub(super) struct RawAudit {
     #[serde(default)]
     pub(super) export: Vec<RawExport>,
     pub(super) retention: Option<Spanned<RawRetention>>,
+    #[serde(default)]
+    pub(super) witness: Vec<RawWitness>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -267,6 +271,8 @@ pub(super) struct RawControl {
     pub(super) tokens: RawTokens,
     #[serde(default)]
     pub(super) export: Vec<RawExport>,
+    #[serde(default)]
+    pub(super) witness: Vec<RawWitness>,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -512,3 +512,4 @@ fn a_user_token_that_nobody_could_bring_is_refused() {
 }
 
 mod export;
+mod witness;

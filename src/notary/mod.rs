@@ -17,7 +17,7 @@ pub use store::Store;
 pub use succession::{Judged, Kept, judge};
 
 use crate::runtime::clock::Mono;
-use crate::tlog::proof::consistency;
+use crate::tlog::proof::{check_consistency, consistency, root};
 use crate::tlog::{Checkpoint, Hash, NoteSigner, Tile, TileHashes, Tree, VerifierKey};
 use std::io;
 use std::sync::Arc;
@@ -79,6 +79,22 @@ impl Latest {
         }
         let proof = consistency(&TileHashes::new(&self.store, new), old, new)?;
         proof.ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, "the tree has not so many leaves"))
+    }
+
+    /// The same for the checkpoint of `note`, after checking that it holds: damaged tiles make a proof that does not. Reads files.
+    ///
+    /// # Errors
+    /// Tiles are missing or damaged.
+    pub fn proved(&self, old: u64, note: &str) -> io::Result<Vec<Hash>> {
+        let new = Checkpoint::unverified(note).map_err(io::Error::other)?;
+        let proof = self.consistency(old, new.size)?;
+        if old > 0 && old < new.size {
+            let before = root(&TileHashes::new(&self.store, old), old)?.unwrap_or_else(Hash::empty);
+            check_consistency(&proof, (old, &before), (new.size, &new.root)).map_err(|_| {
+                io::Error::new(io::ErrorKind::InvalidData, "tiles are damaged: see `jitgate audit verify`")
+            })?;
+        }
+        Ok(proof)
     }
 }
 

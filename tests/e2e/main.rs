@@ -75,3 +75,4 @@ mod upstreams;
 mod upgrades;
 mod user_tokens;
 mod webhooks;
+mod witnessed;
