@@ -64,7 +64,7 @@ fn mistakes_of_witnesses_say_what_to_do() {
 #[test]
 fn a_trail_on_standard_output_is_no_log_that_can_be_witnessed() {
     let streamed = PROXY.replace("file = \"audit/audit.jsonl\"", "stdout = true");
-    let before = streamed.split("[[proxy.audit.export]]").next().unwrap();
+    let before = streamed.split("[proxy.audit.retention]").next().unwrap();
     let after = streamed.split_once("[[proxy.audit.witness]]").unwrap().1;
     let text = format!("{before}[[proxy.audit.witness]]{after}")
         .replace("# directory = \"audit/recordings\"", "directory = \"r\"");
