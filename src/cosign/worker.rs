@@ -178,6 +178,7 @@ impl Asker {
         if self.trouble.replace(DISPUTED.to_owned()).as_deref() != Some(DISPUTED) {
             self.metrics.disputes.inc();
             tracing::error!(witness = %self.name, why, "a witness knows another log than ours: see docs/audit-proof.md");
+            self.latest.dispute();
             (self.alarm)(&self.name, &why);
         }
         SLOW

@@ -42,7 +42,7 @@ pub(super) fn witnesses(
     metrics: &Metrics,
 ) -> Result<Vec<Asker>, cosign::SetupError> {
     let Some(latest) = audit.checkpoint() else { return Ok(Vec::new()) };
-    // The log and the metrics tell: what is in force does not depend on what was written about it.
+    // The log, the metrics and the trail's health tell: what is in force does not depend on what was written about it.
     let alarm: Alarm = Arc::new(|_, _| ());
     cosign::askers(&config.audit.witnesses, "audit", latest, metrics, &alarm)
 }

@@ -167,6 +167,12 @@ async fn a_witness_that_we_did_not_write_vouches_for_both_logs_and_finds_a_rollb
     let said = world.log_of_proxy();
     assert!(said.contains("lines were removed, or it was rolled back"), "{said}");
     assert!(vouched(&world, "w1") < size, "it vouches for nothing more");
+    eventually("attention", || async {
+        let status = world.cli(&["status"]).await;
+        let told = status["proxies"][0]["audit"] == "witness_disputes";
+        (told && status["attention"].to_string().contains("external witness")).then_some(())
+    })
+    .await;
 
     // It grows beyond what was there, which does not make it the same log.
     while lines(&world) <= size + 1 {
