@@ -21,6 +21,8 @@ use tokio_util::sync::CancellationToken;
 const EVERY: Duration = Duration::from_secs(1);
 /// Where somebody has to do something first.
 const SLOW: Duration = Duration::from_secs(60);
+/// A log that does not grow is vouched for anew, so that its cosignature does not look old.
+const FRESH: Duration = Duration::from_secs(3600);
 /// A witness's clock may be so far from ours.
 const CLOCKS: Duration = Duration::from_secs(3600);
 
@@ -112,9 +114,14 @@ impl Asker {
             if size > 0 && self.vouched != Some(size) {
                 let pause = self.turn(&note, size).await;
                 tokio::time::sleep(pause.max(EVERY)).await;
-            } else if self.checkpoints.changed().await.is_err() {
+                continue;
+            }
+            match tokio::time::timeout(FRESH, self.checkpoints.changed()).await {
+                Ok(Ok(())) => {}
                 // The writer has stopped.
-                return;
+                Ok(Err(_)) => return,
+                // Nothing was added; that this is still all that there is has to be said again.
+                Err(_) => self.vouched = None,
             }
         }
     }
