@@ -173,7 +173,7 @@ impl Asker {
         self.told.store(size, Ordering::Relaxed);
         self.backoff.reset();
         if self.trouble.take().is_some() {
-            tracing::info!(witness = %self.name, size, "a witness vouches for this log again");
+            tracing::info!(witness = %self.name, log = self.latest.key().name(), size, "a witness vouches for this log again");
         }
         EVERY
     }
@@ -184,7 +184,7 @@ impl Asker {
         // A log that goes on growing is disputed in other numbers each time.
         if self.trouble.replace(DISPUTED.to_owned()).as_deref() != Some(DISPUTED) {
             self.metrics.disputes.inc();
-            tracing::error!(witness = %self.name, why, "a witness knows another log than ours: see docs/audit-proof.md");
+            tracing::error!(witness = %self.name, log = self.latest.key().name(), why, "a witness knows another log than ours: see docs/audit-proof.md");
             self.latest.dispute();
             (self.alarm)(&self.name, &why);
         }
@@ -194,7 +194,7 @@ impl Asker {
     fn stuck(&mut self, why: String) -> Duration {
         self.metrics.failures.inc();
         if self.trouble.as_ref() != Some(&why) {
-            tracing::error!(witness = %self.name, why, "a witness does not vouch for this log; it is asked again each minute");
+            tracing::error!(witness = %self.name, log = self.latest.key().name(), why, "a witness does not vouch for this log; it is asked again each minute");
             self.trouble = Some(why);
         }
         SLOW
@@ -203,7 +203,7 @@ impl Asker {
     fn wait(&mut self, why: &str, asked: Option<Duration>) -> Duration {
         self.metrics.failures.inc();
         if self.trouble.is_none() {
-            tracing::warn!(witness = %self.name, why, "a witness does not answer; nothing is lost, it is asked again and again");
+            tracing::warn!(witness = %self.name, log = self.latest.key().name(), why, "a witness does not answer; nothing is lost, it is asked again and again");
             self.trouble = Some(why.to_owned());
         }
         let mut jitter = [0; 4];
