@@ -7,10 +7,8 @@ use crate::config::ReceiverTls;
 use crate::model::Time;
 use crate::notary::{Notary, Store};
 use crate::runtime::clock::wall;
+use crate::tlog::scribe::Scribe;
 use crate::tlog::{Hash, NoteSigner, Tree, note};
-use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair as _};
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use parking_lot::Mutex;
 use reqwest::StatusCode;
 use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER};
@@ -18,41 +16,10 @@ use std::time::Duration;
 
 const ORIGIN: &str = "jitgate.local/proxy/edge-1/audit";
 
-/// A witness as the specification says, which shares no code with what checks it.
-struct Signer {
-    name: &'static str,
-    pair: Ed25519KeyPair,
-}
-
-impl Signer {
-    fn new(name: &'static str) -> Self {
-        let der = Ed25519KeyPair::generate_pkcs8(&aws_lc_rs::rand::SystemRandom::new()).unwrap();
-        Self { name, pair: Ed25519KeyPair::from_pkcs8(der.as_ref()).unwrap() }
-    }
-
-    fn id(&self) -> Vec<u8> {
-        let hashed = [self.name.as_bytes(), b"\n\x04", self.pair.public_key().as_ref()].concat();
-        aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &hashed).as_ref()[..4].to_vec()
-    }
-
-    fn key(&self) -> String {
-        let id: String = self.id().iter().map(|byte| format!("{byte:02x}")).collect();
-        let key = [b"\x04", self.pair.public_key().as_ref()].concat();
-        format!("{}+{id}+{}", self.name, STANDARD.encode(key))
-    }
-
-    fn line(&self, text: &str, time: u64) -> String {
-        let message = format!("cosignature/v1\ntime {time}\n{text}");
-        let signature = self.pair.sign(message.as_bytes());
-        let all = [&self.id()[..], &time.to_be_bytes(), signature.as_ref()].concat();
-        format!("— {} {}\n", self.name, STANDARD.encode(all))
-    }
-}
-
 struct World {
     _folder: tempfile::TempDir,
     notary: Notary,
-    witness: Signer,
+    witness: Scribe,
     alarms: Arc<Mutex<Vec<String>>>,
 }
 
@@ -62,7 +29,7 @@ impl World {
         let signer = NoteSigner::from_pkcs8(ORIGIN, &NoteSigner::generate().unwrap()).unwrap();
         let store = Store::at(folder.path().to_owned());
         let notary = Notary::new(store, signer, Tree::default(), None);
-        Self { _folder: folder, notary, witness: Signer::new("witness.example/w1"), alarms: Arc::default() }
+        Self { _folder: folder, notary, witness: Scribe::new("witness.example/w1"), alarms: Arc::default() }
     }
 
     /// Adds so many lines and signs for all; the note.
@@ -159,7 +126,7 @@ async fn only_a_cosignature_of_this_witness_over_this_text_is_kept() {
     let mut world = World::new();
     let (before, note) = (world.grow(3), world.grow(4));
     let mut asker = world.asker();
-    let (other, time) = (Signer::new("witness.example/w1"), now());
+    let (other, time) = (Scribe::new("witness.example/w1"), now());
     for (lines, why) in [
         (String::new(), "nothing"),
         (world.witness.line(text(&before), time), "another checkpoint"),

@@ -21,6 +21,8 @@ use tokio_util::sync::CancellationToken;
 const EVERY: Duration = Duration::from_secs(1);
 /// Where somebody has to do something first.
 const SLOW: Duration = Duration::from_secs(60);
+/// A log that does not grow is vouched for anew, so that its cosignature does not look old.
+const FRESH: Duration = Duration::from_secs(3600);
 /// A witness's clock may be so far from ours.
 const CLOCKS: Duration = Duration::from_secs(3600);
 
@@ -112,9 +114,14 @@ impl Asker {
             if size > 0 && self.vouched != Some(size) {
                 let pause = self.turn(&note, size).await;
                 tokio::time::sleep(pause.max(EVERY)).await;
-            } else if self.checkpoints.changed().await.is_err() {
+                continue;
+            }
+            match tokio::time::timeout(FRESH, self.checkpoints.changed()).await {
+                Ok(Ok(())) => {}
                 // The writer has stopped.
-                return;
+                Ok(Err(_)) => return,
+                // Nothing was added; that this is still all that there is has to be said again.
+                Err(_) => self.vouched = None,
             }
         }
     }
@@ -166,7 +173,7 @@ impl Asker {
         self.told.store(size, Ordering::Relaxed);
         self.backoff.reset();
         if self.trouble.take().is_some() {
-            tracing::info!(witness = %self.name, size, "a witness vouches for this log again");
+            tracing::info!(witness = %self.name, log = self.latest.key().name(), size, "a witness vouches for this log again");
         }
         EVERY
     }
@@ -177,7 +184,7 @@ impl Asker {
         // A log that goes on growing is disputed in other numbers each time.
         if self.trouble.replace(DISPUTED.to_owned()).as_deref() != Some(DISPUTED) {
             self.metrics.disputes.inc();
-            tracing::error!(witness = %self.name, why, "a witness knows another log than ours: see docs/audit-proof.md");
+            tracing::error!(witness = %self.name, log = self.latest.key().name(), why, "a witness knows another log than ours: see docs/audit-proof.md");
             self.latest.dispute();
             (self.alarm)(&self.name, &why);
         }
@@ -187,7 +194,7 @@ impl Asker {
     fn stuck(&mut self, why: String) -> Duration {
         self.metrics.failures.inc();
         if self.trouble.as_ref() != Some(&why) {
-            tracing::error!(witness = %self.name, why, "a witness does not vouch for this log; it is asked again each minute");
+            tracing::error!(witness = %self.name, log = self.latest.key().name(), why, "a witness does not vouch for this log; it is asked again each minute");
             self.trouble = Some(why);
         }
         SLOW
@@ -196,7 +203,7 @@ impl Asker {
     fn wait(&mut self, why: &str, asked: Option<Duration>) -> Duration {
         self.metrics.failures.inc();
         if self.trouble.is_none() {
-            tracing::warn!(witness = %self.name, why, "a witness does not answer; nothing is lost, it is asked again and again");
+            tracing::warn!(witness = %self.name, log = self.latest.key().name(), why, "a witness does not answer; nothing is lost, it is asked again and again");
             self.trouble = Some(why.to_owned());
         }
         let mut jitter = [0; 4];

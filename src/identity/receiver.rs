@@ -16,6 +16,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+/// How long a connection is kept that nothing is sent on.
+const IDLE: Duration = Duration::from_secs(4);
+
 /// Why a receiver cannot be called over TLS.
 #[derive(Debug, thiserror::Error)]
 pub enum ReceiverError {
@@ -73,6 +76,8 @@ pub fn http_client(url: &WebhookUrl, tls: &ReceiverTls, timeout: Duration) -> Re
         .referer(false)
         .http1_only()
         .pool_max_idle_per_host(1)
+        // Less than after what servers close it: a request that meets the end of a connection is lost.
+        .pool_idle_timeout(IDLE)
         .timeout(timeout);
     let builder = if url.is_encrypted() {
         builder.https_only(true).tls_backend_preconfigured(receiver_config(tls, &[b"http/1.1"])?)

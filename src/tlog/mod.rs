@@ -14,6 +14,8 @@ pub mod tile;
 pub mod tree;
 
 #[cfg(test)]
+pub(crate) mod scribe;
+#[cfg(test)]
 mod tests;
 
 pub use checkpoint::{Checkpoint, CheckpointError};

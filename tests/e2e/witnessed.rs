@@ -109,6 +109,11 @@ async fn a_witness_that_we_did_not_write_vouches_for_both_logs_and_finds_a_rollb
     let (good, _, said) = verify(&world, &[&both[..], &["--from", "1", "--to", "20"]].concat()).await;
     assert!(good, "{said}");
 
+    // So says a library that we did not write.
+    let note = world.path("audit/audit.jsonl.tlog/witnessed/w1");
+    assert!(witness.accepts(&note, &key, &[&witness.key]).await);
+    assert!(!witness.accepts(&note, &key, &[&Scribe::new("witness.example/w1").key()]).await);
+
     // A proof carries what they signed.
     let proved =
         audit(&world, &["prove", id, "--file", "audit/audit.jsonl", "--out", "kept.tlog-proof"]).await;

@@ -102,6 +102,19 @@ impl Witness {
         self.process.take().expect("it does not run").kill().await.unwrap();
     }
 
+    /// Checks a cosigned note with the library of the same hand: signed by this log, and vouched for by so many as there are keys.
+    pub(crate) async fn accepts(&self, note: &Path, log: &str, witnesses: &[&str]) -> bool {
+        let mut command = Command::new("python3");
+        command.env("PYTHONPATH", &self.packages).args(["-m", "aics_tlog", "verify-checkpoint", "--note"]);
+        command.arg(note).args(["--log-key", log.trim(), "--quorum", &witnesses.len().to_string()]);
+        for key in witnesses {
+            command.args(["--witness-key", key]);
+        }
+        let output = command.stdin(Stdio::null()).output().await.unwrap();
+        println!("{output:?}");
+        output.status.success()
+    }
+
     /// Where it is asked.
     pub(crate) fn url(&self) -> String {
         format!("http://{}", self.address)
