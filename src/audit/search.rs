@@ -167,10 +167,15 @@ impl Look<'_> {
         if more {
             let _ = told(tell, Told::More);
         }
-        if let Err(error) = read {
+        // One that is gone since the look was removed, and its lines with it.
+        if let Err(error) = read.or_else(gone_is_fine) {
             let _ = told(tell, Told::Damaged(error));
         }
     }
+}
+
+fn gone_is_fine(error: io::Error) -> io::Result<()> {
+    if error.kind() == io::ErrorKind::NotFound { Ok(()) } else { Err(error) }
 }
 
 fn told(tell: &SyncSender<Told>, what: Told) -> ControlFlow<()> {

@@ -12,6 +12,8 @@ use crate::tlog::{Checkpoint, Hash, TileHashes, Tree};
 use std::io;
 use std::path::{Path, PathBuf};
 
+/// So often is looked again when files go while they are read.
+const TRIES: u32 = 8;
 /// More is not listed.
 const MOST_WRONG: usize = 100;
 
@@ -141,7 +143,18 @@ impl std::fmt::Display for Gone {
 /// # Errors
 /// When a file cannot be read.
 pub fn whole(trail: &Path, trusted: &[Trusted]) -> io::Result<Report> {
-    whole_with(trail, trusted, |_| ())
+    while_files_go(|| once(trail, trusted, &mut |_| ()))
+}
+
+/// A proxy may remove the oldest files while they are read: then what is left is read.
+fn while_files_go(mut read: impl FnMut() -> io::Result<Report>) -> io::Result<Report> {
+    for _ in 1..TRIES {
+        match read() {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            done => return done,
+        }
+    }
+    read()
 }
 
 /// The same, and hands each line to `each` as it is read: what the report says holds for these very bytes.
@@ -149,6 +162,22 @@ pub fn whole(trail: &Path, trusted: &[Trusted]) -> io::Result<Report> {
 /// # Errors
 /// When a file cannot be read.
 pub fn whole_with(trail: &Path, trusted: &[Trusted], mut each: impl FnMut(&[u8])) -> io::Result<Report> {
+    let mut begun = false;
+    for _ in 1..TRIES {
+        let mut each = |line: &[u8]| {
+            begun = true;
+            each(line);
+        };
+        match once(trail, trusted, &mut each) {
+            // No line is handed out twice.
+            Err(error) if error.kind() == io::ErrorKind::NotFound && !begun => {}
+            done => return done,
+        }
+    }
+    once(trail, trusted, &mut each)
+}
+
+fn once(trail: &Path, trusted: &[Trusted], each: &mut impl FnMut(&[u8])) -> io::Result<Report> {
     let store = Store::of(trail);
     let size = trusted.iter().map(|trusted| trusted.checkpoint.size).max().unwrap_or(0);
     let local = store.checkpoint()?.and_then(|note| Checkpoint::unverified(&note).ok());
@@ -227,7 +256,11 @@ pub fn whole_with(trail: &Path, trusted: &[Trusted], mut each: impl FnMut(&[u8])
 ///
 /// # Errors
 /// When a file cannot be read.
-pub fn range(trail: &Path, trusted: &[Trusted], (from, to): (u64, u64)) -> io::Result<Report> {
+pub fn range(trail: &Path, trusted: &[Trusted], range: (u64, u64)) -> io::Result<Report> {
+    while_files_go(|| range_once(trail, trusted, range))
+}
+
+fn range_once(trail: &Path, trusted: &[Trusted], (from, to): (u64, u64)) -> io::Result<Report> {
     let store = Store::of(trail);
     let segments = segments::list(trail)?;
     let missing = removal::missing(&segments)?.min(to);
