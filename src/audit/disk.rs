@@ -6,6 +6,8 @@
 
 use crate::config::{RetentionConfig, WhenFull};
 use parking_lot::Mutex;
+use rustix::fs::statvfs;
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 /// Space is secured in pieces of this size, in smaller ones when the disk is nearly full.
@@ -165,6 +167,14 @@ impl Disk {
 fn tiles(lines: u64) -> u64 {
     let count = lines / 256 + 4;
     count.saturating_mul(TILE).saturating_add((count / 1000 + 1).saturating_mul(TILE_FOLDER))
+}
+
+/// What of the file system that holds `folder` is in use, and how much there is. As `df` counts: what is reserved for root is neither.
+pub(super) fn file_system(folder: &Path) -> Option<(u64, u64)> {
+    let disk = statvfs(folder).ok()?;
+    let used = disk.f_blocks.saturating_sub(disk.f_bfree);
+    let bytes = |blocks: u64| blocks.saturating_mul(disk.f_frsize);
+    Some((bytes(used), bytes(used.saturating_add(disk.f_bavail))))
 }
 
 /// What a file of this length takes.

@@ -25,8 +25,8 @@ pub(super) use writer::Job;
 
 use crate::config::{RecipientSource, RecordingConfig};
 use crate::identity::keyfile::{self, Secrecy};
-use crate::model::AgeRecipient;
 use crate::model::age;
+use crate::model::{AgeRecipient, AuditHealth};
 use crate::runtime::metrics::Metrics;
 use parking_lot::{Condvar, Mutex};
 use room::Room;
@@ -51,6 +51,7 @@ struct Shared {
     max_body_bytes: usize,
     queue: Mutex<VecDeque<Job>>,
     stage: Mutex<Stage>,
+    health: Mutex<AuditHealth>,
     stopped: Condvar,
     writer: OnceLock<Thread>,
 }
@@ -93,6 +94,7 @@ impl Recorder {
             max_body_bytes: config.max_body_bytes,
             queue: Mutex::default(),
             stage: Mutex::new(Stage::Running),
+            health: Mutex::new(AuditHealth::Good),
             stopped: Condvar::new(),
             writer: OnceLock::new(),
         });
@@ -108,6 +110,11 @@ impl Recorder {
             self.shared.wake();
         }
         claim
+    }
+
+    /// Whether recordings can be written: `Unwritable` where nobody can be recorded any more.
+    pub(super) fn health(&self) -> AuditHealth {
+        *self.shared.health.lock()
     }
 
     /// Of each body so much is kept.

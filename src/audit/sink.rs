@@ -265,12 +265,14 @@ impl AuditSink {
         (&self.shared.disk, self.shared.queue.lock().seq)
     }
 
-    /// How the trail is, for whoever can do something about it.
+    /// How the trail is, and the recordings, for whoever can do something about it.
     #[must_use]
     pub fn health(&self) -> AuditHealth {
-        if !self.is_available() {
+        let recordings = self.recorder.as_ref().map_or(AuditHealth::Good, Recorder::health);
+        let short = self.shared.short.load(Ordering::Relaxed) || self.shared.disk.is_low();
+        if !self.is_available() || recordings == AuditHealth::Unwritable {
             AuditHealth::Unwritable
-        } else if self.shared.short.load(Ordering::Relaxed) || self.shared.disk.is_low() {
+        } else if short || recordings == AuditHealth::LowSpace {
             AuditHealth::LowSpace
         } else if self.latest.as_ref().is_some_and(|latest| latest.is_disputed()) {
             AuditHealth::WitnessDisputes

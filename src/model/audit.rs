@@ -8,9 +8,9 @@ use serde::{Deserialize, Serialize};
 pub enum AuditHealth {
     /// It does.
     Good,
-    /// It does, but its disk has no room to set aside for much more.
+    /// It does, but four fifths of what it, or the recordings, may take are taken, or no more can be set aside.
     LowSpace,
-    /// It does not: requests are refused (law 7).
+    /// It does not, or what has to be recorded cannot be: requests are refused (law 7).
     Unwritable,
     /// It does, and an external witness has signed for other lines than it has.
     WitnessDisputes,

@@ -49,6 +49,30 @@ async fn passes(connection: &mut Connection, path: &str) -> bool {
     false
 }
 
+/// Whoever is told of trouble with the trail.
+fn hook(receiver: &Upstream) -> String {
+    format!(
+        "[[webhooks]]\nname = \"siem\"\nurl = \"http://{}/siem\"\nevents = [\"audit.trouble\"]\nsecret_file = \"hook.secret\"\n",
+        receiver.address
+    )
+}
+
+fn secret(world: &World) {
+    let secret = world.path("hook.secret");
+    std::fs::write(&secret, "whsec_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=\n").unwrap();
+    std::fs::set_permissions(&secret, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+}
+
+async fn told(receiver: &Upstream, state: &str) {
+    eventually(&format!("the message that the trail is {state}"), || async {
+        let messages = receiver.received();
+        let told = messages.iter().filter_map(|told| serde_json::from_slice::<Value>(&told.body).ok());
+        let data = json!({"proxy": "edge-1", "state": state});
+        told.filter(|told| told["type"] == "audit.trouble").any(|told| told["data"] == data).then_some(())
+    })
+    .await;
+}
+
 async fn verified(world: &World, more: &[&str]) -> Value {
     let output = audit(world, &[&["verify", "--file", TRAIL, "--output", "json"], more].concat()).await;
     assert!(output.status.success(), "{output:?}");
@@ -153,10 +177,7 @@ async fn the_oldest_files_go_at_the_bound_and_what_is_left_and_what_is_gone_can_
 #[tokio::test]
 async fn what_an_export_has_not_confirmed_stays_and_closes_the_gate_with_an_alarm_until_it_has() {
     let receiver = Upstream::start().await;
-    let hook = format!(
-        "[[webhooks]]\nname = \"siem\"\nurl = \"http://{}/siem\"\nevents = [\"audit.trouble\"]\nsecret_file = \"hook.secret\"\n",
-        receiver.address
-    );
+    let hook = hook(&receiver);
     let export = "[[proxy.audit.export]]\nname = \"events\"\nkind = \"ocsf\"\nfile = \"siem/events.jsonl\"\n";
     let mut world = Setup::new()
         .lease("3s")
@@ -164,23 +185,12 @@ async fn what_an_export_has_not_confirmed_stays_and_closes_the_gate_with_an_alar
         .tables(&(hook + export))
         .prepare()
         .await;
-    let secret = world.path("hook.secret");
-    std::fs::write(&secret, "whsec_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=\n").unwrap();
-    std::fs::set_permissions(&secret, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+    secret(&world);
     // In the way of the folder for events.
     std::fs::write(world.path("siem"), "").unwrap();
     world.start_control().await;
     world.start_proxy().await;
     world.grant("orders:GET:/**").await;
-    let told = async |state: &str| {
-        eventually(&format!("the message that the trail is {state}"), || async {
-            let messages = receiver.received();
-            let told = messages.iter().filter_map(|told| serde_json::from_slice::<Value>(&told.body).ok());
-            let data = json!({"proxy": "edge-1", "state": state});
-            told.filter(|told| told["type"] == "audit.trouble").any(|told| told["data"] == data).then_some(())
-        })
-        .await;
-    };
     let mut connection = world.client(Protocol::H2).connect().await;
     let mut passed = 0;
     let mut low = false;
@@ -194,13 +204,13 @@ async fn what_an_export_has_not_confirmed_stays_and_closes_the_gate_with_an_alar
             }
             if !low && world.metric("jitgate_audit_disk_low").await > 0.5 {
                 low = true;
-                told("low_space").await;
+                told(&receiver, "low_space").await;
             }
         }
         assert!(passed < 50_000);
     }
     assert!(low, "the alarm came first");
-    told("unwritable").await;
+    told(&receiver, "unwritable").await;
     assert!(world.metric("jitgate_audit_disk_bytes").await > 0.8 * BOUND as f64);
     let report = verified(&world, &[]).await;
     assert_eq!(report["removed"], Value::Null, "nothing may go");
@@ -221,12 +231,34 @@ async fn what_an_export_has_not_confirmed_stays_and_closes_the_gate_with_an_alar
         (world.client(Protocol::H1).get("/v1/orders/after").await.status == 200).then_some(())
     })
     .await;
-    told("good").await;
+    told(&receiver, "good").await;
     let removed = verified(&world, &[]).await["removed"].clone();
     assert_eq!(removed["policy"], "max_total_bytes", "{removed}");
     // Every line that is gone was confirmed.
     let events = std::fs::read_to_string(world.path("siem/events.jsonl")).unwrap();
     assert!(events.lines().count() as u64 >= removed["to"].as_u64().unwrap());
+}
+
+#[tokio::test]
+async fn trouble_with_recordings_is_told_as_well() {
+    let receiver = Upstream::start().await;
+    let recorded = "max_total_bytes = 10_000_000";
+    let mut world = Setup::new().lease("3s").recorded_with(recorded).tables(&hook(&receiver)).prepare().await;
+    secret(&world);
+    let folder = world.path("audit/recordings");
+    std::fs::create_dir_all(folder.join("2026-11-22")).unwrap();
+    let old = std::fs::File::create(folder.join("2026-11-22/old.age")).unwrap();
+    old.set_len(9_000_000).unwrap();
+    world.start_control().await;
+    world.start_proxy().await;
+    told(&receiver, "low_space").await;
+    let status = world.cli(&["status"]).await;
+    assert!(status["attention"].to_string().contains("its recordings"), "{status}");
+    std::fs::remove_dir_all(&folder).unwrap();
+    std::fs::write(&folder, "in the way").unwrap();
+    told(&receiver, "unwritable").await;
+    std::fs::remove_file(&folder).unwrap();
+    told(&receiver, "good").await;
 }
 
 /// A file system on a file of its own, which can be frozen and can fail.

@@ -14,13 +14,7 @@ impl Keeper {
         let may_go = retain::plan(&rotated, needs, self.config, u64::MAX, wall);
         disk.set_removable(may_go.map_or(0, |plan| plan.bytes));
         let lines = self.shared.queue.lock().seq;
-        let folder = folder(&self.trail);
-        // As `df` counts: what is reserved for root is neither used nor there for us.
-        let file_system = rustix::fs::statvfs(folder).ok().map(|disk| {
-            let used = disk.f_blocks.saturating_sub(disk.f_bfree);
-            let bytes = |blocks: u64| blocks.saturating_mul(disk.f_frsize);
-            (bytes(used), bytes(used.saturating_add(disk.f_bavail)))
-        });
+        let file_system = disk::file_system(folder(&self.trail));
         let bound = disk.bound.map(|bound| (disk.used(lines), bound));
         let was = disk.is_low();
         let of_bound = disk.bound.is_some_and(|bound| disk::is_low(disk.stuck(lines), bound, was));

@@ -4,7 +4,7 @@
 //! Invariants: a file is there under its name complete or not at all; the reserve holds space for each claim, so that a disk filled by
 //! somebody else cannot take what was promised; one process writes to a folder.
 
-use crate::audit::trail;
+use crate::audit::{disk, trail};
 use crate::model::Time;
 use rustix::fs::{Mode, OFlags};
 use std::fs::{File, TryLockError};
@@ -108,6 +108,11 @@ impl Store {
         if self.reserve.set_len(left).is_ok() {
             self.reserved = left;
         }
+    }
+
+    /// What of its file system is in use, without what is set aside here, and all of it.
+    pub(super) fn file_system(&self) -> Option<(u64, u64)> {
+        disk::file_system(&self.folder).map(|(used, all)| (used.saturating_sub(self.reserved), all))
     }
 
     /// Writes a file.

@@ -6,7 +6,7 @@ use crate::audit::age;
 use crate::audit::record::{Caller, Draft, End, Protocol, Record};
 use crate::audit::sink::{AuditConfig, AuditError, AuditSink, Target, Unavailable};
 use crate::config::{RecipientSource, RecordingConfig};
-use crate::model::{AgeIdentity, Recording, RequestId, Time};
+use crate::model::{AgeIdentity, AuditHealth, Recording, RequestId, Time};
 use crate::runtime::clock::{Mono, wall};
 use crate::runtime::metrics::Metrics;
 use aws_lc_rs::digest::{SHA256, digest};
@@ -254,11 +254,37 @@ fn the_total_bound_holds_until_somebody_takes_files_away() {
     std::fs::create_dir(&day).unwrap();
     std::fs::write(day.join("a.age"), vec![0; 2 * most(1024) as usize]).unwrap();
     let now = Mono::now().plus(Duration::from_secs(61));
+    assert_eq!(recorder.health(), AuditHealth::Good);
     writer.tick(wall(), now);
     assert!(recorder.claim().is_none());
+    assert_eq!(recorder.health(), AuditHealth::Unwritable, "somebody has to know");
     std::fs::remove_file(day.join("a.age")).unwrap();
     writer.tick(wall(), now.plus(Duration::from_secs(1)));
     assert!(recorder.claim().is_some());
+    assert_eq!(recorder.health(), AuditHealth::Good);
+}
+
+#[test]
+fn from_four_fifths_of_the_total_bound_on_it_is_called_short_until_below_three_quarters() {
+    let mut world = World::new();
+    world.config.max_total_bytes = 100 << 20;
+    let (recorder, mut writer) = world.driven();
+    let day = world.config.directory.join("2026-11-29");
+    std::fs::create_dir(&day).unwrap();
+    let mut now = Mono::now();
+    for (mib, health) in [
+        (79, AuditHealth::Good),
+        (81, AuditHealth::LowSpace),
+        (76, AuditHealth::LowSpace),
+        (74, AuditHealth::Good),
+        (100, AuditHealth::Unwritable),
+    ] {
+        // Sparse: what counts is what it may be copied to.
+        std::fs::File::create(day.join("a.age")).unwrap().set_len(mib << 20).unwrap();
+        now = now.plus(Duration::from_secs(61));
+        writer.tick(wall(), now);
+        assert_eq!(recorder.health(), health, "{mib}");
+    }
 }
 
 #[test]
@@ -270,9 +296,11 @@ fn without_its_folder_nothing_is_promised_until_it_is_back() {
     std::fs::write(&world.config.directory, "in the way").unwrap();
     writer.tick(wall(), now);
     assert!(recorder.claim().is_none());
+    assert_eq!(recorder.health(), AuditHealth::Unwritable);
     std::fs::remove_file(&world.config.directory).unwrap();
     writer.tick(wall(), now.plus(Duration::from_millis(250)));
     assert!(recorder.claim().is_some(), "it was made anew");
+    assert_eq!(recorder.health(), AuditHealth::Good);
 }
 
 #[test]

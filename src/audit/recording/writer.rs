@@ -7,12 +7,13 @@ use super::reel::{Reel, Stored};
 use super::store::{RecordingError, Store, blocks};
 use super::{Shared, Stage, document, most};
 use crate::audit::age;
+use crate::audit::disk;
 use crate::audit::line::{self, Ending};
 use crate::audit::record::Facts;
 use crate::audit::redact::Rules;
 use crate::audit::sink::{AuditSink, Claim};
 use crate::config::RecordingConfig;
-use crate::model::{AgeRecipient, Time};
+use crate::model::{AgeRecipient, AuditHealth, Time};
 use crate::runtime::clock::{Mono, wall};
 use crate::runtime::metrics::Metrics;
 use aws_lc_rs::digest::{SHA256, digest};
@@ -67,6 +68,8 @@ pub(super) struct Writer {
     next_count: Mono,
     /// Whether somebody was told that nothing can be recorded.
     told: bool,
+    /// How the folder is.
+    health: AuditHealth,
 }
 
 impl Writer {
@@ -93,6 +96,7 @@ impl Writer {
             next_secure: Mono::default(),
             next_count: Mono::default(),
             told: false,
+            health: AuditHealth::Good,
         };
         writer.tick(wall(), Mono::now());
         Ok(writer)
@@ -127,6 +131,7 @@ impl Writer {
                 Ok(()) => None,
                 Err(error) => {
                     self.allow(0, &error.to_string());
+                    self.tell_low(false);
                     Some(now.plus(RETRY_AFTER))
                 }
             };
@@ -192,7 +197,31 @@ impl Writer {
         self.metrics.audit_recording_bytes.set(i64::try_from(store.used).unwrap_or(i64::MAX));
         let allowed = on_disk.min(in_total).min(self.max_in_flight);
         let why = if in_total == 0 { "`max_total_bytes` is reached" } else { "the disk has no space for it" };
+        let low = self.is_low(store);
         self.allow(allowed, why);
+        self.tell_low(low);
+    }
+
+    /// Whether the bound, or the file system, is nearly taken.
+    fn is_low(&self, store: &Store) -> bool {
+        let was = self.health == AuditHealth::LowSpace;
+        let file_system = store.file_system();
+        disk::is_low(store.used, self.max_total_bytes, was)
+            || file_system.is_some_and(|(used, all)| disk::is_low(used, all, was))
+    }
+
+    fn tell_low(&mut self, low: bool) {
+        let path = self.folder.display();
+        let health = match (self.told, low) {
+            (true, _) => AuditHealth::Unwritable,
+            (false, true) => AuditHealth::LowSpace,
+            (false, false) => AuditHealth::Good,
+        };
+        if health == AuditHealth::LowSpace && self.health == AuditHealth::Good {
+            tracing::warn!(%path, "recordings take 80 % of `max_total_bytes`, or of their file system: when it is full, requests that must be recorded are refused");
+        }
+        self.health = health;
+        *self.shared.health.lock() = health;
     }
 
     fn allow(&mut self, claims: u64, why_none: &str) {

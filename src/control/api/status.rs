@@ -127,11 +127,11 @@ fn attention(
     for proxy in proxies {
         match proxy.audit {
             "unwritable" => notes.push(format!(
-                "proxy `{}` cannot write its audit trail and refuses requests: free space there",
+                "proxy `{}` cannot write its audit trail, or what has to be recorded, and refuses requests: free space there",
                 proxy.name
             )),
             "low_space" => {
-                notes.push(format!("proxy `{}` has hardly any space left for its audit trail", proxy.name));
+                notes.push(format!("proxy `{}` has hardly any space left for its audit trail or its recordings", proxy.name));
             }
             "witness_disputes" => notes.push(format!(
                 "an external witness of the audit trail of proxy `{}` has signed for other lines: it was rolled back or rewritten",

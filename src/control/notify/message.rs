@@ -239,7 +239,9 @@ impl Message {
             }
             WebhookEvent::AuditTrouble => {
                 let how = match self.data.get("state").and_then(Value::as_str) {
-                    Some("unwritable") => "cannot be written: the proxy refuses requests",
+                    Some("unwritable") => {
+                        "cannot be written, or what has to be recorded cannot: the proxy refuses requests"
+                    }
                     Some("low_space") => "is short of space: free some before requests are refused",
                     Some("witness_disputes") => {
                         "is not what an external witness has signed for: it was rolled back or rewritten"
