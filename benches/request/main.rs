@@ -1,9 +1,14 @@
 //! What does a whole request cost, against a proxy that does nothing but pass through?
 //!
 //! `cargo bench --bench request`: throughput and latency, ours and the floor in turn, in one run; quote the ratios.
-//! `cargo bench --bench request -- instructions`: user-space instructions a request (needs valgrind), repeatable.
 //! `cargo bench --bench request -- tools`: tool calls of MCP against plain HTTP with the same bytes, both through the gate.
-//! `cargo bench --bench request -- connections`: the same for a new connection with one request on it.
+//!
+//! Repeatable on a busy machine, as they count instead of measuring time:
+//!
+//! `cargo bench --bench request -- instructions [tools|grants]`: user-space instructions a request (needs valgrind): against the floor;
+//! of tool calls against plain HTTP with the same bytes; with 10,000 grants in the table against 10. `KEEP=FOLDER` keeps the profiles.
+//! `cargo bench --bench request -- syscalls`: system calls of a GET, a POST and a tool call with the same bytes (needs strace).
+//! `cargo bench --bench request -- connections`: instructions for a new connection with one request on it.
 //!
 //! The real binary runs as a user would run it (`jitgate up`, one grant, audit on) on one core; the floor is `floor.rs`. Upstream and
 //! load share the other core. Environment: `ROUNDS` (5), `SECONDS` (2), `CONNECTIONS` (32).
@@ -22,7 +27,8 @@ mod load;
 mod peers;
 
 use load::{Ask, Load, Protocol};
-use peers::Lab;
+use peers::{Counts, Lab, SHA256, Under};
+use std::collections::BTreeSet;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -32,7 +38,12 @@ fn main() {
     match args.get(1).map(String::as_str) {
         Some("floor") => floor::main(&args[2], &args[3], &args[4]),
         Some("upstream") => load::upstream(&args[2]),
-        Some("instructions") => instructions(),
+        Some("instructions") => match args.get(2).map(String::as_str) {
+            Some("tools") => tool_instructions(),
+            Some("grants") => grant_instructions(),
+            _ => instructions(),
+        },
+        Some("syscalls") => syscalls(),
         Some("connections") => connections(),
         Some("tools") => tools(),
         _ => throughput(),
@@ -50,7 +61,7 @@ fn median(values: &mut [f64]) -> f64 {
 
 /// Ours and the floor in turn, round by round.
 fn throughput() {
-    let lab = Lab::start(None);
+    let lab = Lab::start(Under::Itself, 0);
     let (rounds, seconds) = (setting("ROUNDS", 5), setting("SECONDS", 2));
     println!("| protocol | figure | floor | jitgate | ratio (median of rounds) |\n|---|---|---|---|---|");
     for protocol in [Protocol::Http1, Protocol::Http2] {
@@ -77,7 +88,7 @@ fn throughput() {
 
 /// Tool calls and plain HTTP in turn, both through the gate.
 fn tools() {
-    let lab = Lab::start(None);
+    let lab = Lab::start(Under::Itself, 0);
     let (rounds, seconds) = (setting("ROUNDS", 5), setting("SECONDS", 2));
     println!(
         "| protocol | plain HTTP requests/s | tool calls/s | ratio (median of rounds) |\n|---|---|---|---|"
@@ -98,14 +109,18 @@ fn tools() {
 }
 
 fn instructions() {
-    println!("| protocol | floor instr/request | jitgate instr/request | ratio |\n|---|---|---|---|");
+    println!(
+        "| protocol | floor instr/request | jitgate instr/request | ratio | SHA-256 beside |\n|---|---|---|---|---|"
+    );
     for protocol in [Protocol::Http1, Protocol::Http2] {
         count(protocol, 8, [2_000, 6_000], Load::run_requests);
     }
 }
 
 fn connections() {
-    println!("| protocol | floor instr/connection | jitgate instr/connection | ratio |\n|---|---|---|---|");
+    println!(
+        "| protocol | floor instr/connection | jitgate instr/connection | ratio | SHA-256 beside |\n|---|---|---|---|---|"
+    );
     for protocol in [Protocol::Http1, Protocol::Http2] {
         count(protocol, 1, [100, 400], Load::run_connections);
     }
@@ -114,7 +129,7 @@ fn connections() {
 /// The difference between two runs of different length, divided by what was done in between: start and end cancel out.
 fn count(protocol: Protocol, connections: u64, [few, many]: [u64; 2], run: impl Fn(&Load, u64)) {
     let count = |times: u64| {
-        let lab = Lab::start(Some("callgrind"));
+        let lab = Lab::start(Under::Callgrind, 0);
         for port in [lab.floor.port, lab.ours.port] {
             run(&Load::new(port, protocol, connections, &lab.data), times);
         }
@@ -122,6 +137,85 @@ fn count(protocol: Protocol, connections: u64, [few, many]: [u64; 2], run: impl 
     };
     let (short, long) = (count(few), count(many));
     let per = |short: u64, long: u64| (long as f64 - short as f64) / (many - few) as f64;
-    let (floor, ours) = (per(short.0, long.0), per(short.1, long.1));
-    println!("| {protocol:?} | {floor:.0} | {ours:.0} | {:.3}x |", ours / floor);
+    let of = |counts: &Counts, name: &str| counts.get(name).copied().unwrap_or_default();
+    let others = |short: &Counts, long: &Counts| per(of(short, "others"), of(long, "others"));
+    let (floor, ours) = (others(&short.0, &long.0), others(&short.1, &long.1));
+    let hash = per(of(&short.1, SHA256), of(&long.1, SHA256));
+    println!("| {protocol:?} | {floor:.0} | {ours:.0} | {:.3}x | {hash:.0} |", ours / floor);
+}
+
+const FEW: u64 = 1_000;
+const MANY: u64 = 5_000;
+
+/// What one of each does at our proxy. One run has few of each, and for each one run has many of it: start and end cancel out.
+fn each(under: Under, others: usize, protocol: Protocol, asks: &[Ask]) -> Vec<Vec<(String, f64)>> {
+    let run = |many: Option<usize>| {
+        let lab = Lab::start(under, others);
+        for (at, ask) in asks.iter().enumerate() {
+            let times = if many == Some(at) { MANY } else { FEW };
+            Load::new(lab.ours.port, protocol, 8, &lab.data).asks(ask.clone()).run_requests(times);
+        }
+        lab.stop_and_count().1
+    };
+    let base = run(None);
+    let of = |at: usize| {
+        let counts = run(Some(at));
+        let names: BTreeSet<&String> = base.keys().chain(counts.keys()).collect();
+        let count = |counts: &Counts, name: &String| counts.get(name).copied().unwrap_or_default() as f64;
+        let per = |name: &String| (count(&counts, name) - count(&base, name)) / (MANY - FEW) as f64;
+        names.into_iter().map(|name| (name.clone(), per(name))).collect()
+    };
+    (0..asks.len()).map(of).collect()
+}
+
+fn sum(counts: &[(String, f64)]) -> f64 {
+    counts.iter().map(|(_, count)| count).sum()
+}
+
+/// Tool calls and plain HTTP with the same bytes.
+fn tool_instructions() {
+    println!(
+        "| protocol | plain HTTP instr/request | tool call instr/request | more | SHA-256 beside: plain HTTP | tool call |\n|---|---|---|---|---|---|"
+    );
+    for protocol in [Protocol::Http1, Protocol::Http2] {
+        let counts = each(Under::Callgrind, 0, protocol, &[Ask::post(), Ask::tool()]);
+        let ((plain, plain_hash), (tool, tool_hash)) = (apart(&counts[0]), apart(&counts[1]));
+        println!(
+            "| {protocol:?} | {plain:.0} | {tool:.0} | {:.0} | {plain_hash:.0} | {tool_hash:.0} |",
+            tool - plain
+        );
+    }
+}
+
+/// A table of 10 grants and one of 10,000.
+fn grant_instructions() {
+    println!(
+        "| protocol | 10 grants instr/request | 10,000 grants instr/request | ratio |\n|---|---|---|---|"
+    );
+    for protocol in [Protocol::Http1, Protocol::Http2] {
+        let with = |grants| apart(&each(Under::Callgrind, grants, protocol, &[Ask::get()])[0]).0;
+        let (few, many) = (with(9), with(9_999));
+        println!("| {protocol:?} | {few:.0} | {many:.0} | {:.3}x |", many / few);
+    }
+}
+
+/// Instructions, and those of SHA-256 beside them.
+fn apart(counts: &[(String, f64)]) -> (f64, f64) {
+    let hash: f64 = counts.iter().filter(|(name, _)| name == SHA256).map(|(_, count)| count).sum();
+    (sum(counts) - hash, hash)
+}
+
+/// System calls that at least one request in a hundred makes.
+fn syscalls() {
+    println!("| protocol | GET | POST | tool call |\n|---|---|---|---|");
+    for protocol in [Protocol::Http1, Protocol::Http2] {
+        let counts = each(Under::Strace, 0, protocol, &[Ask::get(), Ask::post(), Ask::tool()]);
+        let shown = |counts: &Vec<(String, f64)>| {
+            let some = counts.iter().filter(|(_, count)| count.abs() >= 0.01);
+            let names: Vec<String> = some.map(|(name, count)| format!("{name} {count:.2}")).collect();
+            format!("{:.2}: {}", sum(counts), names.join(", "))
+        };
+        let cells: Vec<String> = counts.iter().map(shown).collect();
+        println!("| {protocol:?} | {} |", cells.join(" | "));
+    }
 }

@@ -1,16 +1,36 @@
 //! The processes: upstream, floor, and `jitgate up` with one grant. Each is ended when the lab is dropped.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+/// What a process runs under.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Under {
+    /// Nothing.
+    Itself,
+    /// Counts instructions.
+    Callgrind,
+    /// Counts system calls.
+    Strace,
+}
+
 /// One process, on one core.
 pub(crate) struct Peer {
     child: Child,
     pub(crate) port: u16,
-    counts: Option<PathBuf>,
+    under: Under,
+    counts: PathBuf,
 }
+
+/// What a process did: instructions, those of [`SHA256`] apart, or system calls by name.
+pub(crate) type Counts = BTreeMap<String, u64>;
+
+/// The function of the provider that hashes. Under valgrind there are no SHA instructions, and it takes 25 for each byte instead of
+/// about one.
+pub(crate) const SHA256: &str = "sha256_block_data_order";
 
 /// Everything that runs.
 pub(crate) struct Lab {
@@ -29,6 +49,7 @@ const TOOL: &str = r#"{"type":"mcp","locations":["tools"],"actions":["tools/call
     "tags":{"type":"array","items":{"type":"string","maxLength":32},"maxItems":16},"owner":{"type":"string","minLength":1,"maxLength":64},
     "notes":{"type":"string","maxLength":4096}},"required":["service","server","version"],"additionalProperties":false}}"#;
 
+const AGENT: &str = "spiffe://jitgate.local/agent/demo";
 const JITGATE: &str = env!("CARGO_BIN_EXE_jitgate");
 
 fn free_port() -> u16 {
@@ -44,13 +65,18 @@ fn answers(port: u16) {
 }
 
 impl Peer {
-    fn start(core: &str, tool: Option<&str>, folder: &Path, program: &str, args: &[&str], port: u16) -> Self {
+    fn start(core: &str, under: Under, folder: &Path, program: &str, args: &[&str], port: u16) -> Self {
         let mut command = Command::new("taskset");
         command.args(["-c", core]);
-        let counts = tool.map(|_| folder.join(format!("counts-{port}")));
-        if let (Some(tool), Some(counts)) = (tool, &counts) {
-            command.arg("valgrind").arg(format!("--tool={tool}"));
-            command.arg(format!("--callgrind-out-file={}", counts.display()));
+        let counts = folder.join(format!("counts-{port}"));
+        match under {
+            Under::Itself => {}
+            Under::Callgrind => {
+                command.args(["valgrind", "--tool=callgrind"]);
+                command.arg(format!("--callgrind-out-file={}", counts.display()));
+            }
+            // `-D`: this process is the program, and strace stands beside it.
+            Under::Strace => _ = command.args(["strace", "-D", "-f", "-q", "-c", "-o"]).arg(&counts),
         }
         let log = std::fs::File::create(folder.join(format!("log-{port}"))).unwrap();
         let child = command
@@ -62,7 +88,7 @@ impl Peer {
             .spawn()
             .unwrap();
         answers(port);
-        Self { child, port, counts }
+        Self { child, port, under, counts }
     }
 
     /// User and system time so far.
@@ -72,14 +98,63 @@ impl Peer {
         (fields[11].parse::<f64>().unwrap() + fields[12].parse::<f64>().unwrap()) / 100.0
     }
 
-    fn stop(&mut self) -> u64 {
+    fn stop(&mut self) -> Counts {
         let _ = Command::new("kill").arg(self.child.id().to_string()).status();
         let _ = self.child.wait();
-        let Some(counts) = &self.counts else { return 0 };
-        let text = std::fs::read_to_string(counts).unwrap();
-        let total = text.lines().find_map(|line| line.strip_prefix("totals: ")).unwrap();
-        total.trim().parse().unwrap()
+        let read = || std::fs::read_to_string(&self.counts).unwrap_or_default();
+        match self.under {
+            Under::Itself => Counts::new(),
+            Under::Callgrind => {
+                let text = read();
+                if let Ok(folder) = std::env::var("KEEP") {
+                    let name = format!("callgrind.out.{}", self.child.id());
+                    std::fs::copy(&self.counts, Path::new(&folder).join(name)).unwrap();
+                }
+                let total = text.lines().find_map(|line| line.strip_prefix("totals: ")).unwrap();
+                let (total, sha256) = (total.trim().parse::<u64>().unwrap(), own_cost(&text, SHA256));
+                Counts::from([("others".to_owned(), total - sha256), (SHA256.to_owned(), sha256)])
+            }
+            Under::Strace => {
+                // strace writes when the program has ended.
+                let until = Instant::now() + Duration::from_secs(10);
+                while !read().contains(" total") {
+                    assert!(Instant::now() < until, "strace counts nothing");
+                    std::thread::sleep(Duration::from_millis(20));
+                }
+                let calls = |line: &str| {
+                    let fields: Vec<&str> = line.split_whitespace().collect();
+                    Some(((*fields.last()?).to_owned(), fields.get(3)?.parse().ok()?))
+                };
+                read().lines().filter_map(calls).filter(|(name, _)| name != "total").collect()
+            }
+        }
     }
+}
+
+/// The instructions of the functions of this name themselves, in a profile of callgrind.
+fn own_cost(profile: &str, name: &str) -> u64 {
+    let mut known = BTreeSet::new();
+    let (mut cost, mut inside, mut of_callee) = (0, false, false);
+    for line in profile.lines() {
+        let is_cost = line.starts_with(|c: char| c.is_ascii_digit() || "+-*".contains(c));
+        if let Some((kind, function)) = line.split_once("fn=(") {
+            let (id, named) = function.split_once(')').unwrap();
+            if named.contains(name) {
+                known.insert(id);
+            }
+            if kind.is_empty() {
+                inside = known.contains(id);
+            }
+        } else if line.starts_with("calls=") {
+            of_callee = true;
+        } else if is_cost {
+            if inside && !of_callee {
+                cost += line.rsplit(' ').next().unwrap().parse::<u64>().unwrap();
+            }
+            of_callee = false;
+        }
+    }
+    cost
 }
 
 impl Drop for Peer {
@@ -90,15 +165,15 @@ impl Drop for Peer {
 }
 
 impl Lab {
-    /// `tool` is a valgrind tool to run both proxies under.
-    pub(crate) fn start(tool: Option<&str>) -> Self {
+    /// Both proxies run `under` a tool. Beside the grant that is used there are `others`: ten for each principal.
+    pub(crate) fn start(under: Under, others: usize) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let me = std::env::current_exe().unwrap();
         let me = me.to_str().unwrap();
         let (port, data) = (free_port(), folder.path().join("data"));
         let path = data.to_str().unwrap();
         let target = format!("127.0.0.1:{port}");
-        let upstream = Peer::start("1", None, folder.path(), me, &["upstream", &target], port);
+        let upstream = Peer::start("1", Under::Itself, folder.path(), me, &["upstream", &target], port);
         let ours = {
             let (port, control, admin) = (free_port(), free_port(), free_port());
             let at = |port: u16| format!("127.0.0.1:{port}");
@@ -120,48 +195,59 @@ impl Lab {
                 "--admin-listen",
                 &admin,
             ];
-            Peer::start("0", tool, folder.path(), JITGATE, &args, port)
+            Peer::start("0", under, folder.path(), JITGATE, &args, port)
         };
         let floor = {
             let port = free_port();
             let listen = format!("127.0.0.1:{port}");
-            Peer::start("0", tool, folder.path(), me, &["floor", &listen, &target, path], port)
+            Peer::start("0", under, folder.path(), me, &["floor", &listen, &target, path], port)
         };
-        grant(path);
-        Self { data, _folder: folder, _upstream: upstream, floor, ours }
-    }
-
-    /// The instructions of floor and ours.
-    pub(crate) fn stop_and_count(mut self) -> (u64, u64) {
-        (self.floor.stop(), self.ours.stop())
-    }
-}
-
-fn grant(data: &str) {
-    let until = Instant::now() + Duration::from_secs(60);
-    loop {
-        let done = Command::new(JITGATE)
-            .args([
-                "grant",
-                "--data",
-                data,
+        grant(
+            path,
+            &[
                 "--principal",
-                "spiffe://jitgate.local/agent/demo",
+                AGENT,
                 "--task",
                 "bench",
-            ])
-            .args([
                 "--scope",
                 "bench:GET,POST:/v1/items/*",
                 "--scope",
                 TOOL,
-                "--ttl",
-                "1h",
-                "--reason",
-                "bench",
-                "--output",
-                "json",
-            ])
+            ],
+        );
+        if others > 0 {
+            let file = folder.path().join("grants.jsonl");
+            std::fs::write(&file, many(others)).unwrap();
+            grant(path, &["--file", file.to_str().unwrap()]);
+        }
+        Self { data, _folder: folder, _upstream: upstream, floor, ours }
+    }
+
+    /// What floor and ours did.
+    pub(crate) fn stop_and_count(mut self) -> (Counts, Counts) {
+        (self.floor.stop(), self.ours.stop())
+    }
+}
+
+/// Grants for an import, ten for each principal; the first ten are the agent's.
+fn many(grants: usize) -> String {
+    let line = |n: usize| {
+        let principal =
+            if n < 10 { AGENT.to_owned() } else { format!("spiffe://jitgate.local/agent/{}", n / 10) };
+        format!(
+            r#"{{"principal":"{principal}","task":"other-{n}","scope":[{{"type":"http","locations":["bench"],"actions":["GET"],"paths":["/v1/items/{n}/*"]}}]}}"#
+        )
+    };
+    (0..grants).map(line).collect::<Vec<_>>().join("\n")
+}
+
+fn grant(data: &str, what: &[&str]) {
+    let until = Instant::now() + Duration::from_secs(60);
+    loop {
+        let done = Command::new(JITGATE)
+            .args(["grant", "--data", data])
+            .args(what)
+            .args(["--ttl", "1h", "--reason", "bench", "--output", "json"])
             .output()
             .unwrap();
         if done.status.success() {

@@ -72,8 +72,11 @@ impl Prover {
 
     /// Takes whole lines, each with its newline, that were written behind those before.
     pub(super) fn add(&mut self, lines: &[u8]) {
-        for line in lines.split_inclusive(|byte| *byte == b'\n') {
-            self.tree.push(Hash::leaf(line.strip_suffix(b"\n").unwrap_or(line)));
+        let mut rest = lines;
+        while !rest.is_empty() {
+            let end = memchr::memchr(b'\n', rest).unwrap_or(rest.len());
+            self.tree.push(Hash::leaf(rest.get(..end).unwrap_or_default()));
+            rest = rest.get(end + 1..).unwrap_or_default();
         }
     }
 

@@ -59,7 +59,7 @@ fn batch(reader: &mut Reader<'_>) -> Result<Vec<Message>, Fault> {
     let mut answered = HashSet::new();
     for message in &messages {
         let fresh = match message {
-            Message::Request(request) if request.call().method == "initialize" => {
+            Message::Request(request) if request.method() == "initialize" => {
                 return Err(Fault::malformed("`initialize` is not part of a batch"));
             }
             Message::Request(request) => asked.insert(request.id()),

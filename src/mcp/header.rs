@@ -27,12 +27,14 @@ const OTHERS: [&str; 5] = ["last-event-id", "origin", "content-type", "content-e
 pub(super) fn check_names(headers: &HeaderMap) -> Result<(), Fault> {
     for name in headers.keys() {
         let text = name.as_str();
-        let plain = text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
         let mcp = begins(text, "mcp-");
-        let meant = mcp || OTHERS.iter().any(|other| other.len() == text.len() && begins(text, other));
+        if !mcp && !OTHERS.iter().any(|other| other.len() == text.len() && begins(text, other)) {
+            continue;
+        }
         // The rest of `mcp-param-*` is the tool's own: any token.
         let known = KNOWN.contains(name) || text.starts_with(PARAM);
-        if meant && !known && (mcp || !plain) {
+        let plain = || text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
+        if !known && (mcp || !plain()) {
             return Err(Fault::ambiguous("a header name is not, but could be taken for, one of MCP"));
         }
     }

@@ -14,6 +14,8 @@ use std::ops::Range;
 
 mod token;
 
+pub(super) use token::plain;
+
 /// Values in one text: an empty list takes two bytes to send and thirty-two to keep.
 const MAX_VALUES: u32 = 100_000;
 /// The deepest nesting that can be configured; each level takes a stack frame.

@@ -24,6 +24,7 @@ pub enum Message {
 pub struct Request {
     id: Id,
     method: Box<str>,
+    name: Option<Box<str>>,
     params: Map<String, Value>,
     sent: usize,
 }
@@ -91,11 +92,11 @@ impl Request {
             return Err(Fault::ambiguous("a notification has no id"));
         }
         let (method, params) = checked(method, params)?;
-        named(&method, &params)?;
+        let name = named(&method, &params)?.map(Box::from);
         if &*method == "subscriptions/listen" {
             listens(&params)?;
         }
-        Ok(Self { id, method, params, sent })
+        Ok(Self { id, method, name, params, sent })
     }
 
     /// Its id; an answer carries the same.
@@ -104,12 +105,18 @@ impl Request {
         &self.id
     }
 
+    /// Its method.
+    #[must_use]
+    pub fn method(&self) -> &str {
+        &self.method
+    }
+
     /// What a permission is matched against.
     #[must_use]
     pub fn call(&self) -> McpCall<'_> {
         McpCall {
             method: &self.method,
-            name: named(&self.method, &self.params).ok().flatten(),
+            name: self.name.as_deref(),
             arguments: self.params.get("arguments").and_then(Value::as_object),
         }
     }

@@ -26,7 +26,8 @@ pub fn resource_path(path: &str) -> Option<&str> {
 /// Where the metadata of a resource are: the `resource_metadata` of a challenge. `authority` and `path` are the request's own.
 #[must_use]
 pub fn url(authority: &str, path: &str) -> String {
-    format!("https://{authority}{WELL_KNOWN}{}", if path == "/" { "" } else { path })
+    // Not by `format!`: it is made for every request, in case that it is refused.
+    ["https://", authority, WELL_KNOWN, if path == "/" { "" } else { path }].concat()
 }
 
 /// The document. Tokens are bound to the client's certificate (RFC 8705) and come in the `Authorization` header alone.

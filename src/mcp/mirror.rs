@@ -37,8 +37,7 @@ pub(super) fn check_method(headers: &HeaderMap, method: &str, must: bool) -> Res
 pub(super) fn check(headers: &HeaderMap, request: &Request) -> Result<(), Fault> {
     let call = request.call();
     let needed = matches!(call.method, "tools/call" | "resources/read" | "prompts/get");
-    let task =
-        request.params().get("taskId").and_then(Value::as_str).filter(|_| call.method.starts_with("tasks/"));
+    let task = task(request);
     match single(headers, &header::NAME)?.map(decoded).transpose()? {
         None if needed => return Err(Fault::malformed("`Mcp-Name` is missing")),
         Some(value) if Some(&*value) != call.name.or(task) => return Err(DIFFERS),
@@ -55,6 +54,12 @@ pub(super) fn check(headers: &HeaderMap, request: &Request) -> Result<(), Fault>
     Ok(())
 }
 
+/// What a request about a task names in place of a tool.
+fn task(request: &Request) -> Option<&str> {
+    let is_about_one = request.method().starts_with("tasks/");
+    is_about_one.then(|| request.params().get("taskId"))?.and_then(Value::as_str)
+}
+
 /// The headers that repeat a request: `Mcp-Method`, `Mcp-Name` where the method names something, and `Mcp-Param-*` for the arguments that
 /// the tool's schema wants repeated (`params`: [`params_of`]). Where such an argument is absent or null, so is its header.
 #[must_use]
@@ -64,8 +69,7 @@ pub fn made(request: &Request, params: &[Param]) -> HeaderMap {
     if let Ok(method) = HeaderValue::from_str(call.method) {
         headers.insert(header::METHOD, method);
     }
-    let task =
-        request.params().get("taskId").and_then(Value::as_str).filter(|_| call.method.starts_with("tasks/"));
+    let task = task(request);
     let named = matches!(call.method, "tools/call" | "resources/read" | "prompts/get");
     if let Some(name) = call.name.filter(|_| named).or(task) {
         headers.insert(header::NAME, encoded(name));

@@ -7,6 +7,7 @@
 //! | [`Head`], [`Inbound`] | a request: the head, then the body in the light of it, or a typed [`Refused`] |
 //! | [`privilege::needed`] | whether a method needs a grant that names it |
 //! | [`Request::call`] | what a permission is matched against |
+//! | [`canonical::text`] | the one text of its arguments, to be hashed |
 //! | [`session::Sessions`] | whose session it is, what was asked, called and sent in it |
 //! | [`answer::read`], [`list::filter`], [`sse::Filter`] | an answer: whose it is, and lists that show what is permitted |
 //! | [`error::Denial`], [`metadata`] | what a refused caller reads |
@@ -87,6 +88,7 @@
 
 pub mod answer;
 pub mod body;
+pub mod canonical;
 pub mod error;
 mod fault;
 pub mod fold;

@@ -13,6 +13,10 @@ pub(super) const MAX_SAFE: i64 = (1 << 53) - 1;
 
 const TWO_READINGS: Fault = Fault::ambiguous("a number is read differently by different readers");
 
+/// A decimal of so many characters without an exponent has at most 15 digits: no two of these have one nearest double, so that it is
+/// what the double prints as.
+const SURE: usize = 16;
+
 /// Longer ones are never what a double prints as.
 const LONGEST: usize = 400;
 
@@ -28,6 +32,9 @@ pub(super) fn read(text: &str) -> Result<Number, Fault> {
     let value: f64 = text.parse().map_err(|_| TWO_READINGS)?;
     if text.len() > LONGEST || (value == 0.0 && text.starts_with('-')) {
         return Err(TWO_READINGS);
+    }
+    if text.len() <= SURE && text.bytes().all(|byte| byte.is_ascii_digit() || b"-.".contains(&byte)) {
+        return Number::from_f64(value).ok_or(TWO_READINGS);
     }
     let mut printed = String::with_capacity(32);
     write!(printed, "{value:e}").map_err(|_| TWO_READINGS)?;
@@ -118,5 +125,17 @@ mod tests {
             assert_eq!(read(text), Err(TWO_READINGS), "{text}");
         }
         assert!(read(&format!("0.{}1", "0".repeat(500))).is_err());
+    }
+
+    proptest::proptest! {
+        /// The short way is only shorter.
+        #[test]
+        fn short_decimals_are_what_their_doubles_print_as(text in "-?(0|[1-9][0-9]{0,8})\\.[0-9]{1,14}") {
+            let text = text.get(..text.len().min(SURE)).unwrap().trim_end_matches('.');
+            let value: f64 = text.parse().unwrap();
+            proptest::prop_assume!(text.contains('.') && value != 0.0);
+            proptest::prop_assert!(Decimal::of(text) == Decimal::of(&format!("{value:e}")), "{text}");
+            proptest::prop_assert!(read(text).is_ok());
+        }
     }
 }

@@ -54,7 +54,7 @@ pub fn promised(text: &[u8], answer: &Answer, limits: Limits) -> Result<Option<B
 /// The handle that a request is about: it belongs to the call that made the task.
 #[must_use]
 pub fn handle(request: &Request) -> Option<&str> {
-    match request.call().method {
+    match request.method() {
         "tasks/get" | "tasks/result" | "tasks/update" | "tasks/cancel" => {
             request.params().get("taskId").and_then(serde_json::Value::as_str)
         }

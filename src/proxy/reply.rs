@@ -107,7 +107,7 @@ impl Shape {
         match &received.inbound {
             mcp::Inbound::Call(request) => {
                 asker.id = Some(request.id().clone());
-                asker.method = Some(request.call().method.into());
+                asker.method = Some(request.method().into());
             }
             mcp::Inbound::Notification(notification) => asker.method = Some(notification.method().into()),
             mcp::Inbound::Response(_)

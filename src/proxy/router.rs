@@ -52,7 +52,7 @@ pub(crate) struct Selected<'a> {
 
 /// All services by the names that select them.
 pub(crate) struct Router {
-    by_label: HashMap<Box<str>, Arc<Route>>,
+    by_label: HashMap<Box<str>, Arc<Route>, foldhash::quality::RandomState>,
     routes: Box<[Arc<Route>]>,
     domains: Box<[String]>,
 }
@@ -86,7 +86,7 @@ impl Router {
                 }))
             })
             .collect::<Result<_, _>>()?;
-        let mut by_label = HashMap::new();
+        let mut by_label = HashMap::default();
         for route in &routes {
             by_label.insert(Box::from(route.name().as_str()), Arc::clone(route));
             for host in &route.service.hosts {

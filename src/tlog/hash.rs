@@ -33,9 +33,9 @@ impl Hash {
     #[must_use]
     pub fn node(left: &Self, right: &Self) -> Self {
         let mut bytes = [1; 1 + 2 * HASH_LEN];
-        let hashes = left.0.iter().chain(&right.0);
-        for (place, byte) in bytes.iter_mut().skip(1).zip(hashes) {
-            *place = *byte;
+        let (_, places) = bytes.split_at_mut(1);
+        for (place, hash) in places.chunks_exact_mut(HASH_LEN).zip([left, right]) {
+            place.copy_from_slice(&hash.0);
         }
         Self::of(digest(&SHA256, &bytes).as_ref())
     }

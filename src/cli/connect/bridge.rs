@@ -80,7 +80,7 @@ impl Bridge {
         let stop = CancellationToken::new();
         let running = Running {
             alone: Era::of(request.meta_version()).is_alone(),
-            endless: request.call().method == "subscriptions/listen",
+            endless: request.method() == "subscriptions/listen",
             stop: stop.clone(),
         };
         let refused = {

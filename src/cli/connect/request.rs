@@ -105,7 +105,7 @@ impl Bridge {
             headers.insert(header::PROTOCOL_VERSION, version.clone());
             return self.service.ask(&Way { headers, live: None, alone: true }, line, request.id()).await;
         }
-        let free = privilege::needed(request.call().method, Version::V20251125) != Privilege::Granted;
+        let free = privilege::needed(request.method(), Version::V20251125) != Privilege::Granted;
         let mut tried = false;
         loop {
             let way = if self.service.sessions.can_begin() {
@@ -193,8 +193,7 @@ impl Bridge {
 fn renamed(request: &Request, name: &str) -> Result<(Request, Bytes), Fault> {
     let mut params = request.params().clone();
     params.insert("name".to_owned(), json!(name));
-    let text =
-        json!({"jsonrpc": "2.0", "id": request.id(), "method": request.call().method, "params": params});
+    let text = json!({"jsonrpc": "2.0", "id": request.id(), "method": request.method(), "params": params});
     let line = Bytes::from(text.to_string());
     match super::bridge::read(&line) {
         Ok(crate::mcp::Content::One(crate::mcp::Message::Request(request))) => Ok((request, line)),

@@ -15,7 +15,7 @@ impl Head<'_> {
     pub(super) fn agreed(&self, content: &Content, negotiated: Option<Version>) -> Result<Version, Refused> {
         let (claims, discover, initialize) = match content {
             Content::One(Message::Request(request)) => {
-                let method = request.call().method;
+                let method = request.method();
                 (request.meta_version(), method == "server/discover", method == "initialize")
             }
             Content::One(Message::Notification(notification)) => (notification.meta_version(), false, false),
@@ -68,7 +68,7 @@ impl Head<'_> {
             Content::One(Message::Request(_)) if claims.is_none() => return Err(Refused::params(NO_META)),
             Content::One(Message::Request(_)) if !same => Err(DIFFERS),
             Content::One(Message::Request(request)) => {
-                mirror::check_method(self.headers, request.call().method, true)
+                mirror::check_method(self.headers, request.method(), true)
                     .and_then(|()| mirror::check(self.headers, request))
             }
             // The version leaves the headers of notifications open.
@@ -83,7 +83,7 @@ impl Head<'_> {
         };
         agreed.map_err(Refused::mismatch)?;
         match content {
-            Content::One(Message::Request(request)) if privilege::is_removed(request.call().method) => {
+            Content::One(Message::Request(request)) if privilege::is_removed(request.method()) => {
                 Err(Refused::unknown_method())
             }
             Content::One(_) | Content::Batch(_) => Ok(()),

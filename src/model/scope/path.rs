@@ -141,20 +141,21 @@ impl PathPattern {
         self.0.split('*').next().unwrap_or_default()
     }
 
-    /// Whether it matches the path of a request in canonical form, as the caller wrote it. This is the reference: plain and
-    /// not meant for the hot path.
+    /// Whether it matches the path of a request in canonical form, as the caller wrote it, segment by segment.
     #[must_use]
     pub fn matches(&self, path: &str) -> bool {
-        let Some(path) = path.strip_prefix('/') else { return false };
-        let mut given = path.split('/');
-        for wanted in self.segments() {
+        let both = self.0.strip_prefix('/').zip(path.strip_prefix('/'));
+        let Some((pattern, path)) = both else { return false };
+        // By bytes: segments are short, and a byte-wise split is the fastest there.
+        let mut given = path.as_bytes().split(|byte| *byte == b'/');
+        for wanted in pattern.as_bytes().split(|byte| *byte == b'/') {
             let Some(segment) = given.next() else { return false };
             match wanted {
-                Segment::Rest => return true,
-                Segment::One if segment.is_empty() => return false,
-                Segment::One => {}
-                Segment::Literal(literal) if literal != segment => return false,
-                Segment::Literal(_) => {}
+                b"**" => return true,
+                b"*" if segment.is_empty() => return false,
+                b"*" => {}
+                literal if literal != segment => return false,
+                _ => {}
             }
         }
         given.next().is_none()

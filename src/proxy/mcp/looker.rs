@@ -127,7 +127,7 @@ impl Looker {
 
     /// A call may be answered with a task: that belongs to the grant of the call.
     fn promised(&mut self, text: &[u8], answer: &Answer, cell: Arc<Cell>) -> Result<(), Fault> {
-        if !matches!(answer.kind, AnswerKind::Result(_)) || !contains(text, b"task") {
+        if !matches!(answer.kind, AnswerKind::Result(_)) || memchr::memmem::find(text, b"task").is_none() {
             return Ok(());
         }
         let Some(handle) = task::promised(text, answer, self.limits)? else { return Ok(()) };
@@ -178,8 +178,4 @@ impl Looker {
         };
         denial.message()
     }
-}
-
-fn contains(text: &[u8], word: &[u8]) -> bool {
-    text.windows(word.len()).any(|window| window == word)
 }

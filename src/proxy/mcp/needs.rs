@@ -4,7 +4,9 @@ use super::calls::Noted;
 use super::prepare::Known;
 use crate::audit::record::Called;
 use crate::mcp::privilege::{self, Privilege};
-use crate::mcp::{self, Fault, Id, Inbound, ListKind, Notification, Received, Refused, Request, task};
+use crate::mcp::{
+    self, Fault, Id, Inbound, ListKind, Notification, Received, Refused, Request, canonical, task,
+};
 use crate::model::{DenyReason, GrantId, McpCall};
 
 /// What a message needs.
@@ -72,9 +74,7 @@ pub(super) fn of<'r>(
 pub(super) fn lasts(received: &Received, resumes_a_call: bool) -> bool {
     match &received.inbound {
         Inbound::OpenStream { .. } => !resumes_a_call,
-        Inbound::Call(request) => {
-            privilege::needed(request.call().method, received.version) == Privilege::Listen
-        }
+        Inbound::Call(request) => privilege::needed(request.method(), received.version) == Privilege::Listen,
         Inbound::Notification(_) | Inbound::Response(_) | Inbound::Batch(_) | Inbound::EndSession => false,
     }
 }
@@ -141,7 +141,9 @@ pub(crate) fn called(received: &Received) -> Option<Called> {
     match &received.inbound {
         Inbound::Call(request) => {
             let call = request.call();
-            let digest = call.arguments.and_then(digest);
+            let canonical =
+                call.arguments.and_then(|arguments| canonical::text(arguments, request.argument_bytes()));
+            let digest = canonical.map(|canonical| crate::model::scope::sha256(&canonical));
             Some(Called::new(call.method, call.name, digest.as_ref()))
         }
         Inbound::Notification(notification) => Some(Called::new(notification.method(), None, None)),
@@ -150,7 +152,7 @@ pub(crate) fn called(received: &Received) -> Option<Called> {
             for message in messages {
                 match message {
                     mcp::Message::Request(request) => {
-                        methods.push(request.call().method);
+                        methods.push(request.method());
                         names.extend(request.call().name);
                     }
                     mcp::Message::Notification(notification) => methods.push(notification.method()),
@@ -164,10 +166,4 @@ pub(crate) fn called(received: &Received) -> Option<Called> {
         Inbound::Response(_) => Some(Called::new("response", None, None)),
         Inbound::OpenStream { .. } | Inbound::EndSession => None,
     }
-}
-
-/// SHA-256 of the canonical arguments (RFC 8785).
-fn digest(arguments: &serde_json::Map<String, serde_json::Value>) -> Option<[u8; 32]> {
-    let canonical = serde_json_canonicalizer::to_vec(arguments).ok()?;
-    Some(crate::model::scope::sha256(&canonical))
 }
