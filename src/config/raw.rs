@@ -11,8 +11,8 @@ use crate::config::{AccessUrl, Endpoint, JsonPointer, KeyName, Pattern, Role, St
 use crate::mcp::Version;
 use crate::mcp::rules::{EndpointPath, Origin};
 use crate::model::{
-    AgeRecipient, GroupName, JwsAlgorithm, Owner, PrincipalKind, ProxyName, Risk, RoleName, Scope,
-    Sensitivity, ServiceName, SpiffeId, Ttl, WebhookName,
+    AgeRecipient, GroupName, JwsAlgorithm, Owner, Permission, PrincipalKind, ProxyName, Risk, RoleName,
+    Scope, Sensitivity, ServiceName, SpiffeId, Ttl, WebhookName,
 };
 use serde::Deserialize;
 use std::collections::BTreeMap;
@@ -224,6 +224,8 @@ pub(super) struct RawMcp {
     pub(super) allowed_origins: Option<Vec<Text<Origin>>>,
     pub(super) message_bytes: Option<Spanned<usize>>,
     pub(super) message_depth: Option<Spanned<u16>>,
+    pub(super) list_hint: Option<bool>,
+    pub(super) requestable: Option<Spanned<Vec<Text<Permission>>>>,
 }
 
 #[derive(Debug, Default, Deserialize)]

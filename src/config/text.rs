@@ -7,7 +7,8 @@ use crate::mcp;
 use crate::mcp::rules::{EndpointPath, Origin};
 use crate::model::AgeRecipient;
 use crate::model::{
-    GroupName, JwsAlgorithm, Owner, ProxyName, RoleName, Scope, ServiceName, SpiffeId, Ttl, WebhookName,
+    GroupName, JwsAlgorithm, Owner, Permission, ProxyName, RoleName, Scope, ServiceName, SpiffeId, Ttl,
+    WebhookName,
 };
 use serde::de::{Deserialize, Deserializer, Error, Visitor};
 use std::fmt;
@@ -79,6 +80,7 @@ by_from_str! {
     TicketUrl: "a URL such as `https://tickets.example/api/{ticket}`",
     AccessUrl: "the URL for access requests such as `https://control.example:8444/v1/requests`",
     AgeRecipient: "a public key of age such as `age1…`",
+    Permission: "a permission such as `ops:tools/call:restart_service{*}` (docs/scope.md)",
     Endpoint: "a control plane address such as `https://127.0.0.1:8444`",
 }
 

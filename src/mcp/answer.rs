@@ -100,33 +100,47 @@ fn message(reader: &mut Reader<'_>) -> Result<Answer, Fault> {
     Ok(Answer { kind, place, result })
 }
 
-/// The resource that a notification says has changed; none of other notifications.
+/// What a notification is about, where that needs a right of its own.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum About {
+    /// A resource that has changed.
+    Resource(Box<str>),
+    /// A task: how it stands, perhaps with its result.
+    Task(Box<str>),
+}
+
+/// What a notification is about; none of other notifications.
 ///
 /// # Errors
 /// [`Fault`] if it is not clear which one that is: it is not passed on then.
-pub fn updated(text: &[u8], answer: &Answer, limits: Limits) -> Result<Option<Box<str>>, Fault> {
+pub fn about(text: &[u8], answer: &Answer, limits: Limits) -> Result<Option<About>, Fault> {
     if answer.kind != AnswerKind::Notification {
         return Ok(None);
     }
     let message = text.get(answer.place.clone()).unwrap_or_default();
     let mut reader = Reader::new(message, limits.depth)?;
-    let (mut method, mut uri) = (None, None);
+    let (mut method, mut uri, mut task) = (None, None, None);
     reader.object(|reader, name| match &*name {
         "method" => once(&mut method, reader.string()?.into_owned()),
         "params" if reader.kind()? == Kind::Object => reader.object(|reader, name| match &*name {
             "uri" if reader.kind()? == Kind::Text => once(&mut uri, reader.string()?.into_owned()),
+            "taskId" if reader.kind()? == Kind::Text => once(&mut task, reader.string()?.into_owned()),
             other => {
-                fold::is_itself(other, &["uri"])?;
+                fold::is_itself(other, &["uri", "taskId"])?;
                 reader.skip()
             }
         }),
         _ => reader.skip(),
     })?;
-    match (method.as_deref(), uri) {
-        (Some("notifications/resources/updated"), Some(uri)) => Ok(Some(uri.into())),
-        (Some("notifications/resources/updated"), None) => {
-            Err(Fault::malformed("a resource that has changed is not named"))
-        }
+    match method.as_deref() {
+        Some("notifications/resources/updated") => match uri {
+            Some(uri) => Ok(Some(About::Resource(uri.into()))),
+            None => Err(Fault::malformed("a resource that has changed is not named")),
+        },
+        Some("notifications/tasks" | "notifications/tasks/status") => match task {
+            Some(task) => Ok(Some(About::Task(task.into()))),
+            None => Err(Fault::malformed("a task that has changed is not named")),
+        },
         _ => Ok(None),
     }
 }

@@ -9,7 +9,7 @@
 use super::fault::Fault;
 use super::fold;
 use super::json::{Kind, Reader, TWICE};
-use super::message::{Message, Notification, Request, Response};
+use super::message::{Message, Notification, Request, Response, Sent};
 use super::{Id, Limits};
 use serde_json::{Map, Value};
 use std::collections::HashSet;
@@ -80,8 +80,10 @@ struct Envelope {
     id: Option<Id>,
     method: Option<String>,
     params: Option<Map<String, Value>>,
-    /// Bytes of the arguments as they were sent.
-    sent: usize,
+    /// Bytes of the parameters as they were sent.
+    sent: Sent,
+    /// Bytes of the result or the error as they were sent.
+    answered: usize,
     result: Option<Value>,
     error: Option<Value>,
 }
@@ -99,8 +101,16 @@ fn message(reader: &mut Reader<'_>) -> Result<Message, Fault> {
             found.sent = sent;
             once(&mut found.params, params)
         }
-        "result" => once(&mut found.result, reader.value()?),
-        "error" => once(&mut found.error, Value::Object(reader.members()?)),
+        "result" => {
+            let place = reader.place(|reader| once(&mut found.result, reader.value()?))?;
+            found.answered = place.len();
+            Ok(())
+        }
+        "error" => {
+            let place = reader.place(|reader| once(&mut found.error, Value::Object(reader.members()?)))?;
+            found.answered = place.len();
+            Ok(())
+        }
         other => Err(fold::is_itself(other, &ENVELOPE)
             .err()
             .unwrap_or(Fault::malformed("a message has a member that JSON-RPC does not have"))),
@@ -116,7 +126,7 @@ fn message(reader: &mut Reader<'_>) -> Result<Message, Fault> {
             Notification::new(&method, found.params, found.sent).map(Message::Notification)
         }
         (None, Some(id), true, false) | (None, Some(id), false, true) if found.params.is_none() => {
-            Ok(Message::Response(Response::new(id)))
+            Ok(Message::Response(Response::new(id, found.answered)))
         }
         (Some(_), _, _, _) => Err(Fault::ambiguous("a message is a request and a response at once")),
         (None, _, true, true) => Err(Fault::ambiguous("a response has both a result and an error")),
@@ -124,18 +134,15 @@ fn message(reader: &mut Reader<'_>) -> Result<Message, Fault> {
     }
 }
 
-/// The parameters, and the bytes of their `arguments` as sent; of all of them where there are none of that name.
-fn params(reader: &mut Reader<'_>) -> Result<(Map<String, Value>, usize), Fault> {
-    let (mut params, mut arguments) = (Map::new(), None);
+/// The parameters, and how many bytes of them were sent.
+fn params(reader: &mut Reader<'_>) -> Result<(Map<String, Value>, Sent), Fault> {
+    let (mut params, mut sent) = (Map::new(), Sent::default());
     let place = reader.place(|reader| {
-        params = reader.members_with(|name, place| {
-            if name == "arguments" {
-                arguments = Some(place.len());
-            }
-        })?;
+        params = reader.members_with(|name, place| sent.member(name, place.len()))?;
         Ok(())
     })?;
-    Ok((params, arguments.unwrap_or(place.len())))
+    sent.all = place.len();
+    Ok((params, sent))
 }
 
 pub(super) fn version(reader: &mut Reader<'_>) -> Result<(), Fault> {

@@ -5,6 +5,7 @@
 use super::Id;
 use super::fault::Fault;
 use super::fold;
+use super::task;
 use crate::model::McpCall;
 use serde_json::{Map, Value};
 
@@ -29,6 +30,38 @@ pub struct Request {
     sent: usize,
 }
 
+/// Bytes of parts of `params`, as they were sent.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Sent {
+    /// Of `arguments` and `inputResponses`, where there is one of them.
+    inputs: Option<usize>,
+    /// Of everything but the handle of a task and `_meta`.
+    beside_task: usize,
+    /// Of all.
+    pub(super) all: usize,
+}
+
+impl Sent {
+    /// A member of `params` has so many bytes.
+    pub(super) fn member(&mut self, name: &str, bytes: usize) {
+        if matches!(name, "arguments" | INPUTS) {
+            *self.inputs.get_or_insert(0) += bytes;
+        }
+        if !matches!(name, TASK_ID | META) {
+            self.beside_task += bytes;
+        }
+    }
+
+    /// What counts as the arguments of a call of this method.
+    fn arguments(self, method: &str) -> usize {
+        match method {
+            "tools/call" | "prompts/get" => self.inputs.unwrap_or(self.all),
+            _ if task::METHODS.contains(&method) => self.beside_task,
+            _ => self.all,
+        }
+    }
+}
+
 /// A JSON-RPC notification.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Notification {
@@ -41,6 +74,7 @@ pub struct Notification {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Response {
     id: Id,
+    sent: usize,
 }
 
 /// Bytes of a method's name.
@@ -51,6 +85,8 @@ const LONGEST_NAME: usize = 8_192;
 const NAME: &str = "name";
 const URI: &str = "uri";
 const META: &str = "_meta";
+const TASK_ID: &str = "taskId";
+const INPUTS: &str = "inputResponses";
 const VERSION: &str = "io.modelcontextprotocol/protocolVersion";
 
 /// Members of `params` that mean something to MCP itself.
@@ -64,9 +100,9 @@ const PARAMS: [&str; 16] = [
     "argument",
     "context",
     "task",
-    "taskId",
+    TASK_ID,
     "requestId",
-    "inputResponses",
+    INPUTS,
     "requestState",
     "notifications",
     "protocolVersion",
@@ -86,7 +122,7 @@ impl Request {
         id: Id,
         method: &str,
         params: Option<Map<String, Value>>,
-        sent: usize,
+        sent: Sent,
     ) -> Result<Self, Fault> {
         if method.starts_with("notifications/") {
             return Err(Fault::ambiguous("a notification has no id"));
@@ -96,6 +132,7 @@ impl Request {
         if &*method == "subscriptions/listen" {
             listens(&params)?;
         }
+        let sent = sent.arguments(&method);
         Ok(Self { id, method, name, params, sent })
     }
 
@@ -121,7 +158,8 @@ impl Request {
         }
     }
 
-    /// Bytes of `arguments` as they were sent; of all of `params` where there are no arguments.
+    /// Bytes as they were sent: of a tool's or a prompt's `arguments` and `inputResponses`, of all of `params` where there is neither; of what
+    /// is about a task all but its handle and `_meta`; of everything else all of `params`.
     #[must_use]
     pub fn argument_bytes(&self) -> usize {
         self.sent
@@ -147,11 +185,12 @@ impl Request {
 }
 
 impl Notification {
-    pub(super) fn new(method: &str, params: Option<Map<String, Value>>, sent: usize) -> Result<Self, Fault> {
+    pub(super) fn new(method: &str, params: Option<Map<String, Value>>, sent: Sent) -> Result<Self, Fault> {
         if !method.starts_with("notifications/") {
             return Err(Fault::malformed("a request has an id"));
         }
         let (method, params) = checked(method, params)?;
+        let sent = sent.arguments(&method);
         Ok(Self { method, params, sent })
     }
 
@@ -161,7 +200,7 @@ impl Notification {
         &self.method
     }
 
-    /// Bytes of `arguments` as they were sent; of all of `params` where there are no arguments.
+    /// As those of a request.
     #[must_use]
     pub fn argument_bytes(&self) -> usize {
         self.sent
@@ -188,8 +227,14 @@ impl Notification {
 }
 
 impl Response {
-    pub(super) fn new(id: Id) -> Self {
-        Self { id }
+    pub(super) fn new(id: Id, sent: usize) -> Self {
+        Self { id, sent }
+    }
+
+    /// Bytes of its result or its error, as they were sent.
+    #[must_use]
+    pub fn sent(&self) -> usize {
+        self.sent
     }
 
     /// The id of the question.

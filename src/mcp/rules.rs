@@ -1,8 +1,10 @@
 //! What a service that speaks MCP lets in, as it is configured.
 
+use super::list::Hint;
 use super::version::Versions;
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 
 /// What a service lets in.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -15,13 +17,15 @@ pub struct Rules {
     pub origins: Box<[Origin]>,
     /// How much of a message is read.
     pub limits: Limits,
+    /// What its lists say beside their items.
+    pub hint: Option<Arc<Hint>>,
 }
 
 impl Rules {
-    /// Every version, no web page, 1 MiB, 64 levels.
+    /// Every version, no web page, 1 MiB, 64 levels, no hints.
     #[must_use]
     pub fn new(path: EndpointPath) -> Self {
-        Self { path, versions: Versions::ALL, origins: Box::default(), limits: Limits::default() }
+        Self { path, versions: Versions::ALL, origins: Box::default(), limits: Limits::default(), hint: None }
     }
 }
 

@@ -12,6 +12,8 @@ use super::fold;
 use super::json::{Kind, Reader};
 use super::{Limits, Request};
 
+/// What is done with a handle.
+pub(super) const METHODS: [&str; 4] = ["tasks/get", "tasks/result", "tasks/update", "tasks/cancel"];
 /// The longest handle that is remembered.
 const LONGEST: usize = 512;
 
@@ -54,10 +56,6 @@ pub fn promised(text: &[u8], answer: &Answer, limits: Limits) -> Result<Option<B
 /// The handle that a request is about: it belongs to the call that made the task.
 #[must_use]
 pub fn handle(request: &Request) -> Option<&str> {
-    match request.method() {
-        "tasks/get" | "tasks/result" | "tasks/update" | "tasks/cancel" => {
-            request.params().get("taskId").and_then(serde_json::Value::as_str)
-        }
-        _ => None,
-    }
+    let about_one = METHODS.contains(&request.method());
+    about_one.then(|| request.params().get("taskId"))?.and_then(serde_json::Value::as_str)
 }

@@ -73,6 +73,12 @@ pub struct Terms {
     /// The most uses.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_uses: Option<NonZeroU64>,
+    /// The most bytes of the arguments of one call (MCP).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub argument_bytes: Option<NonZeroU64>,
+    /// The most bytes of the answer to one call (MCP).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub response_bytes: Option<NonZeroU64>,
     /// The grant counts only from the address that the request came from.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub pin_source: bool,

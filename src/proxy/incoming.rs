@@ -35,8 +35,10 @@ pub(crate) enum Need<'a> {
     Request,
     /// A grant that permits this call of MCP, with arguments of so many bytes.
     Call(&'a McpCall<'a>, usize),
-    /// Any live grant for the service, which is not used by it; if one is named, this very one.
-    Attend(Option<GrantId>),
+    /// Any live grant for the service, which is not used by it.
+    Attend,
+    /// This very grant, which is not used by it, for inputs of so many bytes.
+    Under(GrantId, usize),
 }
 
 /// A request that was not decided yet, with its line in the audit trail begun.
@@ -204,7 +206,8 @@ impl<'a> Incoming<'a> {
         let (call, arguments, only, attends) = match need {
             Need::Request => (None, 0, None, false),
             Need::Call(call, arguments) => (Some(call), arguments, None, false),
-            Need::Attend(grant) => (None, 0, grant, true),
+            Need::Attend => (None, 0, None, true),
+            Need::Under(grant, inputs) => (None, inputs, Some(grant), true),
         };
         let mut limited: Option<Denial> = None;
         let mut refused: Option<Arc<Cell>> = None;

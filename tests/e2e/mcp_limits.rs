@@ -9,6 +9,34 @@ use serde_json::{Value, json};
 
 const SCOPE: &str = "desk:tools/call:put{*}";
 
+/// Answers a call with a task whose result has as many bytes as the call asks for.
+fn tasked(heard: &Heard) -> Reply {
+    let message = heard.json();
+    let (id, params) = (&message["id"], &message["params"]);
+    if params["task"].is_object() {
+        let task = json!({"taskId": format!("t-{}", params["arguments"]["n"]), "status": "working"});
+        return Reply::Json(json!({"jsonrpc": "2.0", "id": id, "result": {"task": task}}));
+    }
+    match (message["method"].as_str(), params["taskId"].as_str().and_then(|task| task.strip_prefix("t-"))) {
+        (Some("tasks/result"), Some(size)) => {
+            let text = "x".repeat(size.parse().unwrap());
+            Reply::Json(json!({"jsonrpc": "2.0", "id": id, "result": {"x": text}}))
+        }
+        _ => Reply::Json(json!({"jsonrpc": "2.0", "id": id, "result": {}})),
+    }
+}
+
+/// Answers each call of a batch with a text of as many bytes as it asks for, with a notification between them that nobody may hear.
+fn in_batches(heard: &Heard) -> Reply {
+    let batch = heard.json();
+    let text = |call: &Value| "x".repeat(call["params"]["arguments"]["n"].as_u64().unwrap() as usize);
+    let answer = |call: &Value| json!({"jsonrpc": "2.0", "id": call["id"], "result": {"x": text(call)}});
+    let mut answers: Vec<Value> = batch.as_array().unwrap().iter().map(answer).collect();
+    let told = json!({"jsonrpc": "2.0", "method": "notifications/resources/updated", "params": {"uri": "file:///secret"}});
+    answers.insert(1, told);
+    Reply::Json(answers.into())
+}
+
 /// Answers a call with a text of as many bytes as it asks for, in an event stream where it says so.
 fn sized(heard: &Heard) -> Reply {
     let message = heard.json();
@@ -33,9 +61,11 @@ async fn desk(service: &Scripted) -> World {
 }
 
 async fn call(world: &World, id: u32, arguments: &str) -> (u16, Vec<u8>, bool) {
-    let body = format!(
-        r#"{{"jsonrpc":"2.0","id":{id},"method":"tools/call","params":{{"name":"put","arguments":{arguments}}}}}"#
-    );
+    ask(world, id, "tools/call", &format!(r#"{{"name":"put","arguments":{arguments}}}"#)).await
+}
+
+async fn ask(world: &World, id: u32, method: &str, params: &str) -> (u16, Vec<u8>, bool) {
+    let body = format!(r#"{{"jsonrpc":"2.0","id":{id},"method":"{method}","params":{params}}}"#);
     let client = world.client(Protocol::H1).host("desk.localhost");
     let mut connection = client.connect().await;
     let request = connection.request("POST", "/mcp").header("content-type", "application/json");
@@ -120,4 +150,70 @@ async fn an_answer_beyond_the_limit_of_its_grant_is_an_error_in_its_place() {
     let ping = r#"{"jsonrpc":"2.0","id":7,"method":"ping","params":{"arguments":{"n":400}}}"#;
     let pong = Answer::of(connection.send(request.body(full(ping)).unwrap()).await).await;
     assert!(pong.json()["result"].is_object(), "{pong:?}");
+}
+
+#[tokio::test]
+async fn a_task_is_held_to_the_limits_of_the_grant_that_made_it() {
+    let service = Scripted::start(tasked).await;
+    let world = desk(&service).await;
+    world.grant_with(SCOPE, &["--argument-bytes", "12", "--response-bytes", "100"]).await;
+    for size in [40, 200] {
+        let params = format!(r#"{{"name":"put","arguments":{{"n":{size}}},"task":{{"ttl":60000}}}}"#);
+        let (_, body, _) = ask(&world, size, "tools/call", &params).await;
+        assert_eq!(says(&body)["result"]["task"]["taskId"], format!("t-{size}"), "{}", says(&body));
+    }
+    let (_, body, _) = ask(&world, 1, "tasks/result", r#"{"taskId":"t-40"}"#).await;
+    assert!(says(&body)["result"].is_object(), "{}", says(&body));
+    let (_, body, _) = ask(&world, 2, "tasks/result", r#"{"taskId":"t-200"}"#).await;
+    let refused = says(&body);
+    assert_eq!(
+        (&refused["id"], &refused["error"]["data"]["reason"]),
+        (&json!(2), &json!("limit")),
+        "{refused}"
+    );
+    assert!(!String::from_utf8_lossy(&body).contains("xxx"), "{refused}");
+    // The handle alone is no input; what the task is told is.
+    let told = |inputs: &str| format!(r#"{{"taskId":"t-40","arguments":{{}},"inputResponses":{inputs}}}"#);
+    let (_, body, _) = ask(&world, 3, "tasks/update", &told(r#"{"a":1234}"#)).await;
+    assert!(says(&body)["result"].is_object(), "{}", says(&body));
+    let (_, body, _) = ask(&world, 4, "tasks/update", &told(r#"{"a":12345}"#)).await;
+    assert_eq!(says(&body)["error"]["data"]["reason"], "limit", "{}", says(&body));
+    let (_, body, _) = ask(&world, 5, "tasks/get", r#"{"taskId":"t-40","_meta":{"a":"0123456789"}}"#).await;
+    assert!(says(&body)["result"].is_object(), "{}", says(&body));
+    assert_eq!((service.count("tasks/result"), service.count("tasks/update")), (2, 1));
+    // What answers a tool's own questions is an argument as well.
+    let params = r#"{"name":"put","arguments":{"n":1},"inputResponses":{"a":"b"}}"#;
+    let (_, body, _) = ask(&world, 6, "tools/call", params).await;
+    assert_eq!(says(&body)["error"]["data"]["reason"], "limit", "{}", says(&body));
+}
+
+#[tokio::test]
+async fn of_a_batch_only_what_is_too_large_is_refused() {
+    let service = Scripted::start(in_batches).await;
+    let world = desk(&service).await;
+    world.grant_with(SCOPE, &["--response-bytes", "100"]).await;
+    let asked = |sizes: &[u32]| {
+        let call = |(id, n): (usize, &u32)| json!({"jsonrpc": "2.0", "id": id, "method": "tools/call", "params": {"name": "put", "arguments": {"n": n}}});
+        Value::from(sizes.iter().enumerate().map(call).collect::<Vec<_>>()).to_string()
+    };
+    let post = async |sizes: &[u32]| {
+        let client = world.client(Protocol::H1).host("desk.localhost");
+        let mut connection = client.connect().await;
+        let request = connection.request("POST", "/mcp").header("content-type", "application/json");
+        let request = request.header("accept", "application/json, text/event-stream");
+        let request = request.header("mcp-protocol-version", "2025-03-26");
+        Answer::of(connection.send(request.body(full(asked(sizes))).unwrap()).await).await
+    };
+    // More than its share, and more than all of their shares together.
+    for size in [90, 900] {
+        let answer = post(&[5, size, 7]).await;
+        let answers = answer.json();
+        assert_eq!((answer.status.as_u16(), answers.as_array().map(Vec::len)), (200, Some(3)), "{answers}");
+        assert_eq!(answers[0]["result"]["x"], "xxxxx", "{answers}");
+        let reason = &answers[1]["error"]["data"]["reason"];
+        assert_eq!((&answers[1]["id"], reason), (&json!(1), &json!("limit")), "{answers}");
+        assert_eq!(answers[2]["result"]["x"], "xxxxxxx", "{answers}");
+    }
+    let both = post(&[90, 91]).await.json();
+    assert!((0..2).all(|call| both[call]["error"]["data"]["reason"] == "limit"), "{both}");
 }

@@ -278,6 +278,37 @@ async fn a_task_belongs_to_the_grant_of_the_call_that_made_it() {
 }
 
 #[tokio::test]
+async fn how_a_task_stands_is_told_to_whom_it_belongs_while_its_grant_lives_and_within_its_limit() {
+    let desk = Desk::start().await;
+    let grant = desk.world.grant_with("desk:tools/call:build{*}", &["--response-bytes", "250"]).await;
+    desk.world.grant_with("desk:tools/call:echo{*}", &["--ttl", "20m"]).await;
+    desk.session(NEW).await;
+    let (_connection, response) = desk.get(&own(NEW)).await;
+    let mut stream = response.into_body();
+    until(&mut stream, "list_changed").await;
+    let stands = |task: &str, method: &str, says: &str| {
+        let params = json!({"taskId": task, "status": "completed", "statusMessage": says});
+        let told = json!({"jsonrpc": "2.0", "method": method, "params": params});
+        desk.service.tell(&format!("data: {told}\n\n"));
+    };
+    // Nobody here made it yet.
+    stands("t-1", "notifications/tasks/status", "early");
+    let mut made = call(2, "build");
+    made["params"]["task"] = json!({"ttl": 60_000});
+    desk.post(&own(NEW), &made).await;
+    stands("t-2", "notifications/tasks", "somebody-elses");
+    stands("t-1", "notifications/tasks", &"too-large".repeat(30));
+    stands("t-1", "notifications/tasks/status", "own");
+    let told = until(&mut stream, "own").await;
+    assert!(["early", "somebody-elses", "too-large"].iter().all(|other| !told.contains(other)), "{told}");
+    desk.world.revoke(&grant).await;
+    stands("t-1", "notifications/tasks", "after-its-end");
+    desk.service.tell(CHANGED);
+    let told = until(&mut stream, "list_changed").await;
+    assert!(!told.contains("after-its-end"), "{told}");
+}
+
+#[tokio::test]
 async fn what_the_service_asked_is_answered_once_and_nothing_else_is() {
     let desk = Desk::start().await;
     desk.world.grant("desk:tools/call:ask{*}").await;

@@ -5,10 +5,13 @@ use crate::config::raw::{RawMcp, RawProtocol, RawService, split};
 use crate::config::service::Address;
 use crate::config::source::Source;
 use crate::config::{HostHeader, IssuerConfig, Protocol, ServiceConfig, Transport, Upstream};
+use crate::mcp::list::Hint;
 use crate::mcp::rules::EndpointPath;
 use crate::mcp::{Rules, Versions};
+use crate::model::scope::Permission;
 use std::collections::BTreeSet;
 use std::ops::Range;
+use std::sync::Arc;
 use toml::Spanned;
 
 /// The services of the file and those of the command line; names and hosts unique.
@@ -131,6 +134,8 @@ fn upstreams(
 
 /// The smallest and largest message that may be asked for, and the deepest.
 const MESSAGE_BYTES: std::ops::RangeInclusive<usize> = 1_024..=64 << 20;
+/// Each list is so much longer.
+const MOST_REQUESTABLE: usize = 64;
 const MESSAGE_DEPTH: std::ops::RangeInclusive<u16> = 8..=128;
 
 /// What is said about MCP: by the upstream's URL, by `protocol`, by `[service.mcp]`.
@@ -180,8 +185,36 @@ fn speaks_mcp(
         if let Some(depth) = raw.message_depth {
             rules.limits.depth = within(source, depth, MESSAGE_DEPTH);
         }
+        let hints = raw.list_hint.unwrap_or_default();
+        let named = raw.requestable.map(|list| requestable(source, service, list, hints)).unwrap_or_default();
+        rules.hint = hints.then(|| Arc::new(Hint::new(named)));
     }
     service.speaks_mcp(rules);
+}
+
+/// What lists name as what may be asked for: of this service, in the form of docs/scope.md.
+fn requestable(
+    source: &mut Source<'_>,
+    service: &ServiceConfig,
+    list: Spanned<Vec<crate::config::text::Text<Permission>>>,
+    hints: bool,
+) -> Vec<Permission> {
+    let span = list.span();
+    if !hints {
+        source.at(&span, "has no effect: write `list_hint = true` or remove this");
+    }
+    let listed = filled(source, list, "name what may be asked for, or remove the key");
+    if listed.len() > MOST_REQUESTABLE {
+        source.at(&span, format!("expected at most {MOST_REQUESTABLE} permissions"));
+    }
+    for (permission, span) in &listed {
+        let own =
+            matches!(permission, Permission::Mcp(_)) && *permission.locations() == [service.name.clone()];
+        if !own {
+            source.at(span, format!("expected a permission of MCP for `{}` alone", service.name));
+        }
+    }
+    listed.into_iter().map(|(permission, _)| permission).collect()
 }
 
 fn within<N: Copy + PartialOrd + std::fmt::Display>(

@@ -3,6 +3,7 @@
 //! An annotation that is not known, is malformed, or stands at the wrong effect is an error: one that were passed over would be a
 //! condition that nobody holds anybody to.
 
+use crate::model::scope::limits::MAX_COUNT;
 use crate::model::{ApproverRule, Recording, Risk, Stage, StepUp, Terms, Ttl};
 use cedar_policy::Effect;
 use std::collections::BTreeSet;
@@ -22,7 +23,8 @@ pub(super) enum Rule {
     Forbid { because: Option<String> },
 }
 
-const PERMIT: &str = "approvers, max_ttl, max_total, step_up, approver_step_up, recording, idle_timeout, max_uses, pin_source, review, max_risk";
+const PERMIT: &str = "approvers, max_ttl, max_total, step_up, approver_step_up, recording, idle_timeout, max_uses, \
+    argument_bytes, response_bytes, pin_source, review, max_risk";
 
 /// The rule of a policy with these annotations, or everything that is wrong with them.
 pub(super) fn rule<'a>(
@@ -60,7 +62,9 @@ fn term(terms: &mut Terms, name: &str, text: &str) -> Result<(), String> {
         "step_up" => terms.requester_step_up = Some(step_up(text)?),
         "approver_step_up" => terms.approver_step_up = Some(step_up(text)?),
         "recording" => terms.recording = recording(text)?,
-        "max_uses" => terms.max_uses = Some(uses(text)?),
+        "max_uses" => terms.max_uses = Some(whole(text)?),
+        "argument_bytes" => terms.argument_bytes = Some(bytes(text)?),
+        "response_bytes" => terms.response_bytes = Some(bytes(text)?),
         "pin_source" => terms.pin_source = flag(text)?,
         "review" => terms.review = flag(text)?,
         "max_risk" => terms.max_risk = Some(risk(text)?),
@@ -138,8 +142,16 @@ fn length(text: &str) -> Result<Ttl, String> {
     text.parse().map_err(|error| format!("`{text}`: {error}"))
 }
 
-fn uses(text: &str) -> Result<NonZeroU64, String> {
+fn whole(text: &str) -> Result<NonZeroU64, String> {
     text.parse().map_err(|_| format!("`{text}`: expected a whole number above 0"))
+}
+
+/// No more than a grant may say: numbers in JSON are exact up to there.
+fn bytes(text: &str) -> Result<NonZeroU64, String> {
+    whole(text).and_then(|bytes| match bytes.get() <= MAX_COUNT {
+        true => Ok(bytes),
+        false => Err(format!("`{text}`: expected at most {}", MAX_COUNT)),
+    })
 }
 
 fn recording(text: &str) -> Result<Recording, String> {
@@ -193,6 +205,8 @@ mod tests {
             ("recording", "full"),
             ("idle_timeout", "10m"),
             ("max_uses", "5"),
+            ("argument_bytes", "4096"),
+            ("response_bytes", "65536"),
             ("pin_source", ""),
             ("review", ""),
             ("max_risk", "medium"),
@@ -205,8 +219,8 @@ mod tests {
             "max_ttl": "30m", "max_total": "4h",
             "requester_step_up": {"acr": ["a", "b"], "amr": ["hwk"], "max_age": 300},
             "approver_step_up": {"max_age": 60},
-            "recording": "full", "idle_timeout": "10m", "max_uses": 5, "pin_source": true, "review": true,
-            "max_risk": "medium"
+            "recording": "full", "idle_timeout": "10m", "max_uses": 5, "argument_bytes": 4096,
+            "response_bytes": 65536, "pin_source": true, "review": true, "max_risk": "medium"
         });
         assert_eq!(json, expected);
     }
@@ -235,6 +249,10 @@ mod tests {
             ("step_up", "age=5m"),
             ("recording", "Full"),
             ("max_uses", "0"),
+            ("argument_bytes", "0"),
+            ("argument_bytes", "4k"),
+            ("response_bytes", ""),
+            ("response_bytes", "9007199254740992"),
             ("pin_source", "true"),
             ("max_risk", "none"),
             ("max_tll", "5m"),

@@ -24,6 +24,8 @@ fn both(a: Terms, b: &Terms) -> Result<Terms, Conflict> {
         recording: a.recording.max(b.recording),
         idle_timeout: least(a.idle_timeout, b.idle_timeout),
         max_uses: least(a.max_uses, b.max_uses),
+        argument_bytes: least(a.argument_bytes, b.argument_bytes),
+        response_bytes: least(a.response_bytes, b.response_bytes),
         pin_source: a.pin_source || b.pin_source,
         review: a.review || b.review,
         max_risk: least(a.max_risk, b.max_risk),

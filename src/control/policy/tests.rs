@@ -300,9 +300,9 @@ fn a_fact_that_nobody_stated_is_an_error_and_denies_although_another_policy_perm
 #[test]
 fn of_several_permits_the_strictest_of_everything_holds() {
     let set = policies(
-        r#"@id("a") @approvers("1 of owner") @max_ttl("1h") @recording("full") @step_up("acr=x,y amr=hwk max_age=10m") @max_uses("9")
+        r#"@id("a") @approvers("1 of owner") @max_ttl("1h") @recording("full") @step_up("acr=x,y amr=hwk max_age=10m") @max_uses("9") @argument_bytes("4096") @response_bytes("10")
         permit(principal, action, resource);
-        @id("b") @approvers("2 of group:security then 2 of owner") @max_ttl("2h") @step_up("acr=y,z amr=pin max_age=5m") @pin_source @max_risk("low")
+        @id("b") @approvers("2 of group:security then 2 of owner") @max_ttl("2h") @step_up("acr=y,z amr=pin max_age=5m") @pin_source @max_risk("low") @response_bytes("9")
         permit(principal, action, resource) when { resource.sensitivity == Sensitivity::"high" };
         @id("c") @max_risk("medium") permit(principal, action, resource is Service);"#,
     );
@@ -311,7 +311,7 @@ fn of_several_permits_the_strictest_of_everything_holds() {
     let json = serde_json::to_value(terms(&evaluation)).unwrap();
     let expected = serde_json::json!({
         "stages": [{"approvals": 2, "from": [{"group": "security"}]}, {"approvals": 2, "from": ["owner"]}],
-        "max_ttl": "1h", "recording": "full", "max_uses": 9, "pin_source": true, "max_risk": "low",
+        "max_ttl": "1h", "recording": "full", "max_uses": 9, "argument_bytes": 4096, "response_bytes": 9, "pin_source": true, "max_risk": "low",
         "requester_step_up": {"acr": ["y"], "amr": ["hwk", "pin"], "max_age": 300}
     });
     assert_eq!(json, expected);
@@ -423,7 +423,8 @@ fn permit() -> impl Strategy<Value = String> {
     let more = prop::sample::select(vec![
         "",
         "@recording(\"full\") @review",
-        "@max_uses(\"3\")",
+        "@max_uses(\"3\") @argument_bytes(\"9\")",
+        "@argument_bytes(\"7\") @response_bytes(\"8\")",
         "@pin_source @max_risk(\"low\")",
         "@step_up(\"acr=a,b max_age=5m\")",
         "@step_up(\"acr=b,c amr=hwk\")",
@@ -457,6 +458,8 @@ fn at_least_as_strict(new: &Terms, old: &Terms) -> bool {
         && bound(new.max_total, old.max_total)
         && bound(new.idle_timeout, old.idle_timeout)
         && bound(new.max_uses, old.max_uses)
+        && bound(new.argument_bytes, old.argument_bytes)
+        && bound(new.response_bytes, old.response_bytes)
         && bound(new.max_risk, old.max_risk)
         && new.recording >= old.recording
         && new.pin_source >= old.pin_source

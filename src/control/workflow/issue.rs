@@ -270,8 +270,9 @@ fn limits(draft: &Draft<'_>, grounds: &Grounds<'_>, asked: Limits) -> Limits {
     let least = |one: Option<NonZeroU64>, other: Option<NonZeroU64>| one.into_iter().chain(other).min();
     limits.max_uses = least(limits.max_uses, least(asked.max_uses, grounds.terms.max_uses));
     limits.bytes = least(limits.bytes, asked.bytes);
-    limits.argument_bytes = least(limits.argument_bytes, asked.argument_bytes);
-    limits.response_bytes = least(limits.response_bytes, asked.response_bytes);
+    let Terms { argument_bytes, response_bytes, .. } = grounds.terms;
+    limits.argument_bytes = least(limits.argument_bytes, least(asked.argument_bytes, *argument_bytes));
+    limits.response_bytes = least(limits.response_bytes, least(asked.response_bytes, *response_bytes));
     let concurrent = limits.concurrent_streams.into_iter().chain(asked.concurrent_streams);
     limits.concurrent_streams = concurrent.min();
     // Rates over different times are not compared: whoever hands something on with one keeps it.

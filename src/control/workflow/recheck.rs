@@ -213,6 +213,16 @@ fn wider(live: &LiveGrant, terms: &Terms) -> Option<String> {
     {
         return more("number of uses", max.to_string());
     }
+    for (what, allowed, own) in [
+        ("arguments of a call", terms.argument_bytes, grant.limits.argument_bytes),
+        ("answer to a call", terms.response_bytes, grant.limits.response_bytes),
+    ] {
+        if let Some(max) = allowed
+            && own.is_none_or(|own| own > max)
+        {
+            return Some(format!("the {what} may have more than the {max} bytes that are allowed now"));
+        }
+    }
     if let Some(max) = terms.max_risk
         && grant.conditions.max_risk().is_none_or(|own| own > max)
     {

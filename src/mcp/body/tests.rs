@@ -42,9 +42,25 @@ fn arguments_are_as_many_bytes_as_were_sent() {
         (r#"{"name":"t","arguments":{"\u0061":"\u00e9"}}"#, 19),
         // Without arguments all of the parameters.
         (r#" {"name":"t"}"#, 12),
+        // What answers the service's own questions is sent to the tool as well.
+        (r#"{"name":"t","arguments":{},"requestState":"s","inputResponses":{"a":1}}"#, 9),
+        (r#"{"inputResponses":{"a": 1},"name":"t"}"#, 8),
     ] {
         assert_eq!(request(&call(params)).argument_bytes(), bytes, "{params}");
     }
+    for (params, bytes) in [
+        (r#"{"taskId":"t-1","_meta":{"a":1}}"#, 0),
+        (r#"{"taskId":"t-1","inputResponses":{"a":1}}"#, 7),
+        // Arguments that the method does not have hide nothing.
+        (r#"{"arguments":{},"taskId":"t-1","inputResponses":{"a":1},"more":[1, 2]}"#, 15),
+    ] {
+        let update = call(params).replace("tools/call", "tasks/update");
+        assert_eq!(request(&update).argument_bytes(), bytes, "{params}");
+    }
+    let Ok(Message::Response(response)) = one(r#"{"jsonrpc":"2.0","id":1,"result":{"a":  1}}"#) else {
+        panic!()
+    };
+    assert_eq!(response.sent(), 9);
     let Ok(Message::Request(ping)) = one(r#"{"jsonrpc":"2.0","id":1,"method":"ping"}"#) else { panic!() };
     assert_eq!(ping.argument_bytes(), 0);
 }

@@ -47,6 +47,67 @@ fn items_that_are_not_permitted_go_and_everything_else_stays() {
     }
 }
 
+fn hinted(result: &str, permits: impl Fn(ListKind, &str) -> bool) -> Result<Value, Fault> {
+    let text = format!(r#"{{"jsonrpc":"2.0","id":1,"result":{result}}}"#);
+    let limits = Limits::default();
+    let answers = answer::read(text.as_bytes(), Version::V20251125, limits)?;
+    let list = |id: &Id| (*id == Id::Number(1)).then_some(ListKind::Tools);
+    let hint =
+        Hint::new(vec!["ops:tools/call:c{*}".parse().unwrap(), "ops:prompts/get:p{*}".parse().unwrap()]);
+    let hint = |kind| Some(hint.says(kind, Some("https://c/v1/requests")));
+    let text = filter_with(text.as_bytes(), &answers, limits, list, permits, hint)?;
+    Ok(serde_json::from_slice::<Value>(&text).unwrap()["result"].take())
+}
+
+#[test]
+fn a_hint_says_the_same_whatever_was_cut_out() {
+    let said = &hinted(r#"{"tools":[{"name":"a"}]}"#, |_, _| true).unwrap()["_meta"][KEY];
+    assert_eq!((&said["filtered"], &said["tool"]), (&json!(true), &json!("request_access")));
+    assert_eq!(said["access_request"], "https://c/v1/requests");
+    let requestable = said["requestable"].as_array().unwrap();
+    assert_eq!(requestable.len(), 1, "of this kind alone: {said}");
+    assert_eq!((&requestable[0]["locations"], &requestable[0]["tools"]), (&json!(["ops"]), &json!(["c"])));
+    for (result, more) in [
+        (r#"{}"#, json!({})),
+        (r#" { "tools" : [ {"name":"a"}, {"name":"b"} ] }"#, json!({"tools": [{"name": "b"}]})),
+        (r#"{"_meta":{},"tools":[{"name":"a"}]}"#, json!({"tools": []})),
+        (
+            r#"{"tools":[{"name":"a"},{"name":"b"}],"_meta":{ "x": {"y":1}},"nextCursor":"c"}"#,
+            json!({"tools": [{"name": "b"}], "nextCursor": "c"}),
+        ),
+    ] {
+        let mut shown = hinted(result, |_, name| name == "b").unwrap();
+        let meta = shown["_meta"].take();
+        assert_eq!(&meta[KEY], said, "{result}");
+        assert_eq!(meta.as_object().unwrap().len(), 1 + usize::from(result.contains("\"x\"")), "{result}");
+        shown.as_object_mut().unwrap().remove("_meta");
+        assert_eq!(shown, more, "{result}");
+    }
+    // A service that speaks as the gate would.
+    for result in [
+        r#"{"tools":[],"_meta":{"io.jitgate/access":{"requestable":[]}}}"#,
+        r#"{"tools":[],"_meta":{"io.jitgate/\u0061ccess":1}}"#,
+        r#"{"tools":[],"_meta":{"io.jitgate/Access":1}}"#,
+        r#"{"tools":[],"_meta":1}"#,
+        r#"{"tools":[],"_meta":{},"_meta":{}}"#,
+    ] {
+        assert!(hinted(result, |_, _| true).is_err(), "{result}");
+    }
+}
+
+#[test]
+fn what_was_made_for_one_is_not_kept_for_all() {
+    let list = |scope: &str| {
+        format!(r#"{{"jsonrpc":"2.0","id":1,"result":{{"cacheScope":{scope},"tools":[],"ttlMs":9}}}}"#)
+    };
+    for scope in ["\"public\"", "\"pub\\u006cic\"", "null", "{\"a\":[]}", "\"private\""] {
+        assert_eq!(filtered(&list(scope), |_, _| true).unwrap(), list("\"private\""), "{scope}");
+    }
+    let twice = list("\"private\",\"cacheScope\":\"public\"");
+    assert!(filtered(&twice, |_, _| true).is_err());
+    assert!(filtered(&list("1").replace("cacheScope", "CacheScope"), |_, _| true).is_err());
+}
+
 #[test]
 fn each_kind_by_its_own_key_also_in_the_wrong_answer_and_in_batches() {
     let text = r#"[{"jsonrpc":"2.0","id":1,"result":{"resources":[{"uri":"u","name":"n"},{"uri":"v","name":"u"}],

@@ -159,7 +159,7 @@ pub(super) async fn pass(mut way: Way, mut looker: Looker, answered: Answered) -
         Kind::Stream => (Some(source), Some(Filter::new(bound)), Vec::new()),
         Kind::Message | Kind::Words | Kind::Nothing => {
             let held = Held::none(&looker.calls.shelf().room, looker.standing.caller().peer().principal());
-            let read = collect(&way, source, (bound, most), held).await;
+            let read = collect(&way, source, (bound, looker.calls.most_of_message()), held).await;
             match read.and_then(|text| look(&kind, &mut head, &mut looker, text)) {
                 Ok(out) => (None, None, out),
                 Err(broken) => return stop(way, looker, broken),

@@ -104,7 +104,12 @@ impl Calls {
         self.open.iter().map(|(id, _)| id)
     }
 
-    /// Bytes of the one answer to them all, at most; none if one of them is not limited.
+    /// Bytes of the one message that answers it, at most; none of a batch, where each message is looked at by itself.
+    pub(super) fn most_of_message(&self) -> Option<u64> {
+        if self.open.len() > 1 { None } else { self.most() }
+    }
+
+    /// Bytes of all answers to them together, at most; none if one of them is not limited.
     pub(super) fn most(&self) -> Option<u64> {
         let most = self.open.iter().map(|(_, call)| call.most);
         let sum = most.reduce(|sum, most| sum.zip(most).map(|(sum, most)| sum.saturating_add(most)));
@@ -167,6 +172,13 @@ impl Calls {
             Err(SessionError::NotCalled) => Ok(Heard::Unasked),
             Err(error) => Err(error),
         }
+    }
+
+    /// Whether what is told beside a call may be told here: within the bytes of its grant, and recorded where it must be.
+    pub(super) fn may_tell(&self, cell: &Cell, bytes: usize) -> bool {
+        let most = cell.limits().response_bytes;
+        let recorded = cell.recording() < Recording::Full || self.recorded == Recording::Full;
+        recorded && most.is_none_or(|most| bytes as u64 <= most.get())
     }
 
     /// Its answer was passed on, or it was refused.

@@ -5,9 +5,11 @@ use super::cancel::Canceller;
 use super::shelf::{Owned, Shelf, Task};
 use super::standing::Standing;
 use crate::access::Cell;
+use crate::mcp::answer::{self, About};
+use crate::mcp::list::{self, Hint};
 use crate::mcp::session::{Owner, SessionError};
+use crate::mcp::task;
 use crate::mcp::{Answer, AnswerKind, Denial, EventId, Fault, Id, Limits, ListKind, SessionId, Version};
-use crate::mcp::{answer, list, task};
 use crate::model::{DenyReason, RequestId, Time};
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -21,6 +23,9 @@ pub(super) struct Looker {
     pub(super) request_id: RequestId,
     /// The session that an answer to `initialize` opens.
     pub(super) opens: Option<Owned>,
+    /// What lists say beside their items, and where to ask.
+    pub(super) hint: Option<Arc<Hint>>,
+    pub(super) access_request: Option<String>,
 }
 
 /// What becomes of a text.
@@ -30,6 +35,12 @@ pub(super) enum Looked<'t> {
     LeaveOut,
 }
 
+/// What stands in the place of a message.
+enum Instead {
+    Nothing,
+    Error(Vec<u8>),
+}
+
 /// The service does what the protocol, or its configuration, does not allow.
 const BROKEN: Fault = Fault {
     reason: DenyReason::UpstreamUnavailable,
@@ -37,13 +48,15 @@ const BROKEN: Fault = Fault {
 };
 
 impl Looker {
-    /// Looks at the body of a JSON answer, or at the data of an event.
+    /// Looks at the body of a JSON answer, or at the data of an event. Of a batch, each message is passed on, left out, or stands for an
+    /// error, by itself.
     pub(super) fn look<'t>(&mut self, text: &'t [u8], now: Time) -> Result<Looked<'t>, Fault> {
         let answers = answer::read(text, self.version, self.limits)?;
         let mut listed: Vec<(&Id, ListKind)> = Vec::new();
         let mut finished: Vec<&Id> = Vec::new();
+        let mut instead: Vec<(usize, Instead)> = Vec::new();
         let set = self.standing.caller().slot().load();
-        for answer in &answers {
+        for (index, answer) in answers.iter().enumerate() {
             let heard = self.calls.hear(answer, answer.of(text).len(), &set, now).map_err(|_| BROKEN)?;
             match (heard, &answer.kind) {
                 (Heard::Pass(kind), AnswerKind::Result(id) | AnswerKind::Error(Some(id))) => {
@@ -61,48 +74,70 @@ impl Looker {
                 (Heard::Pass(_) | Heard::PassCall(_), AnswerKind::Notification)
                     if !self.may_hear(text, answer, now)? =>
                 {
-                    match answers.len() {
-                        1 => return Ok(Looked::LeaveOut),
-                        _ => return Err(BROKEN),
-                    }
+                    instead.push((index, Instead::Nothing));
                 }
                 (Heard::Pass(_) | Heard::PassCall(_), _) => {}
-                // Of a batch one message cannot be left out alone; no service has to answer so.
-                (Heard::Over(_) | Heard::Unrecorded(_) | Heard::TooLarge(_) | Heard::Unasked, _)
-                    if answers.len() > 1 =>
-                {
-                    return Err(BROKEN);
-                }
+                (Heard::Unasked, _) => instead.push((index, Instead::Nothing)),
                 (Heard::Over(id), _) => {
-                    self.calls.finish(&id);
-                    return Ok(Looked::Pass(Cow::Owned(self.says_over(&id))));
+                    let detail = "the grant of this call has ended";
+                    instead.push((index, self.instead(&id, DenyReason::Revoked, detail)));
                 }
                 (Heard::Unrecorded(id), _) => {
-                    self.calls.finish(&id);
                     let detail = "the answer must be recorded, and came on a stream that is not";
-                    return Ok(Looked::Pass(Cow::Owned(self.says(
-                        &id,
-                        DenyReason::AuditUnavailable,
-                        detail,
-                    ))));
+                    instead.push((index, self.instead(&id, DenyReason::AuditUnavailable, detail)));
                 }
                 (Heard::TooLarge(id), _) => {
-                    self.calls.finish(&id);
-                    return Ok(Looked::Pass(Cow::Owned(self.says(&id, DenyReason::Limit, TOO_LARGE))));
+                    instead.push((index, self.instead(&id, DenyReason::Limit, TOO_LARGE)));
                 }
-                (Heard::Unasked, _) => return Ok(Looked::LeaveOut),
             }
         }
         drop(set);
+        let batch = text.trim_ascii_start().starts_with(b"[");
+        if !batch && let Some((_, instead)) = instead.pop() {
+            return Ok(match instead {
+                Instead::Nothing => Looked::LeaveOut,
+                Instead::Error(says) => Looked::Pass(Cow::Owned(says)),
+            });
+        }
         let standing = &mut self.standing;
         let mut permitted = |kind: ListKind, name: &str| standing.shows(kind, name, now);
         let kind_of = |id: &Id| listed.iter().find(|(of, _)| *of == id).map(|(_, kind)| *kind);
         let shown = std::cell::RefCell::new(&mut permitted);
-        let text = list::filter(text, &answers, self.limits, kind_of, |kind, name| {
-            (shown.borrow_mut())(kind, name)
-        })?;
+        let permits = |kind: ListKind, name: &str| (shown.borrow_mut())(kind, name);
+        let hint = |kind| Some(self.hint.as_ref()?.says(kind, self.access_request.as_deref()));
+        let text = list::filter_with(text, &answers, self.limits, kind_of, permits, hint)?;
         finished.into_iter().for_each(|id| self.calls.finish(id));
-        Ok(Looked::Pass(text))
+        match instead.is_empty() {
+            true => Ok(Looked::Pass(text)),
+            false => self.in_part(&text, &instead),
+        }
+    }
+
+    /// A batch in which other messages stand in the place of some; what stays, stays byte for byte.
+    fn in_part<'t>(&self, text: &[u8], instead: &[(usize, Instead)]) -> Result<Looked<'t>, Fault> {
+        // Its lists may have become longer, by what is said beside them.
+        let limits = Limits { body_bytes: text.len(), ..self.limits };
+        let mut batch = Vec::with_capacity(text.len());
+        for (index, answer) in answer::read(text, self.version, limits)?.iter().enumerate() {
+            let message = match instead.iter().find(|(of, _)| *of == index) {
+                None => answer.of(text),
+                Some((_, Instead::Error(says))) => says,
+                Some((_, Instead::Nothing)) => continue,
+            };
+            batch.push(if batch.is_empty() { b'[' } else { b',' });
+            batch.extend_from_slice(message);
+        }
+        if batch.is_empty() {
+            return Ok(Looked::LeaveOut);
+        }
+        batch.push(b']');
+        Ok(Looked::Pass(Cow::Owned(batch)))
+    }
+
+    /// An error in the place of an answer, which there will be none of any more.
+    fn instead(&mut self, id: &Id, reason: DenyReason, detail: &str) -> Instead {
+        self.calls.finish(id);
+        Instead::Error(self.says(id, reason, detail))
     }
 
     /// An event has an id: its stream may be resumed from there.
@@ -138,11 +173,22 @@ impl Looker {
         Ok(())
     }
 
-    /// Whether a notification is one that the caller may hear: of a resource only while it may subscribe to it.
+    /// Whether a notification is one that the caller may hear: of a resource only while it may subscribe to it, of a task only what the
+    /// grant of its call permits to be answered, while it lives.
     fn may_hear(&mut self, text: &[u8], answer: &Answer, now: Time) -> Result<bool, Fault> {
-        match answer::updated(text, answer, self.limits)? {
+        match answer::about(text, answer, self.limits)? {
             None => Ok(true),
-            Some(uri) => Ok(self.standing.subscribes(&uri, now)),
+            Some(About::Resource(uri)) => Ok(self.standing.subscribes(&uri, now)),
+            Some(About::Task(handle)) => {
+                let caller = self.standing.caller();
+                let (principal, service) = (caller.peer().principal(), self.standing.service());
+                let made = self.calls.shelf().tasks().cell_of(principal, service, &handle);
+                let set = caller.slot().load();
+                Ok(made.is_some_and(|cell| {
+                    let lives = set.holds(&cell) && now < cell.expires_at();
+                    lives && self.calls.may_tell(&cell, answer.of(text).len())
+                }))
+            }
         }
     }
 
@@ -158,10 +204,6 @@ impl Looker {
             }
             error.refused(None).fault
         })
-    }
-
-    fn says_over(&self, id: &Id) -> Vec<u8> {
-        self.says(id, DenyReason::Revoked, "the grant of this call has ended")
     }
 
     /// A JSON-RPC error in the place of an answer.

@@ -13,8 +13,8 @@ use crate::model::{DenyReason, GrantId, McpCall};
 pub(super) enum What<'r> {
     /// Any live grant for the service.
     Attend,
-    /// This very grant: that of the call whose answer or task it is about.
-    Under(GrantId),
+    /// This very grant, that of the call whose answer or task it is about, for inputs of so many bytes.
+    Under(GrantId, usize),
     /// A grant that permits this call, with arguments of so many bytes.
     Call(McpCall<'r>, usize),
     /// It is about a task that no call of this caller is known to have made: nothing permits that.
@@ -62,7 +62,7 @@ pub(super) fn of<'r>(
             }
         }
         Inbound::OpenStream { .. } => out.push(Message::of(match resumed {
-            Some((_, call)) => What::Under(call.of.id()),
+            Some((_, call)) => What::Under(call.of.id(), 0),
             None => What::Attend,
         })),
         Inbound::EndSession => out.push(Message::of(What::Attend)),
@@ -91,7 +91,9 @@ fn asked<'r>(
     };
     let call = request.call();
     // A handle belongs to the call that made the task, whatever else is granted.
-    let of_task = task::handle(request).map(|handle| known.task(handle).map_or(What::Nothing, What::Under));
+    let of_task = task::handle(request).map(|handle| {
+        known.task(handle).map_or(What::Nothing, |grant| What::Under(grant, request.argument_bytes()))
+    });
     let needed = privilege::needed(call.method, received.version);
     if needed != Privilege::Granted && request.params().contains_key("task") {
         return Err(Refused { id: Some(request.id().clone()), ..TASK.into() });
@@ -132,7 +134,7 @@ fn told<'r>(
 /// Who answers what was asked under a call goes on with that call.
 fn answered<'r>(response: &mcp::Response, known: &Known<'_, '_>) -> Result<Message<'r>, Refused> {
     let under = known.question(response.id()).map_err(|error| error.refused(None))?;
-    let what = under.map_or(What::Attend, What::Under);
+    let what = under.map_or(What::Attend, |grant| What::Under(grant, response.sent()));
     Ok(Message { answers: Some(response.id().clone()), ..Message::of(what) })
 }
 

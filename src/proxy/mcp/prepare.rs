@@ -100,8 +100,8 @@ pub(super) async fn prepare(
     let mut primary = None;
     for message in &messages {
         let need = match &message.what {
-            What::Attend => Need::Attend(None),
-            What::Under(grant) => Need::Attend(Some(*grant)),
+            What::Attend => Need::Attend,
+            What::Under(grant, inputs) => Need::Under(*grant, *inputs),
             What::Call(call, arguments) => Need::Call(call, *arguments),
             What::Nothing => return Err(Stop::Denied(Denial::of(DenyReason::OutOfScope), None)),
         };
@@ -137,6 +137,7 @@ pub(super) async fn prepare(
         limits: rules.limits,
         initialize: matches!(&received.inbound, Inbound::Call(request) if request.method() == "initialize"),
         lasting,
+        hint: rules.hint.clone(),
         arguments: arguments(&messages, &cells),
     };
     Ok(Box::new(Ready { live, also: lives, sending }))
@@ -145,7 +146,7 @@ pub(super) async fn prepare(
 /// Bytes of what a message is answered with; of what carries no privilege they are not limited.
 fn most(what: &What<'_>, cell: &Cell) -> Option<u64> {
     match what {
-        What::Call(_, _) | What::Under(_) => cell.limits().response_bytes.map(NonZeroU64::get),
+        What::Call(_, _) | What::Under(_, _) => cell.limits().response_bytes.map(NonZeroU64::get),
         What::Attend | What::Nothing => None,
     }
 }
@@ -199,7 +200,7 @@ impl Known<'_, '_> {
     pub(super) fn task(&self, handle: &str) -> Option<GrantId> {
         let connected = self.incoming.connected();
         let (principal, service) = (connected.caller.peer().principal(), self.incoming.service()?);
-        connected.worker.shared.mcp.tasks().grant_of(principal, service, handle)
+        connected.worker.shared.mcp.tasks().cell_of(principal, service, handle).map(|cell| cell.id())
     }
 
     /// The grant of the call under which the upstream asked; none of a question of the session.
@@ -263,6 +264,6 @@ fn enter(
 fn required(service: &ServiceName, what: &What<'_>, denial: Denial) -> Option<Permission> {
     match what {
         What::Call(call, _) if asking_could_help(denial.reason) => Permission::for_mcp(service, call),
-        What::Call(_, _) | What::Attend | What::Under(_) | What::Nothing => None,
+        What::Call(_, _) | What::Attend | What::Under(_, _) | What::Nothing => None,
     }
 }

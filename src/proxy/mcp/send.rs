@@ -7,6 +7,7 @@ use super::looker::Looker;
 use super::standing::Standing;
 use super::whole::Whole;
 use crate::access::stream::{CutCause, Direction};
+use crate::mcp::list::Hint;
 use crate::mcp::{Limits, Version};
 use crate::proxy::body::{Download, Exchange, Upload, poll_cut};
 use crate::proxy::connection::Connected;
@@ -17,6 +18,7 @@ use http::request::Parts;
 use http::{Request, Response};
 use std::future::poll_fn;
 use std::pin::pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 /// What goes along with an admitted request.
@@ -30,6 +32,8 @@ pub(super) struct Sending {
     pub(super) limits: Limits,
     pub(super) initialize: bool,
     pub(super) lasting: bool,
+    /// What lists say beside their items.
+    pub(super) hint: Option<Arc<Hint>>,
     /// Those of a call that is recorded.
     pub(super) arguments: Option<serde_json::Value>,
 }
@@ -60,7 +64,8 @@ pub(super) async fn send(
     sending: Sending,
 ) -> Response<Download> {
     let Admitted { live, mut record, route, request_id, trace, at: started, shape } = admitted;
-    let Sending { place, whole, calls, standing, version, limits, initialize, lasting, arguments } = sending;
+    let Sending { place, whole, calls, standing, version, limits, initialize, lasting, hint, arguments } =
+        sending;
     let also = Also(also);
     record.request_head(&parts.headers, None);
     if let Some(arguments) = &arguments {
@@ -75,7 +80,10 @@ pub(super) async fn send(
     let upload = Upload::whole(whole.bytes, Box::new(whole.held), &exchange, &mut record, started);
     let mut request = Request::from_parts(parts, upload);
     let canceller = Canceller::of(connected, &route, calls.owned(), version, place);
-    let mut looker = Looker { calls, standing, version, limits, request_id, opens: None };
+    let access_request = connected.worker.shared.access_request.as_ref().filter(|_| hint.is_some());
+    let access_request = access_request.map(ToString::to_string);
+    let mut looker =
+        Looker { calls, standing, version, limits, request_id, opens: None, hint, access_request };
     if !address(&mut request, &route, te) {
         return failed(&exchange, record, &shape, request_id, &Failure::Unaddressable);
     }

@@ -6,7 +6,7 @@ use super::whole::Room;
 use crate::access::{Cell, GrantSet};
 use crate::mcp::session::{Bounds, Owner};
 use crate::mcp::{SessionId, Sessions, Version};
-use crate::model::{GrantId, ServiceName, SpiffeId, Time};
+use crate::model::{ServiceName, SpiffeId, Time};
 use crate::proxy::worker::Worker;
 use crate::runtime::clock::Mono;
 use parking_lot::{Mutex, MutexGuard};
@@ -148,14 +148,14 @@ impl Tasks {
     }
 
     /// The grant of the call that made a task.
-    pub(super) fn grant_of(
+    pub(super) fn cell_of(
         &self,
         principal: &SpiffeId,
         service: &ServiceName,
         handle: &str,
-    ) -> Option<GrantId> {
+    ) -> Option<Arc<Cell>> {
         let (_, task) = self.of.get(principal)?.get(&(service.clone(), handle.into()))?;
-        Some(task.cell.id())
+        Some(Arc::clone(&task.cell))
     }
 
     /// Forgets the tasks whose grant has ended; with those that made room.

@@ -226,6 +226,8 @@ fn terms_of(html: Html, terms: &Terms) -> Html {
         .entry("Extended to", &shown(terms.max_total.as_ref()))
         .entry("Idle at most", &shown(terms.idle_timeout.as_ref()))
         .entry("Uses at most", &shown(terms.max_uses.as_ref()))
+        .entry("Bytes of the arguments of a call", &shown(terms.argument_bytes.as_ref()))
+        .entry("Bytes of the answer to a call", &shown(terms.response_bytes.as_ref()))
         .entry("Risk at most", terms.max_risk.map_or("", crate::model::Risk::as_str))
         .entry("Recorded", terms.recording.as_str())
         .entry("Only from", if terms.pin_source { "the address that it was asked from" } else { "" })

@@ -56,3 +56,30 @@ fn an_envelope_is_decided_once_and_makes_a_grant_with_its_own_limits_of_each_ent
     world.access(AGENTS[1], done).unwrap();
     assert!(grants.iter().chain(&added).all(|grant| !world.is_live(*grant)));
 }
+
+#[test]
+fn the_bytes_of_a_call_are_the_fewest_of_what_was_asked_and_what_policies_allow() {
+    let mut world = World::new();
+    let bytes = std::num::NonZeroU64::new;
+    world.rules.policies = super::recheck::policies(
+        "@id(\"all\") @argument_bytes(\"20\") @response_bytes(\"900\") permit(principal, action, resource);",
+    );
+    let entry = |what: &str, (argument_bytes, response_bytes)| Entry {
+        scope: scope(what),
+        limits: Limits { argument_bytes, response_bytes, ..Limits::default() },
+    };
+    let entries = vec![
+        entry(SCOPES[2], (bytes(9), bytes(1_000))),
+        entry(SCOPES[3], (bytes(21), bytes(8))),
+        entry(SCOPES[1], (None, None)),
+    ];
+    let wanted = Wanted::Envelope(Envelope { entries });
+    let asked = NewRequest { wanted, ..asked("t", SCOPES[0], 600) };
+    let request = world.access(AGENTS[1], AccessCommand::Request(Box::new(asked))).unwrap();
+    let limits = |id: &GrantId| {
+        let limits = world.state.live_grant(*id).unwrap().grant.limits;
+        (limits.argument_bytes.map(u64::from), limits.response_bytes.map(u64::from))
+    };
+    let got: Vec<_> = world.state.request(request).unwrap().grants.iter().map(limits).collect();
+    assert_eq!(got, [(Some(9), Some(900)), (Some(20), Some(8)), (Some(20), Some(900))]);
+}

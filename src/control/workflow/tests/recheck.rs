@@ -4,7 +4,7 @@ use super::*;
 use crate::control::policy::PolicySet;
 use crate::model::{EndCause, PolicyOutcome};
 
-fn policies(text: &str) -> PolicySet {
+pub(super) fn policies(text: &str) -> PolicySet {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("a.cedar"), text).unwrap();
     PolicySet::load(folder.path(), "UTC").unwrap_or_else(|errors| panic!("{errors}"))
@@ -137,18 +137,20 @@ fn approvals_that_were_given_are_enough_or_not() {
 #[test]
 fn a_grant_that_permits_more_than_the_terms_ends() {
     let mut world = with(&format!(
-        "@id(\"all\") @max_uses(\"5\") @idle_timeout(\"5m\") @recording(\"arguments\") {ALL};"
+        "@id(\"all\") @max_uses(\"5\") @argument_bytes(\"9\") @idle_timeout(\"5m\") @recording(\"arguments\") {ALL};"
     ));
     world.ask(AGENTS[1], "t", SCOPES[0], 600).unwrap();
     for (terms, why) in [
         (
-            "@max_ttl(\"10m\") @max_total(\"10m\") @max_uses(\"5\") @idle_timeout(\"5m\") @recording(\"arguments\")",
+            "@max_ttl(\"10m\") @max_total(\"10m\") @max_uses(\"5\") @argument_bytes(\"9\") @idle_timeout(\"5m\") @recording(\"arguments\")",
             "",
         ),
         ("@review", ""),
         ("@max_ttl(\"9m\")", "its time is more than the 9m"),
         ("@max_total(\"9m\")", "its time with extensions is more than the 9m"),
         ("@max_uses(\"4\")", "its number of uses is more than the 4"),
+        ("@argument_bytes(\"8\")", "the arguments of a call may have more than the 8 bytes"),
+        ("@response_bytes(\"8\")", "the answer to a call may have more than the 8 bytes"),
         ("@idle_timeout(\"4m\")", "its time without use is more than the 4m"),
         ("@recording(\"full\")", "it is recorded less"),
         ("@pin_source", "it is not bound to the address"),
