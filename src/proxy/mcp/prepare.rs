@@ -156,7 +156,7 @@ fn arguments(messages: &[needs::Message<'_>], cells: &[Arc<Cell>]) -> Option<ser
     let ([message], [cell]) = (messages, cells) else { return None };
     let What::Call(call, _) = &message.what else { return None };
     let recorded = call.arguments.filter(|_| !cell.recording().is_metadata());
-    recorded.map(|arguments| serde_json::Value::Object(arguments.clone()))
+    recorded.map(|arguments| serde_json::Value::Object(arguments.into()))
 }
 
 fn now(incoming: &Incoming<'_>) -> Result<Time, Stop> {

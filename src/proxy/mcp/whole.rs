@@ -2,7 +2,7 @@
 
 use crate::mcp::{Fault, Refused};
 use crate::model::{DenyReason, SpiffeId};
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use http::StatusCode;
 use http_body_util::BodyExt;
 use hyper::body::{Body as _, Incoming as Body};
@@ -105,7 +105,7 @@ pub(crate) async fn read(
     }
     let read = async {
         let mut body = body;
-        let mut bytes = BytesMut::new();
+        let mut bytes = Vec::new();
         while let Some(frame) = body.frame().await {
             let frame = frame.map_err(|_| fault(DenyReason::Malformed, "the request body broke off"))?;
             // Trailers say nothing that is looked at, and are not forwarded.
@@ -120,7 +120,7 @@ pub(crate) async fn read(
             }
             bytes.extend_from_slice(&data);
         }
-        Ok(bytes.freeze())
+        Ok(Bytes::from(bytes))
     };
     let bytes = within(patience.saturating_mul(PIECES), read).await.unwrap_or_else(|| {
         let status = StatusCode::REQUEST_TIMEOUT;
