@@ -110,6 +110,9 @@ fn tools() {
     }
 }
 
+/// Requests a second and CPU time a request, of each of the three.
+type Rates = [(f64, f64); 3];
+
 /// Three proxies in turn, whose trails are off, `buffered` and `durable`.
 fn audit() {
     if !cfg!(feature = "bench-unaudited") {
@@ -126,7 +129,7 @@ fn audit() {
     );
     for (protocol, connections) in [(Protocol::Http1, 32), (Protocol::Http1, 256), (Protocol::Http2, 32)] {
         let loads = labs.each_ref().map(|lab| Load::new(lab.ours.port, protocol, connections, &lab.data));
-        let mut rows: Vec<[(f64, f64); 3]> = Vec::new();
+        let mut rows: Vec<Rates> = Vec::new();
         for _ in 0..rounds {
             let run = |at: usize| {
                 let before = labs[at].ours.cpu_seconds();
@@ -136,9 +139,7 @@ fn audit() {
             rows.push([run(0), run(1), run(2)]);
         }
         for (at, kind) in kinds.iter().enumerate() {
-            let of = |value: &dyn Fn(&[(f64, f64); 3]) -> f64| {
-                median(&mut rows.iter().map(value).collect::<Vec<_>>())
-            };
+            let of = |value: &dyn Fn(&Rates) -> f64| median(&mut rows.iter().map(value).collect::<Vec<_>>());
             let (rate, cpu) = (of(&|row| row[at].0), of(&|row| row[at].1));
             let (rates, cpus) = (of(&|row| row[at].0 / row[0].0), of(&|row| row[at].1 / row[0].1));
             println!(

@@ -77,8 +77,8 @@ pub fn made(request: &Request, params: &[Param]) -> HeaderMap {
     for param in params.iter().filter(|_| call.method == "tools/call") {
         let Some(arguments) = call.arguments else { break };
         let mut path = param.path.iter();
-        let first = path.next().and_then(|name| arguments.get(&**name));
-        let value = path.fold(first, |value, name| value?.as_object()?.get(&**name));
+        let first = path.next().and_then(|name| arguments.get(name));
+        let value = path.fold(first, |value, name| value?.as_object()?.get(name));
         let text = match value {
             Some(Value::String(text)) => text.to_string(),
             Some(Value::Bool(flag)) => flag.to_string(),
