@@ -12,13 +12,14 @@
 
 pub mod model;
 pub mod mcp;
+pub mod tlog;
 pub mod config;
 pub mod runtime;
 pub mod identity;
 pub mod access;
 pub mod session;
-pub mod tlog;
 pub mod notary;
+pub mod cosign;
 pub mod audit;
 pub mod export;
 pub mod wire;

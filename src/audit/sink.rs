@@ -227,6 +227,8 @@ impl AuditSink {
             AuditHealth::Unwritable
         } else if self.shared.short.load(Ordering::Relaxed) {
             AuditHealth::LowSpace
+        } else if self.latest.as_ref().is_some_and(|latest| latest.is_disputed()) {
+            AuditHealth::WitnessDisputes
         } else {
             AuditHealth::Good
         }

@@ -7,6 +7,7 @@ mod report;
 mod search;
 mod show;
 mod verify;
+mod vouched;
 mod witness;
 
 use super::Failure;

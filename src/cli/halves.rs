@@ -6,6 +6,7 @@ use crate::config::{Config, ControlConfig, ProxyConfig};
 use crate::control::app::{ControlApp, Parts};
 use crate::control::export;
 use crate::control::restore::Origin;
+use crate::control::witnessed;
 use crate::identity::Refusal;
 use crate::identity::reload::{Change, Reloader};
 use crate::model::ServiceName;
@@ -163,6 +164,7 @@ impl RunningControl {
         if let Some(own) = reloader.own().current().principal() {
             export::start(&config, app.plane(), own, &metrics, &stop).map_err(Failure::usage)?;
         }
+        witnessed::start(&config, app.plane(), &metrics, &stop).map_err(Failure::usage)?;
         tokio::spawn(reloader.run(stop.clone()));
         let draining = drain.clone();
         let readiness = Arc::new(move || if draining.is_draining() { Err("draining") } else { Ok(()) });

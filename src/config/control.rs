@@ -2,7 +2,7 @@
 
 use crate::config::{
     Endpoint, ExportConfig, IdentityFiles, IssuerConfig, PolicyConfig, PrincipalEntry, RequestRules,
-    RoleTemplate, TicketConfig, TokenRules, TrustFiles, WebhookConfig,
+    RoleTemplate, TicketConfig, TokenRules, TrustFiles, WebhookConfig, WitnessConfig,
 };
 use crate::model::{GroupName, RoleName, ServiceName, ServiceProfile, SpiffeId, Ttl};
 use std::collections::{BTreeMap, BTreeSet};
@@ -57,6 +57,8 @@ pub struct ControlConfig {
     pub tickets: Option<TicketConfig>,
     /// Where else the event log is sent.
     pub exports: Box<[ExportConfig]>,
+    /// Who else vouches for the event log.
+    pub witnesses: Box<[WitnessConfig]>,
 }
 
 impl ControlConfig {

@@ -27,6 +27,7 @@ mod tree;
 pub mod url;
 pub mod user_token;
 pub mod webhook;
+pub mod witness;
 
 pub use access::{PolicyConfig, PrincipalEntry, RequestRules, RoleTemplate};
 pub use control::{ControlConfig, Person, Role, Store};
@@ -45,6 +46,7 @@ pub use ticket::{TicketConfig, TicketUrl};
 pub use token::TokenRules;
 pub use user_token::{ClaimValue, UserTokenRule};
 pub use webhook::{WebhookConfig, WebhookEvent, WebhookFormat, WebhookUrl};
+pub use witness::WitnessConfig;
 
 // Another TOML file is read as strictly, with errors of the same kind.
 pub(crate) use raw::split;

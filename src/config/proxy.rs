@@ -3,6 +3,7 @@
 use crate::config::url::{self, UrlError};
 use crate::config::{
     Ceilings, ExportConfig, IdentityFiles, IssuerConfig, Limits, RecordingConfig, ServiceConfig, TrustFiles,
+    WitnessConfig,
 };
 use crate::model::{ProxyName, SpiffeId};
 use serde::Serialize;
@@ -166,6 +167,8 @@ pub struct AuditConfig {
     pub recording: Option<RecordingConfig>,
     /// Where else its lines are sent, from the files of the trail.
     pub exports: Vec<ExportConfig>,
+    /// Who else vouches for it.
+    pub witnesses: Vec<WitnessConfig>,
 }
 
 impl AuditConfig {
@@ -181,6 +184,7 @@ impl AuditConfig {
             denials: DenialBudget::default(),
             recording: None,
             exports: Vec::new(),
+            witnesses: Vec::new(),
         }
     }
 }

@@ -3,8 +3,10 @@
 //! Every key is optional here: what is missing is found later, together with everything else that is wrong.
 
 mod export;
+mod witness;
 
 pub(super) use export::{RawExport, RawExportKind};
+pub(super) use witness::RawWitness;
 
 use crate::config::service::Address;
 use crate::config::text::{
@@ -113,6 +115,8 @@ pub(super) struct RawAudit {
     pub(super) recording: Option<RawRecording>,
     #[serde(default)]
     pub(super) export: Vec<RawExport>,
+    #[serde(default)]
+    pub(super) witness: Vec<RawWitness>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -256,6 +260,8 @@ pub(super) struct RawControl {
     pub(super) tokens: RawTokens,
     #[serde(default)]
     pub(super) export: Vec<RawExport>,
+    #[serde(default)]
+    pub(super) witness: Vec<RawWitness>,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -485,3 +485,4 @@ fn a_user_token_that_nobody_could_bring_is_refused() {
 }
 
 mod export;
+mod witness;

@@ -8,8 +8,9 @@ use crate::mcp::rules::{EndpointPath, Origin};
 use crate::model::AgeRecipient;
 use crate::model::{
     ExportName, GroupName, JwsAlgorithm, Owner, Permission, ProxyName, RoleName, Scope, ServiceName,
-    SpiffeId, Ttl, WebhookName,
+    SpiffeId, Ttl, WebhookName, WitnessName,
 };
+use crate::tlog::WitnessKey;
 use serde::de::{Deserialize, Deserializer, Error, Visitor};
 use std::fmt;
 use std::marker::PhantomData;
@@ -76,6 +77,8 @@ by_from_str! {
     mcp::Version: "a version of MCP such as `2026-07-28`",
     Origin: "an origin such as `https://app.example`",
     ExportName: "the name of an export such as `siem`",
+    WitnessName: "the name of a witness such as `city-archive`",
+    WitnessKey: "the verifier key of a witness such as `witness.example/w1+1a2b3c4d+BASE64`",
     WebhookName: "a webhook name such as `approvals`",
     WebhookUrl: "a URL such as `https://hooks.example/jitgate`",
     TicketUrl: "a URL such as `https://tickets.example/api/{ticket}`",

@@ -26,4 +26,5 @@ pub mod state;
 pub mod tickets;
 pub mod token;
 pub mod usage;
+pub mod witnessed;
 pub mod workflow;

@@ -4,10 +4,8 @@
 use super::deliver::{Failed, SinkError};
 use crate::config::HttpReceiver;
 use crate::identity::keyfile::{self, Secrecy};
-use crate::identity::receiver::receiver_config;
-use crate::identity::tls::trusting_nobody;
+use crate::identity::receiver::{http_client, no_answer};
 use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER, USER_AGENT};
-use reqwest::redirect::Policy;
 use reqwest::{Client, Response, StatusCode, Url};
 use std::time::Duration;
 
@@ -32,7 +30,7 @@ impl HttpSink {
     ) -> Result<Self, SinkError> {
         let url = Url::parse(to.url.as_str()).map_err(|_| SinkError::Url)?;
         header(&to)?;
-        let client = Some(client(&to, timeout)?);
+        let client = Some(http_client(&to.url, &to.tls, timeout)?);
         Ok(Self { to, url, content_type, timeout, client })
     }
 
@@ -41,7 +39,9 @@ impl HttpSink {
         let known = |error: SinkError| Failed::later(error.to_string());
         let client = match self.client.take() {
             Some(client) => client,
-            None => client(&self.to, self.timeout).map_err(known)?,
+            None => {
+                http_client(&self.to.url, &self.to.tls, self.timeout).map_err(|error| known(error.into()))?
+            }
         };
         let mut request = client
             .post(self.url.clone())
@@ -51,30 +51,14 @@ impl HttpSink {
             request = request.header(name, value);
         }
         let answer = request.body(body).send().await.map_err(|error| match error.is_timeout() {
-            true => Failed::slow(explain(&error)),
-            false => Failed::later(explain(&error)),
+            true => Failed::slow(no_answer(&error)),
+            false => Failed::later(no_answer(&error)),
         })?;
         meaning(answer.status(), answer.headers())?;
         let answer = read(answer).await;
         self.client = Some(client);
         Ok(answer)
     }
-}
-
-fn client(to: &HttpReceiver, timeout: Duration) -> Result<Client, SinkError> {
-    let builder = Client::builder()
-        .no_proxy()
-        .redirect(Policy::none())
-        .referer(false)
-        .http1_only()
-        .pool_max_idle_per_host(1)
-        .timeout(timeout);
-    let builder = if to.url.is_encrypted() {
-        builder.https_only(true).tls_backend_preconfigured(receiver_config(&to.tls, &[b"http/1.1"])?)
-    } else {
-        builder.tls_backend_preconfigured(trusting_nobody().map_err(|_| SinkError::Url)?)
-    };
-    builder.build().map_err(|_| SinkError::Url)
 }
 
 /// The header that proves who sends; its file is read for each attempt, so that a new secret counts at once.
@@ -118,18 +102,6 @@ async fn read(mut answer: Response) -> Option<Vec<u8>> {
         body.extend_from_slice(&chunk);
     }
     Some(body)
-}
-
-/// Why there was no answer, without the URL, whose path may be a secret.
-fn explain(error: &reqwest::Error) -> String {
-    let what = if error.is_timeout() {
-        "it did not answer in time"
-    } else if error.is_connect() {
-        "it cannot be reached, or its certificate is not accepted"
-    } else {
-        "the connection broke"
-    };
-    what.to_owned()
 }
 
 #[cfg(test)]

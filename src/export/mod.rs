@@ -8,7 +8,6 @@
 //! while taking the one before, or when its file is gone, and both are counted and logged; everything else is sent at least once,
 //! in order; of a trail nothing is sent that a checkpoint does not vouch for, so that what was sent is never taken back.
 
-mod backoff;
 mod cursor;
 mod deliver;
 mod file;

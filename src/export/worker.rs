@@ -1,11 +1,11 @@
 //! The worker of one export: reads on from the cursor, hands over, moves the cursor. It decides when, and what becomes of a refusal.
 
-use super::backoff::Backoff;
 use super::cursor::{Cursor, CursorFile};
 use super::deliver::{Failed, SetupError, Sink, Taken};
 use super::record::{Head, MOST_RECORDS, Record, Source};
 use crate::config::ExportConfig;
 use crate::model::{ExportName, Time};
+use crate::runtime::backoff::Backoff;
 use crate::runtime::clock::wall;
 use crate::runtime::metrics::ExportMetrics;
 use std::future::Future;

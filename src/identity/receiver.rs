@@ -4,14 +4,20 @@
 //! connections live for weeks and certificates for hours; what cannot be used leaves the one before in use.
 
 use super::own::{OwnError, OwnIdentity, OwnPair};
-use super::tls::{UpstreamError, system_roots, upstream_config};
-use crate::config::{IdentityFiles, ReceiverTls};
+use super::tls::{UpstreamError, system_roots, trusting_nobody, upstream_config};
+use crate::config::{IdentityFiles, ReceiverTls, WebhookUrl};
 use crate::runtime::clock::wall;
+use reqwest::Client;
+use reqwest::redirect::Policy;
 use rustls::client::ResolvesClientCert;
 use rustls::sign::CertifiedKey;
 use rustls::{ClientConfig, SignatureScheme};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
+
+/// How long a connection is kept that nothing is sent on.
+const IDLE: Duration = Duration::from_secs(4);
 
 /// Why a receiver cannot be called over TLS.
 #[derive(Debug, thiserror::Error)]
@@ -35,6 +41,9 @@ pub enum ReceiverError {
     /// The certificate that it would be shown.
     #[error(transparent)]
     Own(#[from] OwnError),
+    /// The HTTP client.
+    #[error("no HTTP client can be made for it")]
+    Client,
 }
 
 /// For calls to a receiver, verified by name under the CA certificates of `tls`, or of the system, and no others.
@@ -54,6 +63,40 @@ pub fn receiver_config(tls: &ReceiverTls, alpn: &[&[u8]]) -> Result<ClientConfig
         config.client_auth_cert_resolver = Arc::new(Reread { files: files.clone(), own });
     }
     Ok(config)
+}
+
+/// For posts to a receiver over HTTP/1.1: verified as [`receiver_config`] says, or in the clear to this machine; no redirect is followed.
+///
+/// # Errors
+/// [`ReceiverError`].
+pub fn http_client(url: &WebhookUrl, tls: &ReceiverTls, timeout: Duration) -> Result<Client, ReceiverError> {
+    let builder = Client::builder()
+        .no_proxy()
+        .redirect(Policy::none())
+        .referer(false)
+        .http1_only()
+        .pool_max_idle_per_host(1)
+        // Less than after what servers close it: a request that meets the end of a connection is lost.
+        .pool_idle_timeout(IDLE)
+        .timeout(timeout);
+    let builder = if url.is_encrypted() {
+        builder.https_only(true).tls_backend_preconfigured(receiver_config(tls, &[b"http/1.1"])?)
+    } else {
+        builder.tls_backend_preconfigured(trusting_nobody().map_err(|_| ReceiverError::Client)?)
+    };
+    builder.build().map_err(|_| ReceiverError::Client)
+}
+
+/// Why there was no answer, without the URL, whose path may be a secret.
+#[must_use]
+pub fn no_answer(error: &reqwest::Error) -> &'static str {
+    if error.is_timeout() {
+        "it did not answer in time"
+    } else if error.is_connect() {
+        "it cannot be reached, or its certificate is not accepted"
+    } else {
+        "the connection broke"
+    }
 }
 
 #[derive(Debug)]

@@ -12,6 +12,8 @@ pub enum AuditHealth {
     LowSpace,
     /// It does not: requests are refused (law 7).
     Unwritable,
+    /// It does, and an external witness has signed for other lines than it has.
+    WitnessDisputes,
 }
 
 impl AuditHealth {
@@ -22,6 +24,7 @@ impl AuditHealth {
             Self::Good => "good",
             Self::LowSpace => "low_space",
             Self::Unwritable => "unwritable",
+            Self::WitnessDisputes => "witness_disputes",
         }
     }
 }

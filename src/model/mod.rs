@@ -40,7 +40,7 @@ pub use idempotency::IdempotencyKey;
 pub use intern::Interner;
 pub use jws::JwsAlgorithm;
 pub use mcp::McpCall;
-pub use name::{ExportName, GroupName, ProxyName, RoleName, ServiceName, TaskId, WebhookName};
+pub use name::{ExportName, GroupName, ProxyName, RoleName, ServiceName, TaskId, WebhookName, WitnessName};
 pub use principal::SpiffeId;
 pub use profile::{Attributes, Owner, PrincipalKind, PrincipalProfile, Sensitivity, ServiceProfile};
 pub use request::{AccessRequest, Entry, Envelope, Plan, RequestKind, Step, User, UserId};

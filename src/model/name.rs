@@ -115,6 +115,10 @@ name!(
     ExportName, "export name", "lower-case letters, digits and `-` (dots between labels), at most 253 characters", is_service
 );
 name!(
+    /// An external witness of a log, as the configuration calls it.
+    WitnessName, "witness name", "lower-case letters, digits and `-` (dots between labels), at most 253 characters", is_service
+);
+name!(
     /// A named scope template of the configuration, which a request may name instead of a scope.
     RoleName, "role name", "1 to 128 letters, digits or any of `-._:#@+=`", is_task
 );

@@ -17,10 +17,11 @@ pub use store::Store;
 pub use succession::{Judged, Kept, judge};
 
 use crate::runtime::clock::Mono;
-use crate::tlog::proof::consistency;
+use crate::tlog::proof::{check_consistency, consistency, root};
 use crate::tlog::{Checkpoint, Hash, NoteSigner, Tile, TileHashes, Tree, VerifierKey};
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::sync::watch;
 
@@ -35,6 +36,7 @@ pub struct Latest {
     key: VerifierKey,
     store: Store,
     note: watch::Sender<Arc<str>>,
+    disputed: AtomicBool,
 }
 
 impl Latest {
@@ -68,6 +70,17 @@ impl Latest {
         &self.store
     }
 
+    /// Somebody outside has signed for another log of this name.
+    pub fn dispute(&self) {
+        self.disputed.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether somebody did, in this process.
+    #[must_use]
+    pub fn is_disputed(&self) -> bool {
+        self.disputed.load(Ordering::Relaxed)
+    }
+
     /// The proof that the tree of `new` leaves goes on from that of `old` (RFC 6962, section 2.1.2). Empty where there is nothing to
     /// prove. Reads files.
     ///
@@ -79,6 +92,22 @@ impl Latest {
         }
         let proof = consistency(&TileHashes::new(&self.store, new), old, new)?;
         proof.ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, "the tree has not so many leaves"))
+    }
+
+    /// The same for the checkpoint of `note`, after checking that it holds: damaged tiles make a proof that does not. Reads files.
+    ///
+    /// # Errors
+    /// Tiles are missing or damaged.
+    pub fn proved(&self, old: u64, note: &str) -> io::Result<Vec<Hash>> {
+        let new = Checkpoint::unverified(note).map_err(io::Error::other)?;
+        let proof = self.consistency(old, new.size)?;
+        if old > 0 && old < new.size {
+            let before = root(&TileHashes::new(&self.store, old), old)?.unwrap_or_else(Hash::empty);
+            check_consistency(&proof, (old, &before), (new.size, &new.root)).map_err(|_| {
+                io::Error::new(io::ErrorKind::InvalidData, "tiles are damaged: see `jitgate audit verify`")
+            })?;
+        }
+        Ok(proof)
     }
 }
 
@@ -102,7 +131,8 @@ impl Notary {
     pub fn new(store: Store, signer: NoteSigner, tree: Tree, note: Option<(String, u64)>) -> Self {
         let (note, signed) = note.map_or_else(Default::default, |(note, size)| (note, Some(size)));
         let key = signer.verifier().clone();
-        let latest = Arc::new(Latest { key, store: store.clone(), note: watch::Sender::new(note.into()) });
+        let (note, disputed) = (watch::Sender::new(note.into()), AtomicBool::new(false));
+        let latest = Arc::new(Latest { key, store: store.clone(), note, disputed });
         let partial = tree.partial().map(|(tile, _)| tile).collect();
         Self { store, signer, tree, signed, partial, next: None, latest }
     }

@@ -3,8 +3,10 @@
 //! Tiles are not synced one by one: whatever a loss of power takes of them is made anew from what is logged, which was.
 
 use crate::identity::keyfile::{self, Existing, FileError, Secrecy};
+use crate::model::WitnessName;
 use crate::tlog::tile::{decode, encode};
 use crate::tlog::{Hash, Tile, TileReader};
+use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -59,6 +61,57 @@ impl Store {
         }
     }
 
+    /// Where the checkpoints are that external witnesses vouched for.
+    #[must_use]
+    pub fn witnessed_folder(&self) -> PathBuf {
+        self.folder.join("witnessed")
+    }
+
+    /// The last checkpoint that each witness vouched for, by the name that the configuration gave it: notes with the signature of the log
+    /// and cosignatures, which nobody has checked.
+    ///
+    /// # Errors
+    /// When one cannot be read.
+    pub fn witnessed(&self) -> io::Result<BTreeMap<String, String>> {
+        let entries = match std::fs::read_dir(self.witnessed_folder()) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(BTreeMap::new()),
+            Err(error) => return Err(error),
+        };
+        let mut notes = BTreeMap::new();
+        for entry in entries {
+            let entry = entry?;
+            let name = entry.file_name().to_string_lossy().into_owned();
+            // Others are being written, or are none of ours.
+            if name.parse::<WitnessName>().is_ok() && !is_temporary(&name) {
+                notes.insert(name, std::fs::read_to_string(entry.path())?);
+            }
+        }
+        Ok(notes)
+    }
+
+    /// The last checkpoint that this witness vouched for; `None` if there is none.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn witnessed_by(&self, witness: &WitnessName) -> io::Result<Option<String>> {
+        match std::fs::read_to_string(self.witnessed_folder().join(witness.as_str())) {
+            Ok(note) => Ok(Some(note)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Replaces it in one step.
+    ///
+    /// # Errors
+    /// [`FileError`].
+    pub fn write_witnessed(&self, witness: &WitnessName, note: &str) -> Result<(), FileError> {
+        let folder = self.witnessed_folder();
+        keyfile::make_folder(&folder)?;
+        keyfile::write(&folder.join(witness.as_str()), note.as_bytes(), Secrecy::Public, Existing::Replace)
+    }
+
     /// Writes the public key, if that is not the one that is there.
     ///
     /// # Errors
@@ -104,6 +157,12 @@ impl Store {
         let wider = wider.map(|entry| entry.path());
         [self.folder.join(tile.path()), full].into_iter().chain(wider).collect()
     }
+}
+
+/// What [`keyfile::write`] calls a file that is not complete yet: `NAME.16HEX.tmp`.
+fn is_temporary(name: &str) -> bool {
+    let random = name.strip_suffix(".tmp").and_then(|name| name.rsplit_once('.'));
+    random.is_some_and(|(_, random)| random.len() == 16)
 }
 
 impl TileReader for Store {

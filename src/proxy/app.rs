@@ -3,6 +3,7 @@
 use crate::access::stream::CutCause;
 use crate::audit::sink::{self, AuditError, AuditSink};
 use crate::config::{AuditTarget, ProxyConfig};
+use crate::cosign;
 use crate::export;
 use crate::identity::Refusal;
 use crate::identity::issuer;
@@ -42,6 +43,9 @@ pub enum StartError {
     /// The trail cannot be exported.
     #[error(transparent)]
     Export(#[from] export::SetupError),
+    /// A witness of the trail cannot be asked.
+    #[error(transparent)]
+    Witness(#[from] cosign::SetupError),
     /// TLS towards a service cannot be set up.
     #[error(transparent)]
     Upstream(#[from] TlsSetupError),
@@ -170,6 +174,7 @@ pub fn start(config: ProxyConfig, metrics: Arc<Metrics>) -> Result<ProxyHandle, 
         AuditSink::open(sink_config(&config, name.clone(), origin(&name, &reloader)), Arc::clone(&metrics))?;
     let stop = CancellationToken::new();
     let exporters = exports::of(&config, &name, &audit, &metrics, &stop)?;
+    let witnesses = exports::witnesses(&config, &audit, &metrics)?;
     begin_counting(&metrics);
     let gate = Arc::new(Gate::new(config.ceilings.clone(), Arc::clone(&metrics)));
     let options = TlsOptions { tls12: config.tls.tls12, resumption: config.tls.resumption, alpn: ALPN_HTTP };
@@ -224,6 +229,14 @@ pub fn start(config: ProxyConfig, metrics: Arc<Metrics>) -> Result<ProxyHandle, 
             Ok(())
         };
         handle.threads.push(spawn("export", work)?);
+    }
+    if !witnesses.is_empty() {
+        let stop = stop.clone();
+        let work = move || async move {
+            cosign::run(witnesses, stop).await;
+            Ok(())
+        };
+        handle.threads.push(spawn("witness", work)?);
     }
     let thread = spawn("sync", move || keep_up(link, gate, metrics, (reloader, issuers), stop))?;
     handle.threads.push(thread);

@@ -5,15 +5,18 @@
 //! configuration (anything else is counted as `unknown`) or `&'static str`, which no request can make.
 
 mod export;
+mod service;
+mod witness;
 
 pub use export::ExportMetrics;
+pub use witness::WitnessMetrics;
 
-use crate::model::{DenyReason, ExportName, ServiceName, WebhookName};
+use crate::model::{DenyReason, ExportName, ServiceName, WebhookName, WitnessName};
 use parking_lot::Mutex;
 use prometheus::core::Collector;
 use prometheus::{
-    Gauge, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
-    Registry, TextEncoder,
+    Gauge, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
+    TextEncoder,
 };
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -48,6 +51,7 @@ pub struct Metrics {
     webhook_waiting: IntGaugeVec,
     webhook_dead_letters: IntGaugeVec,
     exports: export::ByExport,
+    witnesses: witness::ByWitness,
     /// `jitgate_decision_seconds`: time taken by `access::decide`.
     pub decision_seconds: Histogram,
     /// `jitgate_streams_in_flight`: requests admitted and not ended.
@@ -122,7 +126,7 @@ impl Metrics {
     /// [`MetricsError`] when a service is listed twice.
     pub fn new(services: &[ServiceName]) -> Result<Arc<Self>, MetricsError> {
         let r = Registry::new();
-        let by_service = ByService::new(&r)?;
+        let by_service = service::ByService::new(&r)?;
         let mut known = HashMap::with_capacity(services.len());
         for name in services {
             known.insert(name.clone(), Arc::new(by_service.resolve(name.as_str())));
@@ -170,6 +174,7 @@ impl Metrics {
                 "Messages that were given up and wait for somebody to send them again.",
             )?,
             exports: export::ByExport::new(&r)?,
+            witnesses: witness::ByWitness::new(&r)?,
             decision_seconds: histogram(
                 &r,
                 "jitgate_decision_seconds",
@@ -290,6 +295,12 @@ impl Metrics {
         self.exports.of(log, export)
     }
 
+    /// What is counted for a witness of the configuration; `log` is `audit` or `events`.
+    #[must_use]
+    pub fn witness(&self, log: &'static str, witness: &WitnessName) -> WitnessMetrics {
+        self.witnesses.of(log, witness)
+    }
+
     /// Calls `hook` before each scrape, for gauges whose value runs by itself.
     pub fn at_scrape(&self, hook: impl Fn(&Self) + Send + Sync + 'static) {
         self.hooks.lock().push(Box::new(hook));
@@ -317,48 +328,6 @@ impl AuditLines {
             handshake: kind("handshake"),
             summary: kind("summary"),
         })
-    }
-}
-
-/// The families with a `service` label.
-struct ByService {
-    requests: IntCounterVec,
-    request_seconds: HistogramVec,
-    upstream_seconds: HistogramVec,
-}
-
-impl ByService {
-    fn new(registry: &Registry) -> Result<Self, MetricsError> {
-        let seconds = |name: &str, help: &str| -> Result<HistogramVec, MetricsError> {
-            let opts = HistogramOpts::new(name, help).buckets(REQUEST_SECONDS.to_vec());
-            register(registry, HistogramVec::new(opts, &["service"])?)
-        };
-        Ok(Self {
-            requests: counters(
-                registry,
-                "jitgate_requests_total",
-                "Requests by decision, and for refused ones by reason.",
-                &["service", "decision", "reason"],
-            )?,
-            request_seconds: seconds(
-                "jitgate_request_seconds",
-                "From the head of a request to the end of its response.",
-            )?,
-            upstream_seconds: seconds(
-                "jitgate_upstream_seconds",
-                "From forwarding a request to the head of the upstream's response.",
-            )?,
-        })
-    }
-
-    fn resolve(&self, service: &str) -> ServiceMetrics {
-        ServiceMetrics {
-            permit: self.requests.with_label_values(&[service, "permit", ""]),
-            deny: DenyReason::ALL
-                .map(|reason| self.requests.with_label_values(&[service, "deny", reason.as_str()])),
-            request_seconds: self.request_seconds.with_label_values(&[service]),
-            upstream_seconds: self.upstream_seconds.with_label_values(&[service]),
-        }
     }
 }
 

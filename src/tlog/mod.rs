@@ -1,9 +1,11 @@
 //! A transparency log as others read it: RFC 6962 hashing, C2SP tiles, signed notes, checkpoints and proofs.
 //!
 //! Pure: bytes in, bytes out. Who keeps the tiles, when a checkpoint is signed and what a leaf means is the business of whoever keeps
-//! a log. The formats are those of c2sp.org: `signed-note`, `tlog-checkpoint`, `tlog-tiles` and `tlog-proof`.
+//! a log. The formats are those of c2sp.org: `signed-note`, `tlog-checkpoint`, `tlog-cosignature`, `tlog-tiles` and
+//! `tlog-proof`.
 
 pub mod checkpoint;
+pub mod cosignature;
 pub mod hash;
 pub mod note;
 pub mod proof;
@@ -12,9 +14,12 @@ pub mod tile;
 pub mod tree;
 
 #[cfg(test)]
+pub(crate) mod scribe;
+#[cfg(test)]
 mod tests;
 
 pub use checkpoint::{Checkpoint, CheckpointError};
+pub use cosignature::{Cosigned, WitnessKey};
 pub use hash::Hash;
 pub use note::{NoteError, NoteSigner, VerifierKey};
 pub use proof::{HashReader, ProofError};

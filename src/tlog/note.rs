@@ -9,8 +9,8 @@ use std::str::FromStr;
 
 /// The algorithm's number in keys.
 const ALGORITHM: u8 = 0x01;
-const KEY_LEN: usize = 32;
-const SIGNATURE_LEN: usize = 64;
+pub(super) const KEY_LEN: usize = 32;
+pub(super) const SIGNATURE_LEN: usize = 64;
 /// Begins each signature line: an em dash and a space.
 const MARK: &str = "— ";
 
@@ -36,6 +36,22 @@ pub enum NoteError {
     /// Not a key of this form.
     #[error("it is no verifier key: `NAME+HASH+BASE64` of an Ed25519 key is needed")]
     Key,
+    /// Not a key of a witness.
+    #[error(
+        "it is no key of a witness: `NAME+HASH+BASE64` of an Ed25519 cosignature key (type 0x04) is needed"
+    )]
+    WitnessKey,
+    /// The key of a log.
+    #[error("it is the key of a log (type 0x01), not of a witness (type 0x04)")]
+    LogKey,
+    /// A key of another algorithm.
+    #[error(
+        "keys of type 0x{0:02x} are not supported: a witness's Ed25519 cosignature key (type 0x04) is needed"
+    )]
+    Algorithm(u8),
+    /// A cosignature's time is none.
+    #[error("the cosignature of `{0}` says a time that is none")]
+    Time(String),
     /// A private key that cannot be used.
     #[error("it is no Ed25519 key in PKCS#8 form")]
     PrivateKey,
@@ -54,11 +70,7 @@ pub struct VerifierKey {
 
 impl VerifierKey {
     fn new(name: &str, key: [u8; KEY_LEN]) -> Result<Self, NoteError> {
-        if name.is_empty() || name.contains(|c: char| c.is_whitespace() || c == '+') {
-            return Err(NoteError::Name(name.to_owned()));
-        }
-        let hashed = [name.as_bytes(), b"\n", &[ALGORITHM], &key].concat();
-        let id = digest(&SHA256, &hashed).as_ref().first_chunk().copied().unwrap_or_default();
+        let id = key_id(name, ALGORITHM, &key)?;
         Ok(Self { name: name.to_owned(), id, key })
     }
 
@@ -76,16 +88,12 @@ impl VerifierKey {
         let (text, signatures) = split(note)?;
         let mut signers = Vec::new();
         for line in signatures.lines() {
-            let (name, signature) =
-                line.strip_prefix(MARK).and_then(|line| line.split_once(' ')).ok_or(NoteError::Malformed)?;
-            let signature = STANDARD.decode(signature).map_err(|_| NoteError::Malformed)?;
-            let (id, signature) = signature.split_first_chunk::<4>().ok_or(NoteError::Malformed)?;
-            if name == self.name && *id == self.id {
-                let key = UnparsedPublicKey::new(&ED25519, self.key);
-                let good = signature.len() == SIGNATURE_LEN && key.verify(text.as_bytes(), signature).is_ok();
-                return if good { Ok(text) } else { Err(NoteError::Signature(name.to_owned())) };
+            let line = Line::take_apart(line).ok_or(NoteError::Malformed)?;
+            if line.name == self.name && line.id == self.id {
+                let good = verify(&self.key, text.as_bytes(), &line.signature);
+                return if good { Ok(text) } else { Err(NoteError::Signature(self.name.clone())) };
             }
-            signers.push(format!("`{name}+{:08x}`", u32::from_be_bytes(*id)));
+            signers.push(format!("`{}`", short(line.name, line.id)));
         }
         Err(NoteError::Unsigned { wanted: self.short(), signers: signers.join(", ") })
     }
@@ -93,8 +101,56 @@ impl VerifierKey {
     /// Its name and hash.
     #[must_use]
     pub fn short(&self) -> String {
-        format!("{}+{:08x}", self.name, u32::from_be_bytes(self.id))
+        short(&self.name, self.id)
     }
+}
+
+/// A signature line that nobody has checked.
+pub(super) struct Line<'a> {
+    /// Who signs.
+    pub(super) name: &'a str,
+    /// The hash of the key.
+    pub(super) id: [u8; 4],
+    /// What stands behind it.
+    pub(super) signature: Vec<u8>,
+}
+
+impl<'a> Line<'a> {
+    pub(super) fn take_apart(line: &'a str) -> Option<Self> {
+        let (name, signature) = line.strip_prefix(MARK)?.split_once(' ')?;
+        let signature = STANDARD.decode(signature).ok()?;
+        let (id, signature) = signature.split_first_chunk::<4>()?;
+        Some(Self { name, id: *id, signature: signature.to_vec() })
+    }
+}
+
+/// The hash of a key with its name.
+pub(super) fn key_id(name: &str, algorithm: u8, key: &[u8]) -> Result<[u8; 4], NoteError> {
+    if name.is_empty() || name.contains(|c: char| c.is_whitespace() || c == '+') {
+        return Err(NoteError::Name(name.to_owned()));
+    }
+    let hashed = [name.as_bytes(), b"\n", &[algorithm], key].concat();
+    Ok(digest(&SHA256, &hashed).as_ref().first_chunk().copied().unwrap_or_default())
+}
+
+pub(super) fn verify(key: &[u8; KEY_LEN], message: &[u8], signature: &[u8]) -> bool {
+    let key = UnparsedPublicKey::new(&ED25519, key);
+    signature.len() == SIGNATURE_LEN && key.verify(message, signature).is_ok()
+}
+
+pub(super) fn short(name: &str, id: [u8; 4]) -> String {
+    format!("{name}+{:08x}", u32::from_be_bytes(id))
+}
+
+/// Name, hash as it is written, and bytes of `NAME+HASH+BASE64`; the first of these is the algorithm.
+pub(super) fn parts(text: &str) -> Option<(&str, &str, Vec<u8>)> {
+    let mut parts = text.splitn(3, '+');
+    let (name, id, key) = (parts.next()?, parts.next()?, parts.next()?);
+    Some((name, id, STANDARD.decode(key).ok()?))
+}
+
+pub(super) fn written(name: &str, id: [u8; 4], algorithm: u8, key: &[u8]) -> String {
+    format!("{}+{}", short(name, id), STANDARD.encode([&[algorithm], key].concat()))
 }
 
 /// The text of a note and its signature lines, which nobody has checked.
@@ -115,8 +171,7 @@ pub fn split(note: &str) -> Result<(&str, &str), NoteError> {
 /// `NAME+HASH+BASE64`.
 impl fmt::Display for VerifierKey {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let key = [&[ALGORITHM], self.key.as_slice()].concat();
-        write!(out, "{}+{}", self.short(), STANDARD.encode(key))
+        out.write_str(&written(&self.name, self.id, ALGORITHM, &self.key))
     }
 }
 
@@ -124,11 +179,7 @@ impl FromStr for VerifierKey {
     type Err = NoteError;
 
     fn from_str(text: &str) -> Result<Self, NoteError> {
-        let mut parts = text.splitn(3, '+');
-        let (Some(name), Some(id), Some(key)) = (parts.next(), parts.next(), parts.next()) else {
-            return Err(NoteError::Key);
-        };
-        let key = STANDARD.decode(key).map_err(|_| NoteError::Key)?;
+        let (name, id, key) = parts(text).ok_or(NoteError::Key)?;
         let Some((&ALGORITHM, key)) = key.split_first() else { return Err(NoteError::Key) };
         let found = Self::new(name, key.try_into().map_err(|_| NoteError::Key)?)?;
         if id == format!("{:08x}", u32::from_be_bytes(found.id)) { Ok(found) } else { Err(NoteError::Key) }

@@ -1,5 +1,6 @@
 //! Tiles (c2sp.org/tlog-tiles): 256 neighbouring hashes of every eighth level of the tree in one file.
 
+use super::checkpoint::decimal;
 use super::hash::{HASH_LEN, Hash};
 use super::proof::HashReader;
 use std::cell::RefCell;
@@ -46,6 +47,25 @@ impl Tile {
             let _ = write!(path, ".p/{}", self.width);
         }
         path
+    }
+
+    /// The tile that [`Self::path`] calls so; `path` begins behind `tile/`.
+    #[must_use]
+    pub fn from_path(path: &str) -> Option<Self> {
+        let (full, width) = match path.split_once(".p/") {
+            Some((full, width)) => (full, decimal(width).filter(|width| (1..WIDTH).contains(width))?),
+            None => (path, WIDTH),
+        };
+        let (level, groups) = full.split_once('/')?;
+        let level = decimal(level).filter(|level| *level < (u64::BITS / HEIGHT).into())?;
+        let mut index = 0_u64;
+        for group in groups.split('/') {
+            let group: u64 = group.strip_prefix('x').unwrap_or(group).parse().ok()?;
+            index = index.checked_mul(1000)?.checked_add(group)?;
+        }
+        let tile = Self { level: u32::try_from(level).ok()?, index, width };
+        // Each has one name.
+        (tile.path().strip_prefix("tile/") == Some(path)).then_some(tile)
     }
 
     /// Where it is once it is full.

@@ -98,6 +98,7 @@ fn audit_health(value: i32) -> Result<Option<AuditHealth>, WireError> {
         raw::AuditHealth::Good => Some(AuditHealth::Good),
         raw::AuditHealth::LowSpace => Some(AuditHealth::LowSpace),
         raw::AuditHealth::Unwritable => Some(AuditHealth::Unwritable),
+        raw::AuditHealth::WitnessDisputes => Some(AuditHealth::WitnessDisputes),
     })
 }
 
@@ -252,6 +253,7 @@ impl From<Up> for raw::Up {
                     Some(AuditHealth::Good) => raw::AuditHealth::Good,
                     Some(AuditHealth::LowSpace) => raw::AuditHealth::LowSpace,
                     Some(AuditHealth::Unwritable) => raw::AuditHealth::Unwritable,
+                    Some(AuditHealth::WitnessDisputes) => raw::AuditHealth::WitnessDisputes,
                 };
                 Body::Ping(raw::Ping { n, audit: audit.into() })
             }

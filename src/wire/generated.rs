@@ -302,6 +302,8 @@ pub enum AuditHealth {
     LowSpace = 2,
     /// Lines cannot be written: the proxy refuses requests.
     Unwritable = 3,
+    /// An external witness has signed for other lines than it has.
+    WitnessDisputes = 4,
 }
 impl AuditHealth {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -314,6 +316,7 @@ impl AuditHealth {
             Self::Good => "AUDIT_HEALTH_GOOD",
             Self::LowSpace => "AUDIT_HEALTH_LOW_SPACE",
             Self::Unwritable => "AUDIT_HEALTH_UNWRITABLE",
+            Self::WitnessDisputes => "AUDIT_HEALTH_WITNESS_DISPUTES",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -323,6 +326,7 @@ impl AuditHealth {
             "AUDIT_HEALTH_GOOD" => Some(Self::Good),
             "AUDIT_HEALTH_LOW_SPACE" => Some(Self::LowSpace),
             "AUDIT_HEALTH_UNWRITABLE" => Some(Self::Unwritable),
+            "AUDIT_HEALTH_WITNESS_DISPUTES" => Some(Self::WitnessDisputes),
             _ => None,
         }
     }

@@ -169,6 +169,7 @@ impl World {
             webhooks: Box::new([]),
             tickets: None,
             exports: Box::new([]),
+            witnesses: Box::new([]),
             templates: std::collections::BTreeMap::new(),
         };
         let trust = Trust::new(bundle(&ca), Arc::new(wall));

@@ -74,3 +74,4 @@ mod upstreams;
 mod upgrades;
 mod user_tokens;
 mod webhooks;
+mod witnessed;

@@ -19,7 +19,8 @@ const TRIES: usize = 3;
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Example:\n  jitgate audit prove req_01k2abcdefghjkmnpqrstvwxyz --out incident.tlog-proof\n\n\
-The proof (c2sp.org/tlog-proof) carries the line, its path to the root and a checkpoint; `jitgate audit verify --proof` checks it."
+The proof (c2sp.org/tlog-proof) carries the line, its path to the root and a checkpoint, with the cosignatures of external witnesses where\n\
+they vouch for it; `jitgate audit verify --proof` checks it."
 )]
 pub(in crate::cli) struct Prove {
     /// Which; of several lines the last one is proved, which says how it ended
@@ -69,7 +70,30 @@ impl Prove {
 }
 
 fn make(store: &Store, key: &VerifierKey, index: u64, line: &[u8]) -> Result<ProofFile, Failure> {
-    let note = read(&store.checkpoint_path()).map_err(Failure::failed)?;
+    for note in witnessed(store, key, index) {
+        let made = from(store, key, note, index, line);
+        if made.is_ok() {
+            return made;
+        }
+    }
+    from(store, key, read(&store.checkpoint_path()).map_err(Failure::failed)?, index, line)
+}
+
+/// The checkpoints over the line that external witnesses vouch for, those with most cosignatures first.
+fn witnessed(store: &Store, key: &VerifierKey, index: u64) -> Vec<String> {
+    let covers = |note: &String| Checkpoint::open(note, key).is_ok_and(|known| known.size > index);
+    let mut notes: Vec<String> = store.witnessed().unwrap_or_default().into_values().filter(covers).collect();
+    notes.sort_by_key(|note| std::cmp::Reverse(note.lines().count()));
+    notes
+}
+
+fn from(
+    store: &Store,
+    key: &VerifierKey,
+    note: String,
+    index: u64,
+    line: &[u8],
+) -> Result<ProofFile, Failure> {
     let refused =
         |reason: String| Failure::failed(VerifyError::Refused { path: store.checkpoint_path(), reason });
     let size = Checkpoint::open(&note, key).map_err(|error| refused(error.to_string()))?.size;

@@ -1,5 +1,6 @@
 //! `jitgate audit verify`: whether a trail is the one that was written, offline.
 
+use super::vouched::{Vouched, Witnesses};
 use super::{trail, witness};
 use crate::audit::verify::{self, Report, Trusted};
 use crate::cli::Failure;
@@ -16,7 +17,8 @@ use std::path::{Path, PathBuf};
 #[command(after_help = "Examples:\n  jitgate audit verify\n  \
 jitgate audit verify --proxy local\n  \
 jitgate audit verify --file audit.jsonl --checkpoint kept.checkpoint --key edge-1.pub\n  \
-jitgate audit verify --proof req_01k2abcdefghjkmnpqrstvwxyz.tlog-proof --key edge-1.pub\n\n\
+jitgate audit verify --proof req_01k2abcdefghjkmnpqrstvwxyz.tlog-proof --key edge-1.pub\n  \
+jitgate audit verify --key edge-1.pub --witness archive.pub --witness union.pub --witness-quorum 1\n\n\
 A checkpoint and a key that were kept elsewhere are what makes it a proof: those beside the trail can be replaced together with it.\n\
 See docs/audit-proof.md.")]
 pub(in crate::cli) struct Verify {
@@ -42,6 +44,8 @@ pub(in crate::cli) struct Verify {
     /// Check this proof of one line instead of a trail
     #[arg(long, value_name = "FILE", conflicts_with = "checkpoint")]
     proof: Option<PathBuf>,
+    #[command(flatten)]
+    witnesses: Witnesses,
 }
 
 /// Why nothing is verified.
@@ -63,6 +67,16 @@ pub(super) enum VerifyError {
     NoLine(PathBuf),
     #[error("`--from` is 1 or more and not behind `--to`")]
     Range,
+    #[error("{0}")]
+    Quorum(String),
+    #[error(
+        "fewer than {quorum} of {of} witnesses vouch for it: see what each lacks, give another `--witness`, or a smaller `--witness-quorum` if that is enough for you"
+    )]
+    NotVouched { quorum: usize, of: usize },
+    #[error(
+        "the witnesses vouch for {lines} lines, not for line {wanted}: wait until they do, or see why they do not (`jitgate_witness_failures_total`, the proxy's log)"
+    )]
+    NotCovered { lines: u64, wanted: u64 },
     #[error("the trail at `{}` is not as it was written", .0.display())]
     Wrong(PathBuf),
 }
@@ -77,9 +91,12 @@ impl Verify {
             None => (key(self.key.as_deref(), &store, connection).map_err(Failure::failed)?, None),
         };
         if let Some(proof) = &self.proof {
-            return prove(proof, &key, output);
+            return prove(proof, &key, &self.witnesses, output);
         }
-        let trusted = trusted(&path, &self.checkpoint, &store, (&key, kept)).map_err(Failure::failed)?;
+        let mut trusted = trusted(&path, &self.checkpoint, &store, (&key, kept)).map_err(Failure::failed)?;
+        let notes = notes(&self.checkpoint, &store).map_err(Failure::failed)?;
+        let vouched = self.witnesses.look(&key, &notes).map_err(Failure::failed)?;
+        trusted.extend(vouched.trusted());
         let read = |source| Failure::failed(VerifyError::Read { path: path.clone(), source });
         let report = match (self.from, self.to) {
             (Some(from), Some(to)) if from == 0 || from > to => {
@@ -88,9 +105,22 @@ impl Verify {
             (Some(from), Some(to)) => verify::range(&path, &trusted, (from, to)).map_err(read)?,
             (_, _) => verify::whole(&path, &trusted).map_err(read)?,
         };
-        print(&path, &key, &trusted, &report, output)?;
-        if report.wrong.is_empty() { Ok(()) } else { Err(Failure::failed(VerifyError::Wrong(path))) }
+        print(&path, &key, (&trusted, &vouched, self.to), &report, output)?;
+        if report.wrong.is_empty() {
+            vouched.holds(self.to).map_err(Failure::failed)
+        } else {
+            Err(Failure::failed(VerifyError::Wrong(path)))
+        }
     }
+}
+
+/// Every note that witnesses may have cosigned, with what to call it: those that are named, and those beside the trail.
+fn notes(named: &[PathBuf], store: &Store) -> Result<Vec<(String, String)>, VerifyError> {
+    let folder = store.witnessed_folder();
+    let beside = store.witnessed().map_err(|source| VerifyError::Read { path: folder.clone(), source })?;
+    let beside = beside.into_iter().map(|(name, note)| Ok((folder.join(name).display().to_string(), note)));
+    let named = named.iter().map(|path| Ok((path.display().to_string(), read(path)?)));
+    named.chain(beside).collect()
 }
 
 /// Every checkpoint: the one that is kept, those that are named, and the one beside the trail; the signatures of these are checked.
@@ -148,11 +178,12 @@ pub(super) fn key(
 fn print(
     path: &Path,
     key: &VerifierKey,
-    trusted: &[Trusted],
+    (trusted, vouched, to): (&[Trusted], &Vouched, Option<u64>),
     report: &Report,
     output: Output,
 ) -> Result<(), Failure> {
     let size = trusted.iter().map(|trusted| trusted.checkpoint.size).max().unwrap_or(0);
+    let verified = report.wrong.is_empty() && vouched.holds(to).is_ok();
     match output {
         Output::Json => {
             let wrong = report.wrong.iter().map(|wrong| {
@@ -164,19 +195,21 @@ fn print(
             });
             output::json(&json!({
                 "trail": path, "log": key.name(), "key": key.to_string(), "files": report.files, "lines": report.lines,
-                "last": report.last, "checkpoint": size, "verified": report.wrong.is_empty(), "wrong": wrong.collect::<Vec<_>>(),
+                "last": report.last, "checkpoint": size, "verified": verified, "wrong": wrong.collect::<Vec<_>>(), "witnesses": vouched.json(),
             }))
         }
         Output::Table => {
-            output::fields([
+            let mut fields = vec![
                 ("trail", path.display().to_string()),
                 ("log", key.short()),
                 ("files", report.files.to_string()),
                 ("lines", report.lines.to_string()),
                 ("checkpoint", format!("vouches for {size} lines")),
                 ("behind it", report.last.saturating_sub(size).to_string()),
-                ("verified", if report.wrong.is_empty() { "yes" } else { "no" }.to_owned()),
-            ])?;
+            ];
+            fields.extend(vouched.rows());
+            fields.push(("verified", if verified { "yes" } else { "no" }.to_owned()));
+            output::fields(fields)?;
             for wrong in &report.wrong {
                 output::line(&crate::cli::shown::escaped(&format!("wrong: {wrong}")))?;
             }
@@ -186,24 +219,33 @@ fn print(
 }
 
 /// Checks a proof of one line, which it carries.
-fn prove(path: &Path, key: &VerifierKey, output: Output) -> Result<(), Failure> {
+fn prove(path: &Path, key: &VerifierKey, witnesses: &Witnesses, output: Output) -> Result<(), Failure> {
     let text = read(path).map_err(Failure::failed)?;
     let refused = |reason: String| Failure::failed(VerifyError::Refused { path: path.to_owned(), reason });
     let proof: ProofFile = text.parse().map_err(|error| refused(format!("{error}")))?;
     let line = proof.extra.as_deref().ok_or_else(|| Failure::failed(VerifyError::NoLine(path.to_owned())))?;
     let checkpoint = proof.check(line, key).map_err(|error| refused(error.to_string()))?;
     let line = String::from_utf8_lossy(line);
-    match output {
+    let notes = [(path.display().to_string(), proof.checkpoint.clone())];
+    let vouched = witnesses.look(key, &notes).map_err(Failure::failed)?;
+    let holds = vouched.holds(Some(proof.index + 1));
+    let shown = match output {
         Output::Json => output::json(&json!({
-            "log": key.name(), "line": proof.index + 1, "checkpoint": checkpoint.size, "verified": true,
-            "content": serde_json::from_str::<serde_json::Value>(&line).ok(),
+            "log": key.name(), "line": proof.index + 1, "checkpoint": checkpoint.size, "verified": holds.is_ok(),
+            "content": serde_json::from_str::<serde_json::Value>(&line).ok(), "witnesses": vouched.json(),
         })),
-        Output::Table => output::fields([
-            ("log", key.short()),
-            ("line", (proof.index + 1).to_string()),
-            ("checkpoint", format!("vouches for {} lines", checkpoint.size)),
-            ("verified", "yes".to_owned()),
-            ("content", line.into_owned()),
-        ]),
-    }
+        Output::Table => {
+            let mut fields = vec![
+                ("log", key.short()),
+                ("line", (proof.index + 1).to_string()),
+                ("checkpoint", format!("vouches for {} lines", checkpoint.size)),
+            ];
+            fields.extend(vouched.rows());
+            let verified = if holds.is_ok() { "yes" } else { "no" };
+            fields.extend([("verified", verified.to_owned()), ("content", line.into_owned())]);
+            output::fields(fields)
+        }
+    };
+    shown?;
+    holds.map_err(Failure::failed)
 }

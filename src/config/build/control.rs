@@ -1,7 +1,7 @@
 //! `[control]`, `[[identities]]` and `[[people]]`.
 
 use super::access::{self, Known};
-use super::{duration, export, filled, identity, required, tickets, token, trust, value, webhooks};
+use super::{duration, export, filled, identity, required, tickets, token, trust, value, webhooks, witness};
 use crate::config::raw::{RawControl, RawIdentity, RawPerson, split};
 use crate::config::source::Source;
 use crate::config::text::PersonName;
@@ -28,6 +28,7 @@ pub(in crate::config) fn control(
     let requests = access::requests(source, raw.requests);
     let tokens = token::tokens(source, raw.tokens);
     let exports = export::exports(source, "control.export", raw.export, None);
+    let witnesses = witness::witnesses(source, "control.witness", raw.witness);
     let issuers = known.issuers;
     let policy = access::policy(source, raw.policy);
     let (base_identity, base_trust, base_store, base_listen) = match base {
@@ -78,6 +79,7 @@ pub(in crate::config) fn control(
         webhooks: webhooks.into(),
         tickets,
         exports: exports.into(),
+        witnesses: witnesses.into(),
     })
 }
 

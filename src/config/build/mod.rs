@@ -12,6 +12,7 @@ mod tickets;
 mod webhooks;
 mod token;
 mod user_token;
+mod witness;
 
 pub(super) use access::{Known, names, owned_by, profiles};
 pub(super) use control::control;

@@ -1,6 +1,6 @@
 //! `[proxy]` and its tables.
 
-use super::{duration, export, filled, identity, path, recording, required, service, trust, value};
+use super::{duration, export, filled, identity, path, recording, required, service, trust, value, witness};
 use crate::config::raw::{RawAudit, RawCeilings, RawControlLink, RawLimits, RawProxy, RawService, split};
 use crate::config::source::Source;
 use crate::config::text::HostName;
@@ -198,11 +198,16 @@ fn audit(
         let hint = "exports are read from the files of the trail: set `file`, or leave them to whoever collects the output";
         source.missing("proxy.audit.file", hint);
     }
+    if target == AuditTarget::Stdout && !raw.witness.is_empty() {
+        source
+            .missing("proxy.audit.file", "only a trail in files is a log that can be witnessed: set `file`");
+    }
     let trail = match &target {
         AuditTarget::File(file) => Some(file.as_path()),
         AuditTarget::Stdout => None,
     };
     let exports = export::exports(source, "proxy.audit.export", raw.export, trail);
+    let witnesses = witness::witnesses(source, "proxy.audit.witness", raw.witness);
     let default = AuditConfig::to(target);
     Some(AuditConfig {
         rotate_bytes: raw.rotate_bytes.map_or(default.rotate_bytes, |bytes| bytes.into_inner().get()),
@@ -218,6 +223,7 @@ fn audit(
         },
         recording,
         exports,
+        witnesses,
         target: default.target,
     })
 }

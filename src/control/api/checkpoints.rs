@@ -1,16 +1,19 @@
 //! `/v1/log`: the event log as a Merkle log (C2SP tlog-tiles), for whoever checks it without believing us.
 
-use crate::control::api::Api;
 use crate::control::api::problem::Problem;
 use crate::control::api::read::{Caller, Query};
+use crate::control::api::{Api, respond};
 use crate::control::authz::Need;
 use crate::model::Revision;
 use crate::notary::Latest;
+use crate::tlog::tile::encode;
+use crate::tlog::{Checkpoint, Tile, TileReader as _};
 use axum::extract::{Path, State as Shared};
 use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use utoipa::IntoParams;
 
@@ -52,26 +55,63 @@ pub(super) async fn tile(
     Path(tile): Path<String>,
 ) -> Result<Response, Problem> {
     caller.needs(&api, Need::Read)?;
-    if !is_tile(&tile) {
-        return Err(Problem::not_found());
-    }
-    let file = latest(&api)?.store().folder().join("tile").join(tile);
-    let content = tokio::task::spawn_blocking(move || std::fs::read(file)).await;
+    let tile = Tile::from_path(&tile).ok_or_else(Problem::not_found)?;
+    let store = latest(&api)?.store().clone();
+    // Also what has grown since: checkpoints that witnesses vouched for are older than the last one.
+    let content = tokio::task::spawn_blocking(move || store.read(tile).map(|hashes| encode(&hashes))).await;
     match content {
         Ok(Ok(content)) => Ok(([(CONTENT_TYPE, "application/octet-stream")], content).into_response()),
-        Ok(Err(error)) if error.kind() != std::io::ErrorKind::NotFound => {
-            tracing::error!(%error, "a tile of the event log cannot be read");
-            Err(Problem::internal())
-        }
         Ok(Err(_)) => Err(Problem::not_found()),
         Err(_) => Err(Problem::internal()),
     }
 }
 
-/// Nothing but digits, `x` and `.p`: no way out of the folder.
-fn is_tile(path: &str) -> bool {
-    let digits = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
-    path.split('/').all(|part| digits(part.strip_prefix('x').unwrap_or(part).trim_end_matches(".p")))
+/// What an external witness has vouched for.
+#[derive(Debug, Serialize)]
+struct WitnessedView {
+    /// What the configuration calls the witness.
+    name: String,
+    /// How many events it vouches for.
+    size: u64,
+    /// The note with its cosignature.
+    checkpoint: String,
+}
+
+/// Gives the last checkpoint that each external witness (C2SP tlog-witness) has vouched for.
+#[utoipa::path(get, path = "/v1/log/witnessed", tag = "log",
+    responses((status = 200, body = Object, description = "`name`, `size` and `checkpoint` of each"),
+        (status = 404, body = Problem, content_type = "application/problem+json")))]
+pub(super) async fn witnessed(caller: Caller, Shared(api): Shared<Api>) -> Result<Response, Problem> {
+    caller.needs(&api, Need::Read)?;
+    let view = |(name, checkpoint): (String, String)| {
+        let size = Checkpoint::unverified(&checkpoint).ok()?.size;
+        Some(WitnessedView { name, size, checkpoint })
+    };
+    let all: Vec<_> = notes(&api).await?.into_iter().filter_map(view).collect();
+    respond(StatusCode::OK, &all)
+}
+
+/// Gives the last checkpoint that this external witness has vouched for: a signed note with its cosignature (C2SP tlog-cosignature).
+#[utoipa::path(get, path = "/v1/log/witnessed/{name}", tag = "log", params(("name" = String, Path)),
+    responses((status = 200, body = String, content_type = "text/plain"),
+        (status = 404, body = Problem, content_type = "application/problem+json")))]
+pub(super) async fn witnessed_by(
+    caller: Caller,
+    Shared(api): Shared<Api>,
+    Path(name): Path<String>,
+) -> Result<Response, Problem> {
+    caller.needs(&api, Need::Read)?;
+    let note = notes(&api).await?.remove(&name).ok_or_else(Problem::not_found)?;
+    Ok((TEXT, note).into_response())
+}
+
+async fn notes(api: &Api) -> Result<BTreeMap<String, String>, Problem> {
+    let store = latest(api)?.store().clone();
+    let notes = tokio::task::spawn_blocking(move || store.witnessed()).await;
+    notes.map_err(std::io::Error::other).and_then(|notes| notes).map_err(|error| {
+        tracing::error!(%error, "what witnesses vouched for cannot be read");
+        Problem::internal()
+    })
 }
 
 /// Which events.
@@ -108,17 +148,4 @@ pub(super) async fn entries(
         text.push('\n');
     }
     Ok((StatusCode::OK, [(CONTENT_TYPE, "application/jsonl")], text).into_response())
-}
-
-#[cfg(test)]
-mod tests {
-    #[test]
-    fn a_tile_is_named_by_numbers_alone() {
-        for good in ["0/000", "0/x001/234", "1/000.p/7", "0/x001/234.p/255"] {
-            assert!(super::is_tile(good), "{good}");
-        }
-        for bad in ["", "/", "..", "0/../../key", "0//1", "0/x", "0/.p", "checkpoint", "0/1%2e", "0/١"] {
-            assert!(!super::is_tile(bad), "{bad}");
-        }
-    }
 }

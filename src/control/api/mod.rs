@@ -146,6 +146,8 @@ impl Api {
             .route("/v1/proxies/{name}", get(proxies::show))
             .route("/v1/proxies/{name}/checkpoint", get(proxies::checkpoint))
             .route("/v1/log/checkpoint", get(checkpoints::checkpoint))
+            .route("/v1/log/witnessed", get(checkpoints::witnessed))
+            .route("/v1/log/witnessed/{name}", get(checkpoints::witnessed_by))
             .route("/v1/log/key", get(checkpoints::key))
             .route("/v1/log/tile/{*tile}", get(checkpoints::tile))
             .route("/v1/log/entries", get(checkpoints::entries))

@@ -50,6 +50,8 @@ use utoipa::OpenApi;
         proxies::show,
         proxies::checkpoint,
         checkpoints::checkpoint,
+        checkpoints::witnessed,
+        checkpoints::witnessed_by,
         checkpoints::key,
         checkpoints::tile,
         checkpoints::entries,

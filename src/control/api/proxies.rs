@@ -38,7 +38,8 @@ pub(super) struct ProxyView {
     /// Up to where it confirmed revocations.
     #[schema(value_type = u64)]
     acknowledged: Revision,
-    /// How its audit trail is, as it last said: `good`, `low_space` or `unwritable` (it refuses requests).
+    /// How its audit trail is, as it last said: `good`, `low_space`, `unwritable` (it refuses requests) or
+    /// `witness_disputes` (an external witness has signed for other lines).
     pub(super) audit: &'static str,
     /// How long its lease may still run.
     lease_remaining_ms: u64,

@@ -133,6 +133,10 @@ fn attention(
             "low_space" => {
                 notes.push(format!("proxy `{}` has hardly any space left for its audit trail", proxy.name));
             }
+            "witness_disputes" => notes.push(format!(
+                "an external witness of the audit trail of proxy `{}` has signed for other lines: it was rolled back or rewritten",
+                proxy.name
+            )),
             _ => {}
         }
         if let Some(fault) = proxy.trail.as_ref().and_then(|trail| trail.disputed) {

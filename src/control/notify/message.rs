@@ -241,6 +241,9 @@ impl Message {
                 let how = match self.data.get("state").and_then(Value::as_str) {
                     Some("unwritable") => "cannot be written: the proxy refuses requests",
                     Some("low_space") => "is short of space: free some before requests are refused",
+                    Some("witness_disputes") => {
+                        "is not what an external witness has signed for: it was rolled back or rewritten"
+                    }
                     Some("good") => "is well again",
                     Some("disputed") => {
                         "contradicts what it had signed for: it was tampered with, unless it was begun anew on purpose"

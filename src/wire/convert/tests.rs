@@ -191,6 +191,7 @@ fn every_message_up_survives_the_wire() {
         Up::Ping { n: 1, audit: Some(AuditHealth::Good) },
         Up::Ping { n: 1, audit: Some(AuditHealth::LowSpace) },
         Up::Ping { n: 1, audit: Some(AuditHealth::Unwritable) },
+        Up::Ping { n: 1, audit: Some(AuditHealth::WitnessDisputes) },
         Up::Ack(Ack { revision: Revision(4), streams_cut: 5 }),
         Up::Usage(vec![usage]),
         Up::ReserveUses { grant: GrantId::from_bits(7), want: 8, nonce: 9 },

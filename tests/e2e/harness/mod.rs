@@ -17,6 +17,7 @@ pub(crate) mod stub;
 pub(crate) mod tools;
 pub(crate) mod upstream;
 pub(crate) mod wait;
+pub(crate) mod witness;
 pub(crate) mod world;
 
 pub(crate) use asking::{asked, because, id, with};

@@ -83,6 +83,7 @@ fn a_trail_in_trouble_is_told_when_it_begins_and_when_it_ends() {
     for (health, state, says) in [
         (AuditHealth::Unwritable, "unwritable", "refuses requests"),
         (AuditHealth::LowSpace, "low_space", "short of space"),
+        (AuditHealth::WitnessDisputes, "witness_disputes", "external witness"),
         (AuditHealth::Good, "good", "well again"),
     ] {
         let event = recorded(EventBody::AuditReported { proxy: "edge-1".parse().unwrap(), health });

@@ -9,18 +9,18 @@ const LONGEST_ASKED: Duration = Duration::from_secs(300);
 
 /// The pauses after the failures of one receiver.
 #[derive(Debug, Default)]
-pub(super) struct Backoff {
+pub struct Backoff {
     failures: u32,
 }
 
 impl Backoff {
     /// It worked.
-    pub(super) fn reset(&mut self) {
+    pub fn reset(&mut self) {
         self.failures = 0;
     }
 
     /// The pause after one more failure: half of the step for sure, the other half by `jitter`; at least what was `asked` for.
-    pub(super) fn next(&mut self, jitter: u32, asked: Option<Duration>) -> Duration {
+    pub fn next(&mut self, jitter: u32, asked: Option<Duration>) -> Duration {
         let step = FIRST.saturating_mul(1 << self.failures.min(16)).min(LONGEST);
         self.failures = self.failures.saturating_add(1);
         let half = step / 2;
