@@ -8,6 +8,7 @@
 //! `cargo bench --bench request -- instructions [tools|grants]`: user-space instructions a request (needs valgrind): against the floor;
 //! of tool calls against plain HTTP with the same bytes; with 10,000 grants in the table against 10. `KEEP=FOLDER` keeps the profiles.
 //! `cargo bench --bench request -- syscalls`: system calls of a GET, a POST and a tool call with the same bytes (needs strace).
+//! `cargo bench --features bench-unaudited --bench request -- audit`: throughput and CPU time with the trail off, `buffered` and `durable`.
 //! `cargo bench --bench request -- connections`: instructions for a new connection with one request on it.
 //!
 //! The real binary runs as a user would run it (`jitgate up`, one grant, audit on) on one core; the floor is `floor.rs`. Upstream and
@@ -27,7 +28,7 @@ mod load;
 mod peers;
 
 use load::{Ask, Load, Protocol};
-use peers::{Counts, Lab, SHA256, Under};
+use peers::{Audit, Counts, Lab, SHA256, Under};
 use std::collections::BTreeSet;
 
 #[global_allocator]
@@ -46,6 +47,7 @@ fn main() {
         Some("syscalls") => syscalls(),
         Some("connections") => connections(),
         Some("tools") => tools(),
+        Some("audit") => audit(),
         _ => throughput(),
     }
 }
@@ -105,6 +107,45 @@ fn tools() {
         }
         let (plain, call, ratio) = (median(&mut plains), median(&mut calls), median(&mut ratios));
         println!("| {protocol:?} | {plain:.0} | {call:.0} | {ratio:.2}x |");
+    }
+}
+
+/// Requests a second and CPU time a request, of each of the three.
+type Rates = [(f64, f64); 3];
+
+/// Three proxies in turn, whose trails are off, `buffered` and `durable`.
+fn audit() {
+    if !cfg!(feature = "bench-unaudited") {
+        eprintln!(
+            "this needs a build that can leave the trail out: cargo bench --features bench-unaudited --bench request -- audit"
+        );
+        std::process::exit(2);
+    }
+    let (rounds, seconds) = (setting("ROUNDS", 5), setting("SECONDS", 2));
+    let kinds = [Audit::Off, Audit::Buffered, Audit::Durable];
+    let labs = kinds.map(|audit| Lab::start_audited(Under::Itself, 0, audit));
+    println!(
+        "| protocol | connections | trail | requests/s | of off (median of rounds) | CPU s / 100,000 requests | of off |\n|---|---|---|---|---|---|---|"
+    );
+    for (protocol, connections) in [(Protocol::Http1, 32), (Protocol::Http1, 256), (Protocol::Http2, 32)] {
+        let loads = labs.each_ref().map(|lab| Load::new(lab.ours.port, protocol, connections, &lab.data));
+        let mut rows: Vec<Rates> = Vec::new();
+        for _ in 0..rounds {
+            let run = |at: usize| {
+                let before = labs[at].ours.cpu_seconds();
+                let run = loads[at].run(seconds);
+                (run.rate, (labs[at].ours.cpu_seconds() - before) / run.requests as f64 * 1e5)
+            };
+            rows.push([run(0), run(1), run(2)]);
+        }
+        for (at, kind) in kinds.iter().enumerate() {
+            let of = |value: &dyn Fn(&Rates) -> f64| median(&mut rows.iter().map(value).collect::<Vec<_>>());
+            let (rate, cpu) = (of(&|row| row[at].0), of(&|row| row[at].1));
+            let (rates, cpus) = (of(&|row| row[at].0 / row[0].0), of(&|row| row[at].1 / row[0].1));
+            println!(
+                "| {protocol:?} | {connections} | {kind:?} | {rate:.0} | {rates:.2}x | {cpu:.2} | {cpus:.2}x |"
+            );
+        }
     }
 }
 

@@ -17,6 +17,17 @@ pub(crate) enum Under {
     Strace,
 }
 
+/// How the trail of our proxy is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Audit {
+    /// The default.
+    Buffered,
+    /// Each request waits for its `admit` line.
+    Durable,
+    /// Not at all, by a build that can leave it out.
+    Off,
+}
+
 /// One process, on one core.
 pub(crate) struct Peer {
     child: Child,
@@ -66,7 +77,18 @@ fn answers(port: u16) {
 
 impl Peer {
     fn start(core: &str, under: Under, folder: &Path, program: &str, args: &[&str], port: u16) -> Self {
+        Self::start_with(core, under, folder, (program, args, &[]), port)
+    }
+
+    fn start_with(
+        core: &str,
+        under: Under,
+        folder: &Path,
+        (program, args, variables): (&str, &[&str], &[(&str, &str)]),
+        port: u16,
+    ) -> Self {
         let mut command = Command::new("taskset");
+        command.envs(variables.iter().copied());
         command.args(["-c", core]);
         let counts = folder.join(format!("counts-{port}"));
         match under {
@@ -167,6 +189,11 @@ impl Drop for Peer {
 impl Lab {
     /// Both proxies run `under` a tool. Beside the grant that is used there are `others`: ten for each principal.
     pub(crate) fn start(under: Under, others: usize) -> Self {
+        Self::start_audited(under, others, Audit::Buffered)
+    }
+
+    /// The same with a trail that is written in another way.
+    pub(crate) fn start_audited(under: Under, others: usize, audit: Audit) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let me = std::env::current_exe().unwrap();
         let me = me.to_str().unwrap();
@@ -177,17 +204,21 @@ impl Lab {
         let ours = {
             let (port, control, admin) = (free_port(), free_port(), free_port());
             let at = |port: u16| format!("127.0.0.1:{port}");
-            let service = format!("bench=http://{target}");
-            let tools = format!("tools=mcp+http://{target}/mcp");
+            let durability = if audit == Audit::Durable { "durable" } else { "buffered" };
+            let services = format!(
+                "[[service]]\nname = \"bench\"\nupstream = [\"http://{target}\"]\ndurability = \"{durability}\"\n\
+                 [[service]]\nname = \"tools\"\nupstream = [\"mcp+http://{target}/mcp\"]\ndurability = \"{durability}\"\n"
+            );
+            let config = folder.path().join("up.toml");
+            std::fs::write(&config, services).unwrap();
+            let config = config.to_str().unwrap();
             let (listen, control, admin) = (at(port), at(control), at(admin));
             let args = [
                 "up",
                 "--data",
                 path,
-                "--service",
-                &service,
-                "--service",
-                &tools,
+                "--config",
+                config,
                 "--listen",
                 &listen,
                 "--control-listen",
@@ -195,7 +226,8 @@ impl Lab {
                 "--admin-listen",
                 &admin,
             ];
-            Peer::start("0", under, folder.path(), JITGATE, &args, port)
+            let off: &[_] = if audit == Audit::Off { &[("JITGATE_BENCH_UNAUDITED", "1")] } else { &[] };
+            Peer::start_with("0", under, folder.path(), (JITGATE, &args, off), port)
         };
         let floor = {
             let port = free_port();

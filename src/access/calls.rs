@@ -12,8 +12,8 @@
 use super::rules::{Kind, Seed, hash_segment};
 use super::view::MAX_SEGMENTS;
 use crate::model::McpCall;
+use crate::model::json::{Object, Value};
 use crate::model::scope::{Arguments, McpPermission, McpTarget, Names, UriPattern, UriSegment, Uris};
-use serde_json::Value;
 use std::hash::BuildHasher as _;
 
 const METHOD: usize = 0;
@@ -160,8 +160,7 @@ pub(super) fn hash(call: &McpCall<'_>, seed: &Seed, hashes: &mut [u32; MAX_SEGME
 
 /// The arguments of a call; none at all are the same as an empty object.
 pub(super) fn hash_arguments(call: &McpCall<'_>, seed: &Seed) -> u32 {
-    let members = call.arguments.into_iter().flatten();
-    hash_members(seed, members.map(|(name, value)| (name.as_str(), value)))
+    hash_members(seed, call.arguments.into_iter().flat_map(Object::iter))
 }
 
 /// Independent of the order of members, as their comparison is.
@@ -182,11 +181,9 @@ fn hash_value(seed: &Seed, value: &Value) -> u64 {
         Value::Bool(false) => 2,
         Value::Bool(true) => 3,
         Value::Number(number) => mix(4, number.as_f64().map_or(0, |number| (number + 0.0).to_bits())),
-        Value::String(text) => mix(5, seed.hash_one(text.as_str())),
+        Value::String(text) => mix(5, seed.hash_one(&**text)),
         Value::Array(items) => items.iter().fold(6, |hash, item| mix(hash, hash_value(seed, item))),
-        Value::Object(members) => {
-            mix(7, sum(seed, members.iter().map(|(name, value)| (name.as_str(), value))))
-        }
+        Value::Object(members) => mix(7, sum(seed, members.iter())),
     }
 }
 

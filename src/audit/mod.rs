@@ -29,6 +29,8 @@ mod room;
 mod settings;
 mod text;
 mod trail;
+#[cfg(feature = "bench-unaudited")]
+mod unaudited;
 mod unfinished;
 mod writer;
 

@@ -12,6 +12,7 @@ use super::{Failure, grants};
 use crate::access::view::HostBuffer;
 use crate::access::{Request, Table, UserProof, Verdict, View, decide, host_label};
 use crate::config::Ceilings;
+use crate::model::json::Object;
 use crate::model::strict::Unique;
 use crate::model::{
     Change, Delta, DenyReason, EndCause, Grant, GrantId, McpCall, Revision, ServiceName, SpiffeId, TaskId,
@@ -82,11 +83,11 @@ pub(super) struct Explain {
 
 /// The arguments of a call.
 #[derive(Debug, Clone)]
-struct CallArguments(serde_json::Map<String, Value>);
+struct CallArguments(Object);
 
 fn arguments(text: &str) -> Result<CallArguments, String> {
     match serde_json::from_str(text) {
-        Ok(Unique(Value::Object(arguments))) => Ok(CallArguments(arguments)),
+        Ok(Unique(Value::Object(arguments))) => Ok(CallArguments(arguments.into())),
         Ok(_) => Err("expected a JSON object".to_owned()),
         Err(error) => Err(error.to_string()),
     }

@@ -11,7 +11,7 @@ use super::fold;
 use super::json::{Kind, Reader, TWICE};
 use super::message::{Message, Notification, Request, Response, Sent};
 use super::{Id, Limits};
-use serde_json::{Map, Value};
+use crate::model::json::{Object, Value};
 use std::collections::HashSet;
 
 /// Messages of one batch.
@@ -79,7 +79,7 @@ struct Envelope {
     version: Option<()>,
     id: Option<Id>,
     method: Option<String>,
-    params: Option<Map<String, Value>>,
+    params: Option<Object>,
     /// Bytes of the parameters as they were sent.
     sent: Sent,
     /// Bytes of the result or the error as they were sent.
@@ -135,8 +135,8 @@ fn message(reader: &mut Reader<'_>) -> Result<Message, Fault> {
 }
 
 /// The parameters, and how many bytes of them were sent.
-fn params(reader: &mut Reader<'_>) -> Result<(Map<String, Value>, Sent), Fault> {
-    let (mut params, mut sent) = (Map::new(), Sent::default());
+fn params(reader: &mut Reader<'_>) -> Result<(Object, Sent), Fault> {
+    let (mut params, mut sent) = (Object::default(), Sent::default());
     let place = reader.place(|reader| {
         params = reader.members_with(|name, place| sent.member(name, place.len()))?;
         Ok(())

@@ -26,13 +26,13 @@ pub fn are_twins(one: &str, other: &str) -> bool {
 }
 
 /// Refuses an object in which two names are twins.
-pub(super) fn no_twins<'a>(names: impl Iterator<Item = &'a String> + Clone) -> Result<(), Fault> {
+pub(super) fn no_twins<'a>(names: impl Iterator<Item = &'a str> + Clone) -> Result<(), Fault> {
     // Names in lower-case ASCII are twins of none of their kind.
-    let odd = |name: &String| name.bytes().any(|byte| byte.is_ascii_uppercase() || !byte.is_ascii());
+    let odd = |name: &str| name.bytes().any(|byte| byte.is_ascii_uppercase() || !byte.is_ascii());
     if names.clone().nth(1).is_none() || !names.clone().any(odd) {
         return Ok(());
     }
-    let mut all: Vec<String> = names.map(|name| folded(name)).collect();
+    let mut all: Vec<String> = names.map(folded).collect();
     all.sort_unstable();
     match all.array_windows().any(|[one, other]| one == other) {
         true => Err(Fault::ambiguous("an object has two members whose names differ in case alone")),

@@ -8,7 +8,7 @@
 
 use super::fault::Fault;
 use super::number;
-use serde_json::{Map, Value};
+use crate::model::json::{Object, Value};
 use std::borrow::Cow;
 use std::ops::Range;
 
@@ -18,6 +18,8 @@ pub(super) use token::plain;
 
 /// Values in one text: an empty list takes two bytes to send and thirty-two to keep.
 const MAX_VALUES: u32 = 100_000;
+/// Room for so many members is made at once.
+const USUAL: usize = 8;
 /// The deepest nesting that can be configured; each level takes a stack frame.
 pub(super) const MAX_DEPTH: u16 = 128;
 
@@ -151,33 +153,32 @@ impl<'a> Reader<'a> {
                 })?;
                 Ok(Value::Array(items))
             }
-            Kind::Text => Ok(Value::String(self.string()?.into_owned())),
+            Kind::Text => Ok(Value::String(self.string()?.into())),
             Kind::Number => self.number().map(Value::Number),
             Kind::Word => self.word(),
         }
     }
 
     /// An object with one reading.
-    pub(super) fn members(&mut self) -> Result<Map<String, Value>, Fault> {
+    pub(super) fn members(&mut self) -> Result<Object, Fault> {
         self.members_with(|_, _| {})
     }
 
     /// The same; `see` is told the place of each member's value.
-    pub(super) fn members_with(
-        &mut self,
-        mut see: impl FnMut(&str, Range<usize>),
-    ) -> Result<Map<String, Value>, Fault> {
-        let mut members = Map::new();
+    pub(super) fn members_with(&mut self, mut see: impl FnMut(&str, Range<usize>)) -> Result<Object, Fault> {
+        let mut members = Vec::new();
         self.object(|reader, name| {
             reader.space();
             let start = reader.at;
             let value = reader.value()?;
             see(&name, start..reader.at);
-            match members.insert(name.into_owned(), value) {
-                None => Ok(()),
-                Some(_) => Err(TWICE),
+            if members.is_empty() {
+                members.reserve(USUAL);
             }
+            members.push((name.into(), value));
+            Ok(())
         })?;
+        let members = Object::new(members).map_err(|_| TWICE)?;
         super::fold::no_twins(members.keys())?;
         Ok(members)
     }

@@ -7,7 +7,7 @@ use super::fault::Fault;
 use super::fold;
 use super::task;
 use crate::model::McpCall;
-use serde_json::{Map, Value};
+use crate::model::json::{Object, Value};
 
 /// One message of a client.
 #[derive(Debug, Clone, PartialEq)]
@@ -26,7 +26,7 @@ pub struct Request {
     id: Id,
     method: Box<str>,
     name: Option<Box<str>>,
-    params: Map<String, Value>,
+    params: Object,
     sent: usize,
 }
 
@@ -66,7 +66,7 @@ impl Sent {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Notification {
     method: Box<str>,
-    params: Map<String, Value>,
+    params: Object,
     sent: usize,
 }
 
@@ -118,12 +118,7 @@ const METAS: [&str; 5] = [
 ];
 
 impl Request {
-    pub(super) fn new(
-        id: Id,
-        method: &str,
-        params: Option<Map<String, Value>>,
-        sent: Sent,
-    ) -> Result<Self, Fault> {
+    pub(super) fn new(id: Id, method: &str, params: Option<Object>, sent: Sent) -> Result<Self, Fault> {
         if method.starts_with("notifications/") {
             return Err(Fault::ambiguous("a notification has no id"));
         }
@@ -167,7 +162,7 @@ impl Request {
 
     /// `params`; empty if there are none.
     #[must_use]
-    pub fn params(&self) -> &Map<String, Value> {
+    pub fn params(&self) -> &Object {
         &self.params
     }
 
@@ -185,7 +180,7 @@ impl Request {
 }
 
 impl Notification {
-    pub(super) fn new(method: &str, params: Option<Map<String, Value>>, sent: Sent) -> Result<Self, Fault> {
+    pub(super) fn new(method: &str, params: Option<Object>, sent: Sent) -> Result<Self, Fault> {
         if !method.starts_with("notifications/") {
             return Err(Fault::malformed("a request has an id"));
         }
@@ -214,7 +209,7 @@ impl Notification {
         }
         match self.params.get("requestId")? {
             Value::Number(number) => number.as_i64().map(Id::Number),
-            Value::String(text) => Some(Id::Text(text.as_str().into())),
+            Value::String(text) => Some(Id::Text(text.clone())),
             Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_) => None,
         }
     }
@@ -245,10 +240,7 @@ impl Response {
 }
 
 /// What holds for `params` whatever the method is.
-fn checked(
-    method: &str,
-    params: Option<Map<String, Value>>,
-) -> Result<(Box<str>, Map<String, Value>), Fault> {
+fn checked(method: &str, params: Option<Object>) -> Result<(Box<str>, Object), Fault> {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/_-.$".contains(&byte);
     if method.is_empty() || method.len() > LONGEST_METHOD || !method.bytes().all(plain) {
         return Err(Fault::malformed("a method is letters, digits and any of `/_-.$`"));
@@ -267,7 +259,7 @@ fn checked(
 }
 
 /// What a request is about: `params.name`, `params.uri`, or for a completion what `params.ref` names.
-fn named<'a>(method: &str, params: &'a Map<String, Value>) -> Result<Option<&'a str>, Fault> {
+fn named<'a>(method: &str, params: &'a Object) -> Result<Option<&'a str>, Fault> {
     let (found, needed) = match method {
         "completion/complete" => {
             let Some(Value::Object(reference)) = params.get("ref") else {
@@ -296,13 +288,13 @@ fn named<'a>(method: &str, params: &'a Map<String, Value>) -> Result<Option<&'a 
 
 /// What a `subscriptions/listen` may ask for: changes of lists, which show nothing, and of resources, each of which needs a permission.
 /// A closed set: whatever else a server might tell on that stream was not asked for by a caller whose right to it is known.
-fn listens(params: &Map<String, Value>) -> Result<(), Fault> {
+fn listens(params: &Object) -> Result<(), Fault> {
     const SHAPE: Fault = Fault::malformed(
         "`notifications` holds `toolsListChanged`, `promptsListChanged`, `resourcesListChanged` and `resourceSubscriptions` alone",
     );
     let Some(Value::Object(wanted)) = params.get("notifications") else { return Err(SHAPE) };
-    for (name, value) in wanted {
-        match (&**name, value) {
+    for (name, value) in wanted.iter() {
+        match (name, value) {
             ("toolsListChanged" | "promptsListChanged" | "resourcesListChanged", Value::Bool(_)) => {}
             ("resourceSubscriptions", Value::Array(uris)) => {
                 for uri in uris {
@@ -319,7 +311,7 @@ fn listens(params: &Map<String, Value>) -> Result<(), Fault> {
 }
 
 /// `name` or `uri`, never both.
-fn either(members: &Map<String, Value>) -> Result<Option<&str>, Fault> {
+fn either(members: &Object) -> Result<Option<&str>, Fault> {
     let (text, is_uri) = match (members.get(NAME), members.get(URI)) {
         (None, None) => return Ok(None),
         (Some(_), Some(_)) => return Err(Fault::ambiguous("a request names both a `name` and a `uri`")),

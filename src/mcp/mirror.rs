@@ -9,10 +9,10 @@ use super::fault::Fault;
 use super::header::{self, single};
 use super::message::Request;
 use super::number;
+use crate::model::json::{Object, Value};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use http::{HeaderMap, HeaderName, HeaderValue};
-use serde_json::{Map, Value};
 use std::borrow::Cow;
 
 const DIFFERS: Fault = Fault::ambiguous("a header does not say what the body says");
@@ -77,10 +77,10 @@ pub fn made(request: &Request, params: &[Param]) -> HeaderMap {
     for param in params.iter().filter(|_| call.method == "tools/call") {
         let Some(arguments) = call.arguments else { break };
         let mut path = param.path.iter();
-        let first = path.next().and_then(|name| arguments.get(&**name));
-        let value = path.fold(first, |value, name| value?.as_object()?.get(&**name));
+        let first = path.next().and_then(|name| arguments.get(name));
+        let value = path.fold(first, |value, name| value?.as_object()?.get(name));
         let text = match value {
-            Some(Value::String(text)) => text.clone(),
+            Some(Value::String(text)) => text.to_string(),
             Some(Value::Bool(flag)) => flag.to_string(),
             Some(Value::Number(number)) => number.to_string(),
             Some(Value::Null | Value::Array(_) | Value::Object(_)) | None => continue,
@@ -104,7 +104,7 @@ const MOST: usize = 64;
 
 /// What the `inputSchema` of a tool wants repeated: its `x-mcp-header`, reached through `properties` alone. Nothing where two name one header.
 #[must_use]
-pub fn params_of(schema: &Value) -> Vec<Param> {
+pub fn params_of(schema: &serde_json::Value) -> Vec<Param> {
     let mut found = Vec::new();
     collect(schema, &mut Vec::new(), &mut found);
     let mut names: Vec<&HeaderName> = found.iter().map(|param| &param.header).collect();
@@ -113,13 +113,13 @@ pub fn params_of(schema: &Value) -> Vec<Param> {
     if twice || found.len() > MOST { Vec::new() } else { found }
 }
 
-fn collect(schema: &Value, path: &mut Vec<Box<str>>, found: &mut Vec<Param>) {
+fn collect(schema: &serde_json::Value, path: &mut Vec<Box<str>>, found: &mut Vec<Param>) {
     if path.len() > DEEPEST || found.len() > MOST {
         return;
     }
-    let name = schema.get("x-mcp-header").and_then(Value::as_str).filter(|_| !path.is_empty());
+    let name = schema.get("x-mcp-header").and_then(serde_json::Value::as_str).filter(|_| !path.is_empty());
     let simple = matches!(
-        schema.get("type").and_then(Value::as_str),
+        schema.get("type").and_then(serde_json::Value::as_str),
         Some("string" | "integer" | "boolean" | "number")
     );
     if let Some(header) =
@@ -127,16 +127,17 @@ fn collect(schema: &Value, path: &mut Vec<Box<str>>, found: &mut Vec<Param>) {
     {
         found.push(Param { path: path.as_slice().into(), header });
     }
-    for (name, inner) in schema.get("properties").and_then(Value::as_object).into_iter().flatten() {
+    for (name, inner) in schema.get("properties").and_then(serde_json::Value::as_object).into_iter().flatten()
+    {
         path.push(name.as_str().into());
         collect(inner, path, found);
         path.pop();
     }
 }
 
-fn holds(arguments: &Map<String, Value>, wanted: &str) -> bool {
+fn holds(arguments: &Object, wanted: &str) -> bool {
     arguments.values().any(|value| match value {
-        Value::String(text) => text == wanted,
+        Value::String(text) => **text == *wanted,
         Value::Bool(flag) => wanted == if *flag { "true" } else { "false" },
         // `42` and `42.0` are one integer.
         Value::Number(number) => {
@@ -173,7 +174,7 @@ mod tests {
     use super::*;
     use crate::mcp::{Limits, Message, body};
 
-    fn request(text: &Value) -> Request {
+    fn request(text: &serde_json::Value) -> Request {
         let read = body::read(text.to_string().as_bytes(), Limits::default()).unwrap();
         let crate::mcp::Content::One(Message::Request(request)) = read else { panic!("{read:?}") };
         request

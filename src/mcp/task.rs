@@ -57,5 +57,5 @@ pub fn promised(text: &[u8], answer: &Answer, limits: Limits) -> Result<Option<B
 #[must_use]
 pub fn handle(request: &Request) -> Option<&str> {
     let about_one = METHODS.contains(&request.method());
-    about_one.then(|| request.params().get("taskId"))?.and_then(serde_json::Value::as_str)
+    about_one.then(|| request.params().get("taskId"))?.and_then(crate::model::json::Value::as_str)
 }

@@ -3,7 +3,7 @@
 //! It is read from a body that has one reading (`crate::mcp`), and matched by `scope::McpPermission`. It refuses to know JSON-RPC,
 //! sessions and versions.
 
-use serde_json::{Map, Value};
+use super::json::Object;
 
 /// One MCP request.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -13,5 +13,5 @@ pub struct McpCall<'a> {
     /// What the method is about, where it names something: a tool, the URI of a resource, a prompt.
     pub name: Option<&'a str>,
     /// `params.arguments` of a tool call or prompt; none if there is no such member.
-    pub arguments: Option<&'a Map<String, Value>>,
+    pub arguments: Option<&'a Object>,
 }

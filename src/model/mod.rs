@@ -14,6 +14,7 @@ pub mod grant;
 pub mod id;
 pub mod idempotency;
 pub mod intern;
+pub mod json;
 pub mod jws;
 pub mod mcp;
 pub mod name;

@@ -36,8 +36,9 @@ pub(crate) async fn serve(connected: &Connected, request: Request<Body>) -> Resp
             // A caller without a grant for it is answered as everywhere (law 11).
             if route.service.mcp.is_some() && connected.caller.slot().load().names(selected.service) {
                 let route = Arc::clone(route);
-                // Boxed: its state would be moved with that of every request.
-                return Box::pin(mcp::serve(incoming, route, parts, body)).await;
+                // Boxed, both: their state would be moved with that of every request.
+                let prepared = Box::pin(mcp::prepare(&mut incoming, &route, (&parts, &view), body)).await;
+                return Box::pin(mcp::serve(incoming, route, parts, prepared)).await;
             }
         }
         let decided = match incoming.identify(selected.service, &parts.headers).await {

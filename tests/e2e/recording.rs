@@ -195,7 +195,7 @@ async fn a_tool_call_is_recorded_by_its_arguments_and_what_the_tool_said() {
     let line = world.ends("/mcp").await[0].clone();
     assert_eq!(line["tool"], "restart", "{line}");
     let recording = opened(&world, &line).await;
-    let kept = r#"{"server":{"name":"srv-7","pin":"[redacted]"},"api_key":"[redacted]"}"#;
+    let kept = r#"{"api_key":"[redacted]","server":{"name":"srv-7","pin":"[redacted]"}}"#;
     assert_eq!(recording["arguments"]["text"], kept, "{recording}");
     assert!(recording["request"].is_null(), "{recording}");
     let said = recording["response"]["text"].as_str().unwrap();

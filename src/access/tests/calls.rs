@@ -33,7 +33,9 @@ fn with<T>(
 }
 
 fn call<'a>(method: &'a str, name: &'a str, arguments: &'a Value) -> McpCall<'a> {
-    McpCall { method, name: Some(name).filter(|name| !name.is_empty()), arguments: arguments.as_object() }
+    // Left where it is: a test's arguments are few.
+    let arguments = arguments.as_object().cloned().map(|members| &*Box::leak(Box::new(members.into())));
+    McpCall { method, name: Some(name).filter(|name| !name.is_empty()), arguments }
 }
 
 fn may(table: &Table, method: &str, name: &str, arguments: &Value, now: Time) -> Result<GrantId, DenyReason> {

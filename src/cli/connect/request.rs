@@ -6,6 +6,7 @@ use super::fault::{self, Fault, Kind};
 use super::link::{Answered, Way};
 use crate::mcp::mirror::{self, Param};
 use crate::mcp::{Privilege, Request, Version, header, privilege};
+use crate::model::json;
 use bytes::Bytes;
 use http::HeaderValue;
 use parking_lot::Mutex;
@@ -26,8 +27,8 @@ pub(super) enum Era {
 
 impl Era {
     /// Of what a message says in `params._meta`.
-    pub(super) fn of(version: Option<&Value>) -> Self {
-        let version = version.and_then(Value::as_str).and_then(|text| HeaderValue::from_str(text).ok());
+    pub(super) fn of(version: Option<&json::Value>) -> Self {
+        let version = version.and_then(json::Value::as_str).and_then(|text| HeaderValue::from_str(text).ok());
         version.map_or(Self::Session, Self::Alone)
     }
 
@@ -139,7 +140,7 @@ impl Bridge {
     /// `initialize`, without tools of ours.
     async fn initialize(&self, request: &Request, line: Bytes) -> Result<Answered, Fault> {
         self.service.close().await;
-        self.service.sessions.greet_with(request.params().clone());
+        self.service.sessions.greet_with(request.params().into());
         self.service.initialize(line, request.id()).await
     }
 
@@ -150,7 +151,7 @@ impl Bridge {
             Ok(answered) if !fault::denies(&answered.text) => Ok(answered.text),
             Err(fault) if fault.kind() != Kind::Denied => Err(fault),
             Ok(_) | Err(_) => {
-                let wanted = request.params().get("protocolVersion").and_then(Value::as_str);
+                let wanted = request.params().get("protocolVersion").and_then(json::Value::as_str);
                 let known = wanted.and_then(|text| text.parse::<Version>().ok());
                 let version = known.filter(|version| !version.is_stateless()).unwrap_or(Version::V20251125);
                 let result = json!({
@@ -191,7 +192,7 @@ impl Bridge {
 
 /// The same call with the name that the tool has at the service.
 fn renamed(request: &Request, name: &str) -> Result<(Request, Bytes), Fault> {
-    let mut params = request.params().clone();
+    let mut params = Map::from(request.params());
     params.insert("name".to_owned(), json!(name));
     let text = json!({"jsonrpc": "2.0", "id": request.id(), "method": request.method(), "params": params});
     let line = Bytes::from(text.to_string());

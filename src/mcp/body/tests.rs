@@ -29,9 +29,9 @@ fn a_call_shows_what_is_decided_on() {
     let call = request.call();
     assert_eq!((call.method, call.name), ("tools/call", Some("restart_service")));
     assert_eq!(request.id(), &Id::Text("a-1".into()));
-    let arguments: Map<String, Value> =
+    let arguments: serde_json::Map<String, serde_json::Value> =
         serde_json::from_str(r#"{"service":"billing","n":[1,{"a":-2.5}]}"#).unwrap();
-    assert_eq!(call.arguments, Some(&arguments));
+    assert_eq!(call.arguments, Some(&arguments.into()));
 }
 
 #[test]

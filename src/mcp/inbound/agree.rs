@@ -8,7 +8,7 @@ use crate::mcp::mirror;
 use crate::mcp::privilege;
 use crate::mcp::refused::Refused;
 use crate::mcp::version::Version;
-use serde_json::Value;
+use crate::model::json::Value;
 
 impl Head<'_> {
     /// The version that head and body agree on.

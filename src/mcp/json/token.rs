@@ -2,19 +2,58 @@
 
 use super::Reader;
 use crate::mcp::fault::Fault;
-use serde_json::Value;
+use crate::model::json::Value;
 use std::borrow::Cow;
 
 /// How many bytes there are before one that does not stand for itself in a string: a quotation mark, a backslash, a control character.
 pub(in crate::mcp) fn plain(bytes: &[u8]) -> usize {
+    // Most strings are short: a few words find their ends.
+    const WORDS: usize = 4;
+    // A text of control characters must not be looked through to its end for each of them.
+    const AT_ONCE: usize = 1_024;
+    let (words, _) = bytes.as_chunks::<8>();
+    for (at, word) in words.iter().take(WORDS).enumerate() {
+        let ends = ends(u64::from_le_bytes(*word));
+        if ends != 0 {
+            // The lowest of these bits is that of the first such byte.
+            return 8 * at + (ends.trailing_zeros() / 8) as usize;
+        }
+    }
+    let mut before = 8 * words.len().min(WORDS);
+    for piece in bytes.get(before..).unwrap_or_default().chunks(AT_ONCE) {
+        let end = memchr::memchr2(b'"', b'\\', piece).unwrap_or(piece.len());
+        let run = piece.get(..end).unwrap_or_default();
+        if holds_control(run) {
+            return before + run.iter().position(|byte| *byte < b' ').unwrap_or_default();
+        }
+        before += end;
+        if end < piece.len() {
+            break;
+        }
+    }
+    before
+}
+
+/// Of eight bytes, the first lowest: the top bit of the first one that ends a run is the lowest bit that is set. Above it there may be
+/// bits of others, which a borrow has set.
+fn ends(word: u64) -> u64 {
+    const ONES: u64 = u64::MAX / 255;
+    const TOPS: u64 = ONES << 7;
+    let below = |word: u64, byte: u8| word.wrapping_sub(ONES * u64::from(byte)) & !word & TOPS;
+    let is = |byte: u8| below(word ^ (ONES * u64::from(byte)), 1);
+    below(word, b' ') | is(b'"') | is(b'\\')
+}
+
+/// Without a branch for each byte, so that the compiler looks at many of them at once.
+fn holds_control(bytes: &[u8]) -> bool {
     const AT_ONCE: usize = 32;
-    // Without a branch for each byte, so that the compiler looks at many of them at once: most bytes stand in long strings.
-    let ends = |byte: u8| u8::from(byte == b'"') | u8::from(byte == b'\\') | u8::from(byte < 0x20);
-    let is_plain = |chunk: &&[u8; AT_ONCE]| chunk.iter().fold(0, |any, byte| any | ends(*byte)) == 0;
-    let (chunks, _) = bytes.as_chunks::<AT_ONCE>();
-    let before = chunks.iter().take_while(is_plain).count() * AT_ONCE;
-    let rest = bytes.get(before..).unwrap_or_default();
-    before + rest.iter().position(|byte| ends(*byte) != 0).unwrap_or(rest.len())
+    let (pieces, rest) = bytes.as_chunks::<AT_ONCE>();
+    let least = pieces.iter().fold([u8::MAX; AT_ONCE], |mut least, piece| {
+        least.iter_mut().zip(piece).for_each(|(least, byte)| *least = (*least).min(*byte));
+        least
+    });
+    let any = |bytes: &[u8]| bytes.iter().fold(false, |any, byte| any | (*byte < b' '));
+    any(&least) | any(rest)
 }
 
 impl<'a> Reader<'a> {
@@ -172,5 +211,37 @@ impl<'a> Reader<'a> {
 
     fn rest(&self) -> &'a str {
         self.text.get(self.at..).unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn obvious(bytes: &[u8]) -> usize {
+        bytes.iter().position(|byte| matches!(byte, b'"' | b'\\' | ..0x20)).unwrap_or(bytes.len())
+    }
+
+    #[test]
+    fn a_run_ends_where_it_does_wherever_that_is() {
+        for length in [0, 1, 15, 16, 17, 31, 33, 100, 1_023, 1_024, 1_025, 2_050] {
+            for end in [b'"', b'\\', 0, 0x1f, b' ', 0x7f, 0x80, 0xff] {
+                for at in [0, 1, 15, 16, 17, 40, 1_022, 1_023, 1_024, 1_040, 2_049] {
+                    let mut bytes = vec![b'a'; length];
+                    if let Some(place) = bytes.get_mut(at) {
+                        *place = end;
+                    }
+                    assert_eq!(plain(&bytes), obvious(&bytes), "{length} {end} {at}");
+                }
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn it_is_what_a_look_at_each_byte_finds(bytes in proptest::collection::vec(prop_oneof![20 => 0x20_u8..0x7f, 1 => any::<u8>()], 0..3_000)) {
+            prop_assert_eq!(plain(&bytes), obvious(&bytes));
+        }
     }
 }

@@ -32,6 +32,7 @@ use bytes::Bytes;
 use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE};
 use http::{Response, StatusCode, Version, response};
 use hyper::body::{Body as _, Incoming as Body};
+use std::borrow::Cow;
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -300,9 +301,14 @@ fn look(
         return Ok(text);
     }
     let now = looker.standing.now().ok_or(Broken::Cut(CutCause::Stale))?;
-    match looker.look(&text, now) {
-        Ok(Looked::Pass(looked)) => Ok(looked.into_owned()),
-        Ok(Looked::LeaveOut) => Err(Broken::Service),
+    let looked = looker.look(&text, now).map(|looked| match looked {
+        Looked::Pass(Cow::Owned(other)) => Some(Some(other)),
+        Looked::Pass(Cow::Borrowed(_)) => Some(None),
+        Looked::LeaveOut => None,
+    });
+    match looked {
+        Ok(Some(other)) => Ok(other.unwrap_or(text)),
+        Ok(None) => Err(Broken::Service),
         // An error that is no message of JSON-RPC says enough with its status.
         Err(_) if !head.status.is_success() => {
             head.headers.remove(CONTENT_TYPE);

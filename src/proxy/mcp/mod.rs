@@ -22,6 +22,7 @@ mod whole;
 pub(crate) use needs::called;
 pub(crate) use shelf::{Shelf, sweep};
 
+use crate::access::View;
 use crate::config::Durability;
 use crate::model::DenyReason;
 use crate::proxy::body::Download;
@@ -34,29 +35,41 @@ use hyper::body::Incoming as Body;
 use prepare::{Ready, Stop};
 use std::sync::Arc;
 
-/// Serves a request at a service that speaks MCP, of a caller with a grant for it.
+/// A request that was read and decided on.
+pub(crate) struct Prepared(Result<Box<Ready>, Stop>);
+
+/// Reads and decides a request at a service that speaks MCP, of a caller with a grant for it.
+pub(crate) async fn prepare(
+    incoming: &mut Incoming<'_>,
+    route: &Arc<Route>,
+    (parts, view): (&Parts, &View<'_>),
+    body: Body,
+) -> Prepared {
+    Prepared(prepare::prepare(incoming, route, (parts, view), body).await)
+}
+
+/// Forwards it, or answers why not.
 pub(crate) async fn serve(
-    mut incoming: Incoming<'_>,
+    incoming: Incoming<'_>,
     route: Arc<Route>,
     mut parts: Parts,
-    body: Body,
+    Prepared(prepared): Prepared,
 ) -> Response<Download> {
-    let Some(rules) = route.service.mcp.clone() else { return incoming.refuse_unserved() };
-    let Ready { live, also, mut sending } =
-        match prepare::prepare(&mut incoming, &route, &rules, &parts, body).await {
-            Ok(ready) => *ready,
-            Err(Stop::Refused(refused)) => return incoming.refuse_message(&refused),
-            Err(Stop::Denied(denial, required)) => return incoming.refuse_denied(denial, required.as_ref()),
-            Err(Stop::Elsewhere) if asks_for_metadata(&parts, DenyReason::OutOfScope) => {
-                let path = crate::mcp::metadata::resource_path(parts.uri.path()).unwrap_or_default();
-                return incoming.answer_metadata(path, &parts);
-            }
-            Err(Stop::Elsewhere) => {
-                let detail = "the service speaks MCP, at another path than this one";
-                let reason = DenyReason::OutOfScope;
-                return incoming.refuse(reason, reason.status(), detail, None);
-            }
-        };
+    let Ready { live, also, mut sending } = match prepared {
+        Ok(ready) => *ready,
+        Err(Stop::Unserved) => return incoming.refuse_unserved(),
+        Err(Stop::Refused(refused)) => return incoming.refuse_message(&refused),
+        Err(Stop::Denied(denial, required)) => return incoming.refuse_denied(denial, required.as_ref()),
+        Err(Stop::Elsewhere) if asks_for_metadata(&parts, DenyReason::OutOfScope) => {
+            let path = crate::mcp::metadata::resource_path(parts.uri.path()).unwrap_or_default();
+            return incoming.answer_metadata(path, &parts);
+        }
+        Err(Stop::Elsewhere) => {
+            let detail = "the service speaks MCP, at another path than this one";
+            let reason = DenyReason::OutOfScope;
+            return incoming.refuse(reason, reason.status(), detail, None);
+        }
+    };
     incoming.keep_back(&mut parts.headers, &route);
     let connected = incoming.connected();
     let kept = match incoming.keep(live, &also, route) {

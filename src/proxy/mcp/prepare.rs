@@ -8,7 +8,7 @@ use super::standing::Standing;
 use super::whole;
 use crate::access::{Cell, Denial, View};
 use crate::mcp::session::{Call, Owner, Route as Address, SessionError};
-use crate::mcp::{Fault, Head, Id, Inbound, Received, Refused, Rules};
+use crate::mcp::{Fault, Head, Id, Inbound, Received, Refused};
 use crate::model::scope::Permission;
 use crate::model::{DenyReason, GrantId, ServiceName, Time};
 use crate::proxy::incoming::{Incoming, Need, asking_could_help};
@@ -29,6 +29,8 @@ pub(super) enum Stop {
     Denied(Denial, Option<Permission>),
     /// It is not for the endpoint.
     Elsewhere,
+    /// The service does not speak MCP.
+    Unserved,
 }
 
 impl From<Refused> for Stop {
@@ -54,14 +56,13 @@ pub(super) struct Ready {
 pub(super) async fn prepare(
     incoming: &mut Incoming<'_>,
     route: &Arc<Route>,
-    rules: &Rules,
-    parts: &Parts,
+    (parts, view): (&Parts, &View<'_>),
     body: Body,
 ) -> Result<Box<Ready>, Stop> {
     let connected = incoming.connected();
     let shared = &connected.worker.shared;
     let service = route.name();
-    let view = View::of(parts).map_err(|unclear| Fault { reason: unclear.reason, detail: unclear.detail })?;
+    let Some(rules) = route.service.mcp.as_ref() else { return Err(Stop::Unserved) };
     incoming.answers_in(Shape::Mcp(Box::new(Asker::of(parts, view.authority()))));
     if view.path() != rules.path.as_str() || view.query().is_some() {
         return Err(Stop::Elsewhere);
@@ -107,7 +108,7 @@ pub(super) async fn prepare(
         if primary.is_none() && !matches!(message.what, What::Attend) {
             primary = Some(lives.len());
         }
-        match incoming.admit(&view, service.as_str(), need).await {
+        match incoming.admit(view, service.as_str(), need).await {
             Ok(live) => lives.push(live),
             Err(denial) => return Err(Stop::Denied(denial, required(service, &message.what, denial))),
         }
@@ -134,7 +135,7 @@ pub(super) async fn prepare(
         standing,
         version: received.version,
         limits: rules.limits,
-        initialize: matches!(&received.inbound, Inbound::Call(request) if request.call().method == "initialize"),
+        initialize: matches!(&received.inbound, Inbound::Call(request) if request.method() == "initialize"),
         lasting,
         hint: rules.hint.clone(),
         arguments: arguments(&messages, &cells),
@@ -155,7 +156,7 @@ fn arguments(messages: &[needs::Message<'_>], cells: &[Arc<Cell>]) -> Option<ser
     let ([message], [cell]) = (messages, cells) else { return None };
     let What::Call(call, _) = &message.what else { return None };
     let recorded = call.arguments.filter(|_| !cell.recording().is_metadata());
-    recorded.map(|arguments| serde_json::Value::Object(arguments.clone()))
+    recorded.map(|arguments| serde_json::Value::Object(arguments.into()))
 }
 
 fn now(incoming: &Incoming<'_>) -> Result<Time, Stop> {

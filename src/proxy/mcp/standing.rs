@@ -10,8 +10,9 @@ use crate::proxy::router::Route;
 use crate::proxy::user::Presented;
 use crate::runtime::clock::Mono;
 use crate::session::{Caller, Gate, Live};
-use http::Request;
+use http::header::HOST;
 use http::request::Parts;
+use http::{HeaderName, HeaderValue, Method, Request, Uri, Version};
 use std::sync::Arc;
 
 /// Who asked.
@@ -19,11 +20,48 @@ pub(super) struct Standing {
     gate: Arc<Gate>,
     caller: Arc<Caller>,
     service: ServiceName,
-    /// The head of the request, without what has been told to the service since.
-    head: Parts,
+    line: Line,
+    /// The same as a head, once it is needed.
+    head: Option<Parts>,
     token: Option<GrantId>,
     token_required: bool,
     user: Presented,
+}
+
+/// What of the head of a request is decided on, without what has been told to the service since.
+struct Line {
+    method: Method,
+    uri: Uri,
+    version: Version,
+    host: Option<HeaderValue>,
+    task: Option<HeaderValue>,
+}
+
+const TASK: HeaderName = HeaderName::from_static("jitgate-task");
+
+impl Line {
+    fn of(parts: &Parts) -> Self {
+        Self {
+            method: parts.method.clone(),
+            uri: parts.uri.clone(),
+            version: parts.version,
+            host: parts.headers.get(HOST).cloned(),
+            task: parts.headers.get(TASK).cloned(),
+        }
+    }
+
+    fn head(&self) -> Parts {
+        let mut head = Request::new(()).into_parts().0;
+        head.method = self.method.clone();
+        head.uri = self.uri.clone();
+        head.version = self.version;
+        for (name, value) in [(HOST, &self.host), (TASK, &self.task)] {
+            if let Some(value) = value {
+                head.headers.insert(name, value.clone());
+            }
+        }
+        head
+    }
 }
 
 impl Standing {
@@ -34,20 +72,12 @@ impl Standing {
         token: Option<GrantId>,
         user: Presented,
     ) -> Self {
-        let mut head = Request::new(()).into_parts().0;
-        head.method = parts.method.clone();
-        head.uri = parts.uri.clone();
-        head.version = parts.version;
-        for name in [http::header::HOST, http::HeaderName::from_static("jitgate-task")] {
-            if let Some(value) = parts.headers.get(&name) {
-                head.headers.insert(name, value.clone());
-            }
-        }
         Self {
             gate: Arc::clone(&connected.worker.shared.gate),
             caller: Arc::clone(&connected.caller),
             service: route.name().clone(),
-            head,
+            line: Line::of(parts),
+            head: None,
             token,
             token_required: route.service.token_required,
             user,
@@ -110,7 +140,8 @@ impl Standing {
         now: Time,
         decide: impl FnOnce(&Asked<'_>) -> T,
     ) -> Option<T> {
-        let view = View::of(&self.head).ok()?;
+        let head = self.head.get_or_insert_with(|| self.line.head());
+        let view = View::of(head).ok()?;
         Some(decide(&Asked {
             service: self.service.as_str(),
             view: &view,

@@ -2,13 +2,16 @@
 
 use crate::mcp::{Fault, Refused};
 use crate::model::{DenyReason, SpiffeId};
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use http::StatusCode;
 use http_body_util::BodyExt;
 use hyper::body::{Body as _, Incoming as Body};
 use parking_lot::Mutex;
 use std::collections::HashMap;
+use std::future::{Future, poll_fn};
+use std::pin::pin;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 /// Within so many times the patience for one piece, all of a body has come.
@@ -29,7 +32,7 @@ impl Room {
 #[derive(Default)]
 struct Taken {
     in_all: usize,
-    by: HashMap<SpiffeId, usize>,
+    by: HashMap<SpiffeId, usize, foldhash::fast::RandomState>,
 }
 
 /// A part of the room; gives it back when dropped.
@@ -51,13 +54,21 @@ impl Held {
     }
 
     pub(super) fn grow(&mut self, bytes: usize) -> bool {
+        if bytes == 0 {
+            return true;
+        }
         let mut taken = self.room.taken.lock();
-        let of_one = taken.by.get(&self.principal).copied().unwrap_or_default() + bytes;
-        if taken.in_all + bytes > self.room.bytes || of_one > self.room.bytes / 4 {
+        let Taken { in_all, by } = &mut *taken;
+        let own = by.get_mut(&self.principal);
+        let of_one = own.as_ref().map_or(0, |own| **own) + bytes;
+        if *in_all + bytes > self.room.bytes || of_one > self.room.bytes / 4 {
             return false;
         }
-        taken.in_all += bytes;
-        taken.by.insert(self.principal.clone(), of_one);
+        *in_all += bytes;
+        match own {
+            Some(own) => *own = of_one,
+            None => _ = by.insert(self.principal.clone(), of_one),
+        }
         self.bytes += bytes;
         true
     }
@@ -65,11 +76,13 @@ impl Held {
 
 impl Drop for Held {
     fn drop(&mut self) {
+        if self.bytes == 0 {
+            return;
+        }
         let mut taken = self.room.taken.lock();
         taken.in_all = taken.in_all.saturating_sub(self.bytes);
-        let left = taken.by.get(&self.principal).map(|of_one| of_one.saturating_sub(self.bytes));
-        match left {
-            Some(left) if left > 0 => _ = taken.by.insert(self.principal.clone(), left),
+        match taken.by.get_mut(&self.principal) {
+            Some(of_one) if *of_one > self.bytes => *of_one -= self.bytes,
             Some(_) | None => _ = taken.by.remove(&self.principal),
         }
     }
@@ -92,7 +105,7 @@ pub(crate) async fn read(
     }
     let read = async {
         let mut body = body;
-        let mut bytes = BytesMut::new();
+        let mut bytes = Vec::new();
         while let Some(frame) = body.frame().await {
             let frame = frame.map_err(|_| fault(DenyReason::Malformed, "the request body broke off"))?;
             // Trailers say nothing that is looked at, and are not forwarded.
@@ -107,11 +120,31 @@ pub(crate) async fn read(
             }
             bytes.extend_from_slice(&data);
         }
-        Ok(bytes.freeze())
+        Ok(Bytes::from(bytes))
     };
-    let bytes = tokio::time::timeout(patience.saturating_mul(PIECES), read).await.unwrap_or_else(|_| {
+    let bytes = within(patience.saturating_mul(PIECES), read).await.unwrap_or_else(|| {
         let status = StatusCode::REQUEST_TIMEOUT;
         Err(Refused { status, ..fault(DenyReason::Malformed, "the request body did not come in time") })
     })?;
     Ok(Whole { bytes, held })
+}
+
+/// What comes of `reading`, if it comes in time. hyper reads a body only once somebody waits for it: the first look finds nothing, and the
+/// second one mostly everything. Only then a timer is set.
+async fn within<T>(time: Duration, reading: impl Future<Output = T>) -> Option<T> {
+    let mut reading = pin!(reading);
+    let mut looked = false;
+    let soon = poll_fn(|cx| match reading.as_mut().poll(cx) {
+        Poll::Ready(read) => Poll::Ready(Some(read)),
+        Poll::Pending if looked => Poll::Ready(None),
+        Poll::Pending => {
+            looked = true;
+            cx.waker().wake_by_ref();
+            Poll::Pending
+        }
+    });
+    match soon.await {
+        Some(read) => Some(read),
+        None => tokio::time::timeout(time, reading).await.ok(),
+    }
 }

@@ -10,6 +10,7 @@ use crate::control::api::problem::Problem;
 use crate::control::api::read::Caller;
 use crate::control::api::site::Site;
 use crate::mcp::{Inbound, Received, Version};
+use crate::model::json;
 use crate::model::shown::escaped;
 use crate::model::{AccessRequestId, SpiffeId};
 use axum::http::HeaderValue;
@@ -56,15 +57,15 @@ impl Way {
 /// Whether a message begins a session in which the client can be asked.
 pub(super) fn begins(received: &Received) -> bool {
     let Inbound::Call(request) = &received.inbound else { return false };
-    let wanted = request.params().get("protocolVersion").and_then(Value::as_str);
+    let wanted = request.params().get("protocolVersion").and_then(json::Value::as_str);
     request.call().method == "initialize"
         && wanted == Some(Version::V20251125.as_str())
         && shows_pages(request.params().get("capabilities"))
 }
 
 /// `elicitation: {}` alone means forms.
-fn shows_pages(capabilities: Option<&Value>) -> bool {
-    capabilities.and_then(|all| all.get("elicitation")?.get("url")).is_some_and(Value::is_object)
+fn shows_pages(capabilities: Option<&json::Value>) -> bool {
+    capabilities.and_then(|all| all.get("elicitation")?.get("url")).is_some_and(json::Value::is_object)
 }
 
 /// A session id that says that its holder shows pages; none where there is no randomness.
@@ -239,7 +240,7 @@ mod tests {
             (json!({"url": {}}), false),
             (json!([]), false),
         ] {
-            assert_eq!(shows_pages(Some(&capabilities)), shows, "{capabilities}");
+            assert_eq!(shows_pages(Some(&capabilities.clone().into())), shows, "{capabilities}");
         }
     }
 

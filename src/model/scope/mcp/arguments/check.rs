@@ -1,7 +1,8 @@
 //! A compiled schema, and whether a value fits it. Allocates nothing, and its time is bounded by [`Fuel`], whatever the value is.
 
 use super::pattern::Pattern;
-use serde_json::{Map, Number, Value};
+use crate::model::json::{Object, Value};
+use serde_json::Number;
 
 /// The largest integer that a double holds together with its neighbours.
 pub(super) const MAX_SAFE: f64 = 9_007_199_254_740_991.0;
@@ -129,7 +130,7 @@ pub(super) struct NumberRules {
 
 impl Node {
     /// Whether an object fits; the same as [`Self::holds`] of it as a value.
-    pub(super) fn holds_object(&self, object: &Map<String, Value>, fuel: &mut Fuel) -> bool {
+    pub(super) fn holds_object(&self, object: &Object, fuel: &mut Fuel) -> bool {
         let rules = match self {
             Self::Any => return true,
             Self::Nothing => return false,
@@ -233,22 +234,40 @@ impl Choices {
         }
     }
 
-    fn has_object(&self, object: &Map<String, Value>, fuel: &mut Fuel) -> bool {
+    fn has_object(&self, object: &Object, fuel: &mut Fuel) -> bool {
         let known = |known: &Value| known.as_object().is_some_and(|known| same_members(known, object));
         fuel.take(self.others.len()) && self.others.iter().any(known)
     }
 }
 
 impl ObjectRules {
-    fn hold(&self, object: &Map<String, Value>, fuel: &mut Fuel) -> bool {
-        let member = |(name, value): (&String, &Value), fuel: &mut Fuel| {
-            let known = self.properties.binary_search_by(|(known, _)| (**known).cmp(name)).ok();
-            let node = known.and_then(|at| self.properties.get(at)).map_or(&self.others, |(_, node)| node);
+    fn hold(&self, object: &Object, fuel: &mut Fuel) -> bool {
+        // Both are sorted: what stands before a name is not looked at again.
+        let mut properties = &*self.properties;
+        let mut member = |(name, value): (&str, &Value)| {
+            let node = match properties.split_first() {
+                // Mostly the members are those of the schema, in turn.
+                Some(((known, node), rest)) if **known == *name => {
+                    properties = rest;
+                    node
+                }
+                Some(_) | None => match properties.binary_search_by(|(known, _)| (**known).cmp(name)) {
+                    Ok(at) => {
+                        let (_, found) = properties.split_at(at);
+                        properties = found.get(1..).unwrap_or_default();
+                        found.first().map_or(&self.others, |(_, node)| node)
+                    }
+                    Err(at) => {
+                        properties = properties.get(at..).unwrap_or_default();
+                        &self.others
+                    }
+                },
+            };
             fuel.take(1 + name.len() / 64) && node.holds(value, fuel)
         };
         (self.least..=self.most).contains(&object.len())
-            && self.required.iter().all(|name| object.contains_key(&**name))
-            && object.iter().all(|entry| member(entry, fuel))
+            && self.required.iter().all(|name| object.contains_key(name))
+            && object.iter().all(&mut member)
     }
 }
 
@@ -322,7 +341,8 @@ pub(super) fn same(one: &Value, other: &Value) -> bool {
     }
 }
 
-fn same_members(one: &Map<String, Value>, other: &Map<String, Value>) -> bool {
-    let member = |(name, value): (&String, &Value)| other.get(name).is_some_and(|other| same(value, other));
-    one.len() == other.len() && one.iter().all(member)
+fn same_members(one: &Object, other: &Object) -> bool {
+    let members =
+        |((one, value), (other, with)): ((&str, &Value), (&str, &Value))| one == other && same(value, with);
+    one.len() == other.len() && one.iter().zip(other.iter()).all(members)
 }

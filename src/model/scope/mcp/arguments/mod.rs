@@ -25,6 +25,7 @@ mod tests;
 
 use super::super::error::{PermissionError, Quoted};
 use crate::model::McpCall;
+use crate::model::json::{self, Object};
 use check::{Fuel, Node};
 use serde_json::{Map, Value, json};
 use std::fmt;
@@ -117,15 +118,15 @@ impl Arguments {
 
     /// Exactly those of a call; none if no schema can say so.
     pub(super) fn of_call(call: &McpCall<'_>) -> Option<Self> {
-        let members = || call.arguments.into_iter().flatten();
         // What is far too large is not even copied.
-        read::weigh(members().map(|(_, value)| value))?;
-        Self::exactly(members().map(|(name, value)| (name.as_str(), value.clone()))).ok()
+        read::weigh(&call.arguments)?;
+        let members = call.arguments.into_iter().flat_map(Object::iter);
+        Self::exactly(members.map(|(name, value)| (name, value.into()))).ok()
     }
 
     /// Whether a call with these arguments fits; one without is one with none. Allocates nothing.
     #[must_use]
-    pub fn permit(&self, arguments: Option<&Map<String, Value>>) -> bool {
+    pub fn permit(&self, arguments: Option<&Object>) -> bool {
         match self {
             Self::Any => true,
             Self::Fit(schema) => schema.fits(arguments),
@@ -133,7 +134,7 @@ impl Arguments {
     }
 
     /// The names and values of the only arguments that fit, sorted by name; none if others fit as well.
-    pub fn exact(&self) -> Option<impl ExactSizeIterator<Item = (&str, &Value)>> {
+    pub fn exact(&self) -> Option<impl ExactSizeIterator<Item = (&str, &json::Value)>> {
         match self {
             Self::Any => None,
             Self::Fit(schema) => schema.node.exact(),
@@ -177,19 +178,19 @@ impl Arguments {
 impl Schema {
     /// Whether arguments fit. A check that would take too long says no.
     #[must_use]
-    pub fn fits(&self, arguments: Option<&Map<String, Value>>) -> bool {
+    pub fn fits(&self, arguments: Option<&Object>) -> bool {
         let mut fuel = Fuel::default();
         let holds = match arguments {
             Some(arguments) => self.node.holds_object(arguments, &mut fuel),
-            None => self.node.holds_object(&Map::new(), &mut fuel),
+            None => self.node.holds_object(&Object::default(), &mut fuel),
         };
         holds && !fuel.is_spent()
     }
 
     /// The only arguments that fit, where the schema says so plainly.
-    fn only(&self) -> Option<Map<String, Value>> {
+    fn only(&self) -> Option<Object> {
         let members = self.node.exact()?;
-        Some(members.map(|(name, value)| (name.to_owned(), value.clone())).collect())
+        Object::new(members.map(|(name, value)| (name.into(), value.clone())).collect()).ok()
     }
 }
 

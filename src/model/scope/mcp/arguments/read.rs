@@ -6,7 +6,10 @@ use super::check::{
 };
 use super::pattern::Pattern;
 use super::{MAX_SCHEMA_BYTES, MAX_SCHEMA_DEPTH, Schema, SchemaFault};
+use crate::model::json;
+use serde::Serialize;
 use serde_json::{Map, Number, Value};
+use std::io;
 
 /// What is wrong, and where (a JSON pointer).
 pub(super) type Wrong = (Quoted, SchemaFault);
@@ -17,7 +20,7 @@ pub(super) fn schema(mut value: Value) -> Result<Schema, Wrong> {
     let canonical =
         |value: &Value| serde_json_canonicalizer::to_string(value).map_err(|_| whole(SchemaFault::Number));
     // Before anything is compiled.
-    weigh(std::iter::once(&value)).ok_or_else(|| whole(SchemaFault::TooLarge))?;
+    weigh(&value).ok_or_else(|| whole(SchemaFault::TooLarge))?;
     let mut reader = Reader { place: String::new() };
     let node = reader.schema(&mut value, 1).map_err(|fault| (Quoted::of(&reader.place), fault))?;
     if !matches!(node, Node::Rules(_)) {
@@ -30,26 +33,20 @@ pub(super) fn schema(mut value: Value) -> Result<Schema, Wrong> {
     }
 }
 
-/// Whether values could have a canonical form of the size that is allowed; the canonical form of a schema can be shorter than itself,
-/// by little. Looks at no more than that.
-pub(super) fn weigh<'v>(mut values: impl Iterator<Item = &'v Value>) -> Option<()> {
-    fn less(values: &mut dyn Iterator<Item = &Value>, left: usize) -> Option<usize> {
-        let mut left = left;
-        for value in values {
-            left = left.checked_sub(1)?;
-            left = match value {
-                Value::Null | Value::Bool(_) | Value::Number(_) => left,
-                Value::String(text) => left.checked_sub(text.len())?,
-                Value::Array(items) => less(&mut items.iter(), left)?,
-                Value::Object(members) => {
-                    let left = members.keys().try_fold(left, |left, name| left.checked_sub(name.len()))?;
-                    less(&mut members.values(), left)?
-                }
-            };
+/// Whether a value could have a canonical form of the size that is allowed; that of a schema can be shorter than itself, by little.
+/// Looks at no more than that.
+pub(super) fn weigh(value: &impl Serialize) -> Option<()> {
+    struct Left(usize);
+    impl io::Write for Left {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0 = self.0.checked_sub(bytes.len()).ok_or(io::ErrorKind::FileTooLarge)?;
+            Ok(bytes.len())
         }
-        Some(left)
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
     }
-    less(&mut values, 2 * MAX_SCHEMA_BYTES).map(drop)
+    serde_json::to_writer(Left(2 * MAX_SCHEMA_BYTES), value).ok()
 }
 
 /// Where it is; left as it was where something is wrong.
@@ -204,9 +201,9 @@ fn wrong(keyword: &'static str, expected: &'static str) -> SchemaFault {
 }
 
 /// Makes numbers canonical, refuses those that readers take in different ways, and what is nested too deep.
-fn constant(value: &mut Value, depth: usize) -> Read<Value> {
+fn constant(value: &mut Value, depth: usize) -> Read<json::Value> {
     tidy(value, depth)?;
-    Ok(value.clone())
+    Ok(value.clone().into())
 }
 
 fn tidy(value: &mut Value, depth: usize) -> Read<()> {
@@ -265,7 +262,7 @@ fn choices(value: &mut Value, depth: usize) -> Read<Choices> {
         tidy(value, depth)?;
         match value.as_str() {
             Some(text) => choices.texts.push(text.into()),
-            None => choices.others.push(value.clone()),
+            None => choices.others.push(value.clone().into()),
         }
     }
     let text = |value: &Value| serde_json_canonicalizer::to_string(value).unwrap_or_default();
