@@ -3,12 +3,17 @@
 //! Reads every segment once and parses no more of a line than its number. What the tiles say is not believed: the lines themselves
 //! must lead to the root of each checkpoint; tiles only tell which line is the wrong one.
 
-use super::removal::{self, Policy, Recorded};
+mod beginning;
+
+pub use beginning::Gone;
+
+use super::removal;
 use super::segments::{self, Segment};
 use crate::notary::Store;
-use crate::tlog::proof::{HashReader as _, check_consistency, check_inclusion, consistency, inclusion};
+use crate::tlog::proof::{HashReader as _, check_inclusion, inclusion};
 use crate::tlog::tile::{TileReader, WIDTH};
 use crate::tlog::{Checkpoint, Hash, TileHashes, Tree};
+use beginning::{beginning, goes_on, is_proved};
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -117,25 +122,6 @@ pub struct Report {
     pub removed: Option<Gone>,
     /// What is wrong; at most 100 of it.
     pub wrong: Vec<Wrong>,
-}
-
-/// Lines 1 to `to` are gone, as a line of the trail says, which is proved.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
-pub struct Gone {
-    /// The last of them.
-    pub to: u64,
-    /// The number of the line that says so.
-    pub recorded_in: u64,
-    /// Why they were removed.
-    pub policy: Policy,
-}
-
-impl std::fmt::Display for Gone {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { to, recorded_in, policy } = self;
-        let policy = policy.as_str();
-        write!(f, "lines 1 to {to} were removed by retention (`{policy}`), recorded in line {recorded_in}")
-    }
 }
 
 /// Checks the trail at `trail` from its first line to its last against each of `trusted`.
@@ -311,43 +297,6 @@ fn range_once(trail: &Path, trusted: &[Trusted], (from, to): (u64, u64)) -> io::
         walk.wrong(Wrong::Truncated { last, size: to.min(size), checkpoint });
     }
     Ok(walk.report)
-}
-
-/// Whether the largest checkpoint vouches for this line, by its own proof out of the tiles.
-fn is_proved(store: &Store, trusted: &[Trusted], seq: u64, leaf: &Hash) -> bool {
-    let Some(trusted) = trusted.iter().max_by_key(|trusted| trusted.checkpoint.size) else { return false };
-    let Checkpoint { size, root, .. } = &trusted.checkpoint;
-    let Some(index) = seq.checked_sub(1) else { return false };
-    let path = inclusion(&TileHashes::new(store, *size), index, *size).ok().flatten();
-    path.is_some_and(|path| check_inclusion(&path, leaf, index, *size, root).is_ok())
-}
-
-/// Whether the tree of the lines that are gone goes on from what a checkpoint vouches for; `None`: its tiles cannot say.
-fn goes_on(store: &Store, trusted: &Trusted, begun: &Tree) -> Option<bool> {
-    let (size, root) = (begun.size(), begun.root());
-    let known = &trusted.checkpoint;
-    if known.size == 0 || known.size == size {
-        return Some(known.size == 0 || known.root == root);
-    }
-    let path = consistency(&TileHashes::new(store, size), known.size, size).ok().flatten()?;
-    Some(check_consistency(&path, (known.size, &known.root), (size, &root)).is_ok())
-}
-
-/// Says of the lines that are missing at the beginning whether they were removed as they may be, or are a fault.
-fn beginning(report: &mut Report, missing: u64, recorded: Option<Recorded>, trail: &Path) {
-    match recorded {
-        Some(Recorded { line, removed }) => {
-            report.removed = Some(Gone { to: missing, recorded_in: line, policy: removed.policy });
-        }
-        // Where there is no tree to begin with, it was found on the way.
-        None if missing > 0
-            && !report.wrong.iter().any(|wrong| matches!(wrong, Wrong::Missing { from: 1, .. })) =>
-        {
-            let file = trail.to_owned();
-            report.wrong.insert(0, Wrong::Missing { from: 1, to: missing, file });
-        }
-        None => {}
-    }
 }
 
 struct Walk {
