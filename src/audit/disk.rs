@@ -14,8 +14,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 pub(super) const CHUNK: u64 = 16 << 20;
 /// Under a bound pieces are a sixteenth of it, at least this.
 const LEAST_BOUNDED_CHUNK: u64 = 512 << 10;
-/// Left for the line of a removal, partial tiles, the checkpoint, cursors.
-const IN_HAND: u64 = 160 << 10;
+/// Left for the line of a removal, partial tiles, those of a beginning, the checkpoint, cursors.
+const IN_HAND: u64 = 240 << 10;
 /// A full tile and the tiles above it, for each 256 lines.
 const TILE: u64 = 8192 + 64;
 /// A folder of a thousand tiles.

@@ -258,6 +258,9 @@ pub(super) fn removal(out: &mut Vec<u8>, proxy: &[u8], removed: &Removed, now: T
     integer(out, b",\"to\":", Some(removed.to));
     integer(out, b",\"files\":", Some(removed.files));
     plain(out, b",\"policy\":", Some(removed.policy.as_str()));
+    if removed.early_to > 0 {
+        integer(out, b",\"early_to\":", Some(removed.early_to));
+    }
     out.extend_from_slice(b"}}");
 }
 

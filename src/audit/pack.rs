@@ -30,37 +30,71 @@ pub(super) const DRAFT: &str = "draft";
 
 /// The thread.
 pub(super) struct Packer {
-    stop: Arc<(Mutex<bool>, Condvar)>,
+    stop: Arc<(Mutex<Told>, Condvar)>,
     thread: Option<JoinHandle<()>>,
+}
+
+/// What the thread and its owner tell each other.
+#[derive(Default)]
+struct Told {
+    stop: bool,
+    ended: bool,
+}
+
+/// Says so, also after a panic.
+struct Ended(Arc<(Mutex<Told>, Condvar)>);
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        self.0.0.lock().ended = true;
+        self.0.1.notify_all();
+    }
 }
 
 impl Packer {
     /// Begins to look after the trail at `path`, whose lock this process holds.
     pub(super) fn start(path: PathBuf, compress: bool, keeper: Keeper) -> io::Result<Self> {
-        let stop = Arc::new((Mutex::new(false), Condvar::new()));
+        let stop = Arc::<(Mutex<Told>, Condvar)>::default();
         let told = Arc::clone(&stop);
         let thread = std::thread::Builder::new().name("audit-pack".into()).spawn(move || {
             // Of this thread alone, on Linux. Without it, it only competes harder.
             let _ = rustix::process::nice(10);
-            run(&path, compress, keeper, &told);
+            let ended = Ended(told);
+            run(&path, compress, keeper, &ended.0);
         })?;
         Ok(Self { stop, thread: Some(thread) })
     }
 }
 
-impl Drop for Packer {
-    fn drop(&mut self) {
-        *self.stop.0.lock() = true;
+impl Packer {
+    /// Ends it. It looks at the flag with every piece; on a disk that does not answer it is left alone after `deadline`.
+    pub(super) fn stop(mut self, deadline: Duration) {
+        let mut told = self.stop.0.lock();
+        told.stop = true;
         self.stop.1.notify_all();
-        if let Some(thread) = self.thread.take() {
-            // It looks at the flag with every piece; a panic in it has been reported.
-            let _ = thread.join();
+        self.stop.1.wait_while_for(&mut told, |told| !told.ended, deadline);
+        let ended = told.ended;
+        drop(told);
+        match self.thread.take() {
+            // A panic in it has been reported.
+            Some(thread) if ended => drop(thread.join()),
+            Some(_) => tracing::warn!(
+                "what compresses and removes files of the audit trail does not end: it is left to itself"
+            ),
+            None => {}
         }
     }
 }
 
-fn run(trail: &Path, compress: bool, mut keeper: Keeper, stop: &(Mutex<bool>, Condvar)) {
-    let stopped = || *stop.0.lock();
+impl Drop for Packer {
+    fn drop(&mut self) {
+        self.stop.0.lock().stop = true;
+        self.stop.1.notify_all();
+    }
+}
+
+fn run(trail: &Path, compress: bool, mut keeper: Keeper, stop: &(Mutex<Told>, Condvar)) {
+    let stopped = || stop.0.lock().stop;
     let mut next = Mono::now();
     while !stopped() {
         keeper.pass(wall(), Mono::now(), &stopped);
@@ -75,7 +109,7 @@ fn run(trail: &Path, compress: bool, mut keeper: Keeper, stop: &(Mutex<bool>, Co
             }
         }
         let mut flag = stop.0.lock();
-        if !*flag && !more {
+        if !flag.stop && !more {
             stop.1.wait_for(&mut flag, EVERY);
         }
     }

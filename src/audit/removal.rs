@@ -39,8 +39,26 @@ pub struct Removed {
     pub to: u64,
     /// How many files went this time.
     pub files: u64,
-    /// Why.
+    /// Why they went this time.
     pub policy: Policy,
+    /// The last line that ever went before `keep` had passed; 0: none did.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub early_to: u64,
+}
+
+impl Removed {
+    /// The last line that ever went before `keep` had passed; 0: none did. A line of a version that did not say so may speak of all.
+    pub(super) fn early(&self) -> u64 {
+        match self.policy {
+            Policy::MaxTotalBytes if self.early_to == 0 => self.to,
+            Policy::Keep | Policy::MaxTotalBytes => self.early_to,
+        }
+    }
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for it")]
+fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 /// A removal, and the line that says so.
@@ -78,17 +96,23 @@ pub fn of_line(line: &[u8]) -> Option<Recorded> {
 /// The newest line of these files that speaks for the lines up to `missing`, for which `proves` is true.
 ///
 /// # Errors
-/// When a file cannot be read.
+/// When a file cannot be read, or it was stopped.
 pub(super) fn covering(
     files: &[Segment],
     missing: u64,
     mut proves: impl FnMut(u64, &[u8]) -> bool,
+    stopped: &impl Fn() -> bool,
 ) -> io::Result<Option<Recorded>> {
+    let mut read = 0_u64;
     // It is in one of the newest, as a rule.
     for file in files.iter().rev() {
         let mut found = None;
         let mut lines = file.open()?;
         while let Some(line) = lines.line()? {
+            read += 1;
+            if read.is_multiple_of(1024) && stopped() {
+                return Err(io::Error::other("it was stopped"));
+            }
             let said = of_line(line).filter(|said| said.removed.to >= missing);
             if let Some(said) = said.filter(|said| proves(said.line, line)) {
                 found = Some(said);

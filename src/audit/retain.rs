@@ -29,14 +29,23 @@ pub(super) struct Needs {
     pub(super) exported: Option<u64>,
     /// The control plane keeps a checkpoint over so many lines; 0: it has not said so yet. `None`: there is none.
     pub(super) acknowledged: Option<u64>,
+    /// Nothing behind this line can be removed at present; `None`: nothing stands in the way.
+    pub(super) blocked: Option<u64>,
 }
 
 impl Needs {
     /// The last line that nobody needs.
     pub(super) fn spared(self) -> u64 {
-        let exported = self.exported.map_or(u64::MAX, |first| first.saturating_sub(1));
-        let acknowledged = self.acknowledged.unwrap_or(u64::MAX);
-        self.vouched.min(self.open.saturating_sub(1)).min(exported).min(acknowledged)
+        // Nothing is handed out that no checkpoint vouches for: a higher number is of a trail that was here before.
+        let confirmed = |last: Option<u64>| match last {
+            None => u64::MAX,
+            Some(last) if last > self.vouched => 0,
+            Some(last) => last,
+        };
+        let exported = confirmed(self.exported.map(|first| first.saturating_sub(1)));
+        let acknowledged = confirmed(self.acknowledged);
+        let blocked = self.blocked.unwrap_or(u64::MAX);
+        self.vouched.min(self.open.saturating_sub(1)).min(exported).min(acknowledged).min(blocked)
     }
 }
 
@@ -49,8 +58,15 @@ pub(super) struct Plan {
     pub(super) to: u64,
     /// What they take.
     pub(super) bytes: u64,
+    /// The last line of those that go before `keep` has passed; 0: all are older.
+    pub(super) early_to: u64,
+}
+
+impl Plan {
     /// Why.
-    pub(super) policy: Policy,
+    pub(super) fn policy(&self) -> Policy {
+        if self.early_to > 0 { Policy::MaxTotalBytes } else { Policy::Keep }
+    }
 }
 
 /// What of `files`, oldest first, is to be removed now, where `over` bytes are to be freed; `None`: nothing.
@@ -70,12 +86,11 @@ pub(super) fn plan(
         if file.last > spared || !(old || full) {
             break;
         }
-        let early = !old || plan.is_some_and(|plan| plan.policy == Policy::MaxTotalBytes);
         plan = Some(Plan {
             files: plan.map_or(0, |plan| plan.files) + 1,
             to: file.last,
             bytes: freed.saturating_add(file.bytes),
-            policy: if early { Policy::MaxTotalBytes } else { Policy::Keep },
+            early_to: if old { plan.map_or(0, |plan| plan.early_to) } else { file.last },
         });
     }
     plan
@@ -89,7 +104,8 @@ mod tests {
 
     const NOW: Time = Time::from_micros(1_795_341_600_000_000);
     const HOUR: Duration = Duration::from_secs(3600);
-    const NOBODY: Needs = Needs { vouched: u64::MAX, open: u64::MAX, exported: None, acknowledged: None };
+    const NOBODY: Needs =
+        Needs { vouched: u64::MAX, open: u64::MAX, exported: None, acknowledged: None, blocked: None };
 
     /// Files of ten lines and 100 bytes each, the oldest of so many hours.
     fn files(hours: u32) -> Vec<Rotated> {
@@ -106,7 +122,7 @@ mod tests {
     }
 
     fn to(needs: Needs, config: RetentionConfig, over: u64) -> Option<(u64, Policy)> {
-        plan(&files(9), needs, config, over, NOW).map(|plan| (plan.to, plan.policy))
+        plan(&files(9), needs, config, over, NOW).map(|plan| (plan.to, plan.policy()))
     }
 
     #[test]
@@ -139,6 +155,11 @@ mod tests {
             (Needs { exported: Some(1), ..NOBODY }, None),
             (Needs { acknowledged: Some(0), ..NOBODY }, None),
             (Needs { acknowledged: Some(89), ..NOBODY }, Some(80)),
+            (Needs { vouched: 59, acknowledged: Some(59), exported: Some(60), ..NOBODY }, Some(50)),
+            (Needs { vouched: 59, acknowledged: Some(60), ..NOBODY }, None),
+            (Needs { vouched: 59, exported: Some(61), ..NOBODY }, None),
+            (Needs { blocked: Some(0), ..NOBODY }, None),
+            (Needs { blocked: Some(39), ..NOBODY }, Some(30)),
         ] {
             assert_eq!(to(needs, config, u64::MAX).map(|(to, _)| to), left, "{needs:?}");
         }
@@ -147,7 +168,13 @@ mod tests {
     fn any_needs() -> impl Strategy<Value = Needs> {
         let line = || 0..220_u64;
         (line(), line(), proptest::option::of(line()), proptest::option::of(line())).prop_map(
-            |(vouched, open, exported, acknowledged)| Needs { vouched, open, exported, acknowledged },
+            |(vouched, open, exported, acknowledged)| Needs {
+                vouched,
+                open,
+                exported,
+                acknowledged,
+                blocked: None,
+            },
         )
     }
 
@@ -179,7 +206,9 @@ mod tests {
             }
             if let Some(plan) = plan {
                 prop_assert_eq!(plan.to, gone.last().unwrap().last);
-                prop_assert_eq!(plan.policy == Policy::MaxTotalBytes, gone.iter().any(young));
+                prop_assert_eq!(plan.policy() == Policy::MaxTotalBytes, gone.iter().any(young));
+                let early = gone.iter().rev().find(|file| young(file)).map_or(0, |file| file.last);
+                prop_assert_eq!(plan.early_to, early);
             }
             // Nothing that could go is left, either.
             if let Some(next) = files.get(gone.len()) {

@@ -122,6 +122,12 @@ impl AuditError {
         Self::Io { path: path.to_owned(), source }
     }
 
+    /// Whether there is no space: that may change.
+    pub(super) fn is_full(&self) -> bool {
+        let kinds = [io::ErrorKind::StorageFull, io::ErrorKind::QuotaExceeded];
+        matches!(self, Self::Io { source, .. } if kinds.contains(&source.kind()))
+    }
+
     pub(super) fn into_io(self) -> io::Error {
         match self {
             Self::Io { source, .. } => source,

@@ -175,6 +175,7 @@ impl AuditSink {
             disk,
             open: AtomicU64::new(0),
             acknowledged: AtomicU64::new(0),
+            control_clock: Mutex::default(),
             removal: Mutex::default(),
         });
         let writer = Writer::new(Arc::clone(&shared), output, now)?;
@@ -255,9 +256,16 @@ impl AuditSink {
         self.latest.as_ref()
     }
 
-    /// The control plane has said that it keeps a checkpoint over so many lines.
+    /// The control plane has said that it keeps a checkpoint over so many lines. More than there are are of a trail that was here before.
     pub fn acknowledged(&self, lines: u64) {
+        let vouched = self.latest.as_ref().map_or(0, |latest| latest.size());
+        let lines = if lines > vouched { 0 } else { lines };
         self.shared.acknowledged.store(lines, Ordering::Relaxed);
+    }
+
+    /// The control plane has said what time it is: old files are judged by that.
+    pub fn control_time(&self, time: Time, asked: Mono) {
+        self.shared.set_control_time(time, asked);
     }
 
     #[cfg(test)]
@@ -290,9 +298,12 @@ impl AuditSink {
         if let Some(recorder) = &self.recorder {
             recorder.close();
         }
-        // What it has not done is done after the next start.
-        drop(self.packer.lock().take());
-        let closed = self.close_trail(deadline);
+        let began = Mono::now();
+        // What it has not done is done after the next start. Lines that wait are more urgent.
+        if let Some(packer) = self.packer.lock().take() {
+            packer.stop(deadline / 4);
+        }
+        let closed = self.close_trail(deadline.saturating_sub(Mono::now().since(began)));
         if let Some(recorder) = &self.recorder {
             recorder.stop(STOP_RECORDER);
         }

@@ -426,7 +426,8 @@ impl TinyDisk {
             .status()
             .is_ok_and(|status| status.success());
         if !mounted {
-            assert!(std::env::var_os("CI").is_none(), "CI runs as root and can mount a tmpfs");
+            let without = std::env::var_os("JITGATE_TESTS_WITHOUT_MOUNTS").is_some();
+            assert!(without, "mounting a tmpfs needs root; JITGATE_TESTS_WITHOUT_MOUNTS=1 leaves this out");
             eprintln!("SKIPPED: mounting a tmpfs needs root");
             return None;
         }

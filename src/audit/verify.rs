@@ -129,11 +129,23 @@ pub struct Report {
 /// # Errors
 /// When a file cannot be read.
 pub fn whole(trail: &Path, trusted: &[Trusted]) -> io::Result<Report> {
-    while_files_go(|| once(trail, trusted, &mut |_| ()))
+    whole_of(trail, || Ok(trusted.to_vec())).map(|(report, _)| report)
+}
+
+/// The same against what `load` says, which it is asked anew whenever the trail is looked at anew: what was removed meanwhile is recorded
+/// in a line that only a later checkpoint vouches for. Also returns what it said last.
+///
+/// # Errors
+/// When a file cannot be read.
+pub fn whole_of(
+    trail: &Path,
+    mut load: impl FnMut() -> io::Result<Vec<Trusted>>,
+) -> io::Result<(Report, Vec<Trusted>)> {
+    while_files_go(|| once(trail, &mut load, &mut |_| ()))
 }
 
 /// A proxy may remove the oldest files while they are read: then what is left is read.
-fn while_files_go(mut read: impl FnMut() -> io::Result<Report>) -> io::Result<Report> {
+fn while_files_go<T>(mut read: impl FnMut() -> io::Result<T>) -> io::Result<T> {
     for _ in 1..TRIES {
         match read() {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
@@ -147,31 +159,51 @@ fn while_files_go(mut read: impl FnMut() -> io::Result<Report>) -> io::Result<Re
 ///
 /// # Errors
 /// When a file cannot be read.
-pub fn whole_with(trail: &Path, trusted: &[Trusted], mut each: impl FnMut(&[u8])) -> io::Result<Report> {
+pub fn whole_with(
+    trail: &Path,
+    mut load: impl FnMut() -> io::Result<Vec<Trusted>>,
+    mut each: impl FnMut(&[u8]),
+) -> io::Result<(Report, Vec<Trusted>)> {
     let mut begun = false;
     for _ in 1..TRIES {
         let mut each = |line: &[u8]| {
             begun = true;
             each(line);
         };
-        match once(trail, trusted, &mut each) {
+        match once(trail, &mut load, &mut each) {
             // No line is handed out twice.
             Err(error) if error.kind() == io::ErrorKind::NotFound && !begun => {}
             done => return done,
         }
     }
-    once(trail, trusted, &mut each)
+    once(trail, &mut load, &mut each)
 }
 
-fn once(trail: &Path, trusted: &[Trusted], each: &mut impl FnMut(&[u8])) -> io::Result<Report> {
+fn once(
+    trail: &Path,
+    load: &mut impl FnMut() -> io::Result<Vec<Trusted>>,
+    each: &mut impl FnMut(&[u8]),
+) -> io::Result<(Report, Vec<Trusted>)> {
+    // Before the checkpoints: what is missing in this list is recorded in a line that they vouch for.
+    let segments = segments::list(trail)?;
+    let trusted = load()?;
+    let report = against(trail, segments, &trusted, each)?;
+    Ok((report, trusted))
+}
+
+fn against(
+    trail: &Path,
+    segments: Vec<Segment>,
+    trusted: &[Trusted],
+    each: &mut impl FnMut(&[u8]),
+) -> io::Result<Report> {
     let store = Store::of(trail);
     let size = trusted.iter().map(|trusted| trusted.checkpoint.size).max().unwrap_or(0);
     let local = store.checkpoint()?.and_then(|note| Checkpoint::unverified(&note).ok());
     let tiles = TileHashes::new(&store, local.map_or(size, |local| local.size));
-    let segments = segments::list(trail)?;
     let missing = removal::missing(&segments)?;
     // Whether it is the right one the root of a checkpoint tells, when the lines that are left were added to it.
-    let begun = if missing > 0 { Tree::read(missing, &store).ok() } else { None };
+    let begun = if missing > 0 { store.begun(missing).ok() } else { None };
     let mut forks = Vec::new();
     let begins = if begun.is_some() { missing } else { 0 };
     let mut walk = Walk::behind(begins);
@@ -243,17 +275,38 @@ fn once(trail: &Path, trusted: &[Trusted], each: &mut impl FnMut(&[u8])) -> io::
 /// # Errors
 /// When a file cannot be read.
 pub fn range(trail: &Path, trusted: &[Trusted], range: (u64, u64)) -> io::Result<Report> {
-    while_files_go(|| range_once(trail, trusted, range))
+    range_of(trail, || Ok(trusted.to_vec()), range).map(|(report, _)| report)
 }
 
-fn range_once(trail: &Path, trusted: &[Trusted], (from, to): (u64, u64)) -> io::Result<Report> {
+/// The same against what `load` says, as for [`whole_of`].
+///
+/// # Errors
+/// When a file cannot be read.
+pub fn range_of(
+    trail: &Path,
+    mut load: impl FnMut() -> io::Result<Vec<Trusted>>,
+    range: (u64, u64),
+) -> io::Result<(Report, Vec<Trusted>)> {
+    while_files_go(|| {
+        let segments = segments::list(trail)?;
+        let trusted = load()?;
+        let report = range_once(trail, segments, &trusted, range)?;
+        Ok((report, trusted))
+    })
+}
+
+fn range_once(
+    trail: &Path,
+    segments: Vec<Segment>,
+    trusted: &[Trusted],
+    (from, to): (u64, u64),
+) -> io::Result<Report> {
     let store = Store::of(trail);
-    let segments = segments::list(trail)?;
     let missing = removal::missing(&segments)?.min(to);
     let mut walk = Walk::behind(from.saturating_sub(1));
     if from <= missing {
         let proves = |seq: u64, line: &[u8]| is_proved(&store, trusted, seq, &Hash::leaf(line));
-        if let Some(recorded) = removal::covering(&segments, missing, proves)? {
+        if let Some(recorded) = removal::covering(&segments, missing, proves, &|| false)? {
             walk = Walk::behind(missing);
             beginning(&mut walk.report, missing, Some(recorded), trail);
         }

@@ -87,7 +87,7 @@ pub(super) struct Writer {
 }
 
 impl Writer {
-    /// Secures the first room.
+    /// Secures the first room. On a full disk it begins without any: requests are refused until there is some, and files may go.
     pub(super) fn new(shared: Arc<Shared>, output: Output, now: Mono) -> Result<Self, AuditError> {
         let last = shared.queue.lock().seq;
         let mut writer = Self {
@@ -107,7 +107,10 @@ impl Writer {
             refused: 0,
             quiet_since: now,
         };
-        writer.publish()?;
+        match writer.publish() {
+            Err(error) if error.is_full() => writer.fails(&error, now),
+            done => done?,
+        }
         Ok(writer)
     }
 

@@ -89,6 +89,10 @@ impl<S: Source> Exporter<S> {
         if cursor.seq > head() {
             tracing::error!(export = %config.name, cursor = cursor.seq, head = head(), "the log is shorter than what was exported of it; everything that it holds is exported again");
             cursor = Cursor::default();
+            // Whoever removes old files must not take it for what this log confirmed.
+            if let Err(error) = file.store(cursor) {
+                tracing::error!(export = %config.name, %error, "the cursor of an export cannot be stored");
+            }
         }
         let (name, backoff) = (config.name.clone(), Backoff::default());
         let watch = Watch { metrics, head, confirmed: AtomicU64::new(cursor.seq) };

@@ -4,6 +4,7 @@
 //! Knows neither what a leaf means nor where leaves come from. Invariants: a checkpoint is signed only over what its caller has put on
 //! the disk; it replaces the last in one step.
 
+mod beginning;
 mod hand_over;
 mod key;
 mod origin;
@@ -159,6 +160,11 @@ impl Notary {
     #[must_use]
     pub fn is_current(&self) -> bool {
         self.signed == Some(self.tree.size())
+    }
+
+    /// Tiles of the last checkpoint are damaged: another one is signed, with all that it stands on.
+    pub fn write_anew(&mut self) {
+        self.signed = None;
     }
 
     /// Adds the next leaf.

@@ -78,6 +78,8 @@ pub struct Metrics {
     pub audit_disk_limit_bytes: IntGauge,
     /// `jitgate_audit_disk_low`: 1 from four fifths on, until it is below three quarters.
     pub audit_disk_low: IntGauge,
+    /// `jitgate_audit_removal_blocked`: 1 while old files may go and cannot be removed.
+    pub audit_removal_blocked: IntGauge,
     /// `jitgate_audit_recordings_total`: recordings written.
     pub audit_recordings: IntCounter,
     /// `jitgate_audit_recording_bytes`: what the recordings take on the disk.
@@ -242,6 +244,11 @@ impl Metrics {
                 "jitgate_audit_disk_low",
                 "1 when four fifths of that are taken by what may not be removed, or the file system is as full; when nothing is left, requests are refused.",
             )?,
+            audit_removal_blocked: gauge(
+                &r,
+                "jitgate_audit_removal_blocked",
+                "1 while old files of the audit trail are to be removed and are not: one is not as it was logged, a loss is not accounted for, a witness disputes the trail, or the disk refuses; the log says which.",
+            )?,
             audit_recordings: register(
                 &r,
                 IntCounter::new(
@@ -390,7 +397,7 @@ mod tests {
     use std::process::{Command, Stdio};
 
     /// Every name of the contract.
-    const CONTRACT: [&str; 33] = [
+    const CONTRACT: [&str; 34] = [
         "jitgate_requests_total",
         "jitgate_decision_seconds",
         "jitgate_request_seconds",
@@ -413,6 +420,7 @@ mod tests {
         "jitgate_audit_disk_bytes",
         "jitgate_audit_disk_limit_bytes",
         "jitgate_audit_disk_low",
+        "jitgate_audit_removal_blocked",
         "jitgate_audit_recordings_total",
         "jitgate_audit_recording_bytes",
         // Beyond the contract: the alarm of a bad reload.

@@ -270,7 +270,8 @@ impl Client {
                 }
             }
             Effect::SetLease { control_time, asked, until } => {
-                self.gate.lease().set(control_time, asked, until)
+                self.gate.lease().set(control_time, asked, until);
+                self.audit.control_time(control_time, asked);
             }
             Effect::SetTokenKeys(keys) => self.gate.set_token_keys(&keys),
             Effect::TrailKept(size) => {

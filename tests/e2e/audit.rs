@@ -133,8 +133,8 @@ async fn an_upstream_that_cannot_be_reached_is_told_apart() {
     assert_eq!((&line["decision"], &line["end"]), (&"permit".into(), &"upstream_error".into()), "{line}");
 }
 
-/// A tiny file system in memory, gone with the test. `None` where mounting is not permitted, as for a developer who is not root; in
-/// CI it must be.
+/// A tiny file system in memory, gone with the test. `None` where mounting is not permitted, as for a developer who is not root,
+/// and who said that such tests may be left out.
 pub(crate) struct TinyDisk(std::path::PathBuf);
 
 impl TinyDisk {
@@ -146,8 +146,8 @@ impl TinyDisk {
         if output.status.success() {
             return Some(Self(at));
         }
-        assert!(std::env::var_os("CI").is_none(), "{output:?}");
-        eprintln!("not tested: may not mount a file system here");
+        let without = std::env::var_os("JITGATE_TESTS_WITHOUT_MOUNTS").is_some();
+        assert!(without, "needs root; JITGATE_TESTS_WITHOUT_MOUNTS=1 leaves this out: {output:?}");
         None
     }
 

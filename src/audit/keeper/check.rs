@@ -1,65 +1,94 @@
 //! Whether what is to be removed is what was logged: every line of it is compared with the tree.
 
 use super::Keeper;
-use super::files::Found;
+use super::files::{Form, Found};
 use crate::audit::removal;
-use crate::audit::retain::{Needs, Plan};
+use crate::audit::retain::Needs;
 use crate::audit::segments;
 use crate::model::Time;
 use crate::notary::Store;
 use crate::tlog::proof::HashReader as _;
 use crate::tlog::{Hash, TileHashes};
 use std::io;
+use std::path::{Path, PathBuf};
+
+/// A file whose lines are those that the tree knows.
+pub(super) struct Checked {
+    /// The time of its youngest line.
+    pub(super) youngest: Time,
+    /// What it was when it was looked at, before it was read.
+    pub(super) forms: Vec<Form>,
+}
+
+/// Lines that are missing at the beginning, and the files that were searched for a line that speaks for them.
+pub(super) struct Unaccounted {
+    missing: u64,
+    files: Vec<PathBuf>,
+}
 
 impl Keeper {
     /// Whether what is missing at the beginning already is missing by our own doing. Else nothing is removed: a line about that would
     /// cover up for whoever removed it.
-    pub(super) fn is_accounted(&mut self) -> io::Result<bool> {
+    pub(super) fn is_accounted(&mut self, stopped: &impl Fn() -> bool) -> io::Result<bool> {
         let files = segments::list(&self.trail)?;
         let missing = removal::missing(&files)?;
         if missing == 0 || self.accounted.is_some_and(|accounted| accounted >= missing) {
             return Ok(true);
         }
-        let store = Store::of(&self.trail);
-        let tiles = TileHashes::new(&store, self.needs().vouched);
+        let why = || {
+            let why = format!(
+                "lines 1 to {missing} are missing, and no line says that they were removed: see `jitgate audit verify`"
+            );
+            io::Error::new(io::ErrorKind::InvalidData, why)
+        };
+        let paths: Vec<_> = files.iter().map(|file| file.path().to_owned()).collect();
+        if self.unaccounted.as_ref().is_some_and(|known| known.missing == missing && known.files == paths) {
+            return Err(why());
+        }
+        let (store, vouched) = (Store::of(&self.trail), self.needs().vouched);
+        let tiles = TileHashes::new(&store, vouched);
         let proves = |seq: u64, line: &[u8]| {
             tiles.hash(0, seq.saturating_sub(1)).ok().flatten() == Some(Hash::leaf(line))
         };
-        match removal::covering(&files, missing, proves)? {
+        match removal::covering(&files, missing, proves, stopped)? {
             Some(recorded) => {
                 self.accounted = Some(recorded.removed.to);
+                self.early_to = self.early_to.max(recorded.removed.early());
+                self.unaccounted = None;
                 Ok(true)
             }
             None => {
-                let why = format!(
-                    "lines 1 to {missing} are missing, and no line says that they were removed: see `jitgate audit verify`"
-                );
-                Err(io::Error::new(io::ErrorKind::InvalidData, why))
+                // Such a line may be in those that no checkpoint vouches for yet, but in none that was written since.
+                self.unaccounted = (vouched >= self.began).then_some(Unaccounted { missing, files: paths });
+                Err(why())
             }
         }
     }
 
-    /// Reads what is to go. What is left of the plan then; `None` also when it was stopped.
+    /// Reads what is to go, unless it was read before. How many of them are good; `None` when it was stopped.
     pub(super) fn check(
         &mut self,
         files: &[Found],
         needs: Needs,
-        wall: Time,
         stopped: &impl Fn() -> bool,
-    ) -> io::Result<Option<Plan>> {
+    ) -> io::Result<Option<usize>> {
         let mut before = removal::missing(&segments::list(&self.trail)?)?;
         self.checked.retain(|last, _| files.first().is_some_and(|file| file.rotated.last <= *last));
+        self.blocked = None;
         let mut good = 0;
-        let wanted = self.plan(files, needs, wall).map_or(0, |plan| plan.files);
-        for file in files.iter().take(wanted) {
+        for file in files {
             let last = file.rotated.last;
-            if !self.checked.contains_key(&last) {
+            if self.checked.get(&last).is_none_or(|checked| checked.forms != file.forms) {
+                self.checked.remove(&last);
                 match self.read(file, before, needs.vouched, stopped) {
-                    Ok(Some(youngest)) => drop(self.checked.insert(last, youngest)),
+                    Ok(Some(youngest)) => {
+                        self.checked.insert(last, Checked { youngest, forms: file.forms.clone() });
+                    }
                     Ok(None) => return Ok(None),
                     // Those before it are good.
                     Err(error) if good > 0 => {
                         tracing::error!(path = %file.plain.display(), %error, "a file of the audit trail is kept: it is not as it was logged");
+                        self.blocked = Some(before);
                         break;
                     }
                     Err(error) => return Err(error),
@@ -68,10 +97,10 @@ impl Keeper {
             before = last;
             good += 1;
         }
-        Ok(self.plan(files.get(..good).unwrap_or_default(), needs, wall))
+        Ok(Some(good))
     }
 
-    /// The time of the youngest line of a file, each of whose lines is in its place and the one that the tree knows.
+    /// The time of the youngest line of a file, each of whose lines is in its place and the one that the tree knows, in each form.
     fn read(
         &self,
         file: &Found,
@@ -79,16 +108,44 @@ impl Keeper {
         vouched: u64,
         stopped: &impl Fn() -> bool,
     ) -> io::Result<Option<Time>> {
+        if file.twice {
+            let last = file.rotated.last;
+            let why = format!(
+                "there are several files whose last line is number {last}: one of them is none of this trail's"
+            );
+            return Err(io::Error::new(io::ErrorKind::InvalidData, why));
+        }
+        let mut youngest = None;
+        for form in &file.forms {
+            let lines = if form.is_compressed() {
+                segments::packed_lines(&form.path)?
+            } else {
+                segments::rotated(&form.path)?
+            };
+            match self.compare((lines, &form.path), (before, file.rotated.last), vouched, stopped)? {
+                Some(time) => youngest = youngest.max(Some(time)),
+                None => return Ok(None),
+            }
+        }
+        youngest.map(Some).ok_or_else(|| io::ErrorKind::NotFound.into())
+    }
+
+    fn compare(
+        &self,
+        (mut lines, path): (segments::Lines, &Path),
+        (before, last): (u64, u64),
+        vouched: u64,
+        stopped: &impl Fn() -> bool,
+    ) -> io::Result<Option<Time>> {
         let wrong = |seq: u64| {
             let why = format!(
                 "line {seq} in `{}` is not as it was logged: see `jitgate audit verify`",
-                file.plain.display()
+                path.display()
             );
             io::Error::new(io::ErrorKind::InvalidData, why)
         };
         let store = Store::of(&self.trail);
         let tiles = TileHashes::new(&store, vouched);
-        let mut lines = segments::rotated(&file.plain)?;
         let (mut seq, mut youngest) = (before, Vec::new());
         while let Some(line) = lines.line()? {
             seq += 1;
@@ -102,7 +159,7 @@ impl Keeper {
                 return Ok(None);
             }
         }
-        if seq != file.rotated.last {
+        if seq != last {
             return Err(wrong(seq + 1));
         }
         let youngest = std::str::from_utf8(&youngest).ok().and_then(|time| time.parse().ok());

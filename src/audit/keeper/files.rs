@@ -2,9 +2,10 @@
 
 use crate::audit::disk::blocks;
 use crate::audit::retain::Rotated;
-use crate::audit::segments::{self, last_of};
+use crate::audit::segments::{self, compressed, last_of};
 use crate::model::Time;
 use std::collections::BTreeMap;
+use std::fs::Metadata;
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -13,6 +14,46 @@ use std::path::{Path, PathBuf};
 pub(super) struct Found {
     pub(super) rotated: Rotated,
     pub(super) plain: PathBuf,
+    /// As it is, compressed or not; for a while it is both.
+    pub(super) forms: Vec<Form>,
+    /// Another file says that it ends with the same line.
+    pub(super) twice: bool,
+}
+
+/// One file, and what changes when somebody writes to it or puts another in its place.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Form {
+    pub(super) path: PathBuf,
+    marks: [i64; 7],
+}
+
+impl Form {
+    fn of(path: PathBuf, metadata: &Metadata) -> Self {
+        let number = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
+        let (changed, touched) =
+            ((metadata.ctime(), metadata.ctime_nsec()), (metadata.mtime(), metadata.mtime_nsec()));
+        let (device, inode, length) =
+            (number(metadata.dev()), number(metadata.ino()), number(metadata.len()));
+        Self { path, marks: [device, inode, length, changed.0, changed.1, touched.0, touched.1] }
+    }
+
+    pub(super) fn is_compressed(&self) -> bool {
+        self.path.extension().is_some_and(|extension| extension == "zst")
+    }
+}
+
+impl Found {
+    /// Whether it still is what it was when it was looked at.
+    pub(super) fn is_as_it_was(&self) -> io::Result<bool> {
+        let mut now = Vec::new();
+        for path in [self.plain.clone(), compressed(&self.plain)] {
+            match std::fs::symlink_metadata(&path) {
+                Ok(metadata) => now.push(Form::of(path, &metadata)),
+                Err(error) => absent_is_fine(error)?,
+            }
+        }
+        Ok(now == self.forms)
+    }
 }
 
 pub(super) fn absent_is_fine(error: io::Error) -> io::Result<()> {
@@ -61,7 +102,15 @@ pub(super) fn look(trail: &Path) -> io::Result<(Vec<Found>, u64)> {
         // A name that cannot be is none of an old file.
         let youngest = segments::rotated_at(trail, &name).unwrap_or(Time::from_micros(i64::MAX));
         let rotated = Rotated { last, youngest, bytes: 0 };
-        let file = found.entry(last).or_insert(Found { rotated, plain });
+        let file = found.entry(last).or_insert_with(|| Found {
+            rotated,
+            plain: plain.clone(),
+            forms: Vec::new(),
+            twice: false,
+        });
+        file.twice = file.twice || file.plain != plain;
+        file.forms.push(Form::of(path, &metadata));
+        file.forms.sort();
         file.rotated.bytes = file.rotated.bytes.saturating_add(takes);
         file.rotated.youngest = file.rotated.youngest.max(youngest);
     }

@@ -1,6 +1,7 @@
 //! Whether a trail is the one that its last checkpoint vouches for, and its tree as it was and has grown since.
 
 use super::Prover;
+use crate::audit::removal;
 use crate::audit::resume::beside;
 use crate::audit::segments::{self, Segment};
 use crate::identity::keyfile::{self, FileError};
@@ -80,7 +81,7 @@ pub enum ProofError {
 }
 
 /// What can be done.
-const AWAY: &str = "; see `jitgate audit verify`, and to begin a new trail move this one away together with its `.lock`, `.tlog` and rotated files";
+const AWAY: &str = "; see `jitgate audit verify`, and to begin a new trail move this one away together with its `.lock`, `.tlog`, `.export` and rotated files";
 
 impl Prover {
     /// Takes up the tree of the trail at `trail`, whose last line is number `last` and whose lock is held.
@@ -101,10 +102,19 @@ impl Prover {
         // The tiles are believed if they lead to the root.
         let tree = Tree::read(known, &store).ok();
         let tree = tree.filter(|tree| checkpoint.as_ref().is_none_or(|known| tree.root() == known.root));
+        let is_damaged = tree.is_none();
+        let tree = match (tree, &checkpoint) {
+            (Some(tree), _) => tree,
+            (None, Some(known)) => begun(trail, &store, known)?,
+            (None, None) => Tree::default(),
+        };
         let note = note.zip(checkpoint.as_ref().map(|known| known.size));
-        let notary = Notary::new(store, signer, tree.unwrap_or_default(), note);
+        let notary = Notary::new(store, signer, tree, note);
         let mut prover = Self { notary, failing: false };
         prover.catch_up(trail, checkpoint.as_ref(), last)?;
+        if is_damaged {
+            prover.notary.write_anew();
+        }
         Ok(prover)
     }
 
@@ -179,6 +189,20 @@ impl Prover {
         }
         Ok(())
     }
+}
+
+/// The tree of what is missing at the beginning of a trail, from which the lines that are left lead to its checkpoint, or do not.
+fn begun(trail: &Path, store: &Store, known: &Checkpoint) -> Result<Tree, ProofError> {
+    let read = |source| ProofError::Read { path: trail.to_owned(), source };
+    let missing = removal::missing(&segments::list(trail).map_err(read)?).map_err(read)?;
+    if missing > known.size {
+        return Ok(Tree::default());
+    }
+    let tree = store.begun(missing).unwrap_or_default();
+    if missing == known.size && tree.size() == missing && tree.root() != known.root {
+        return Err(ProofError::Root { path: trail.to_owned(), size: missing });
+    }
+    Ok(tree)
 }
 
 impl From<KeyError> for ProofError {

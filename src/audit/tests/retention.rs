@@ -6,11 +6,13 @@ use super::super::removal::{self, Policy};
 use super::super::verify::{self, Report, Trusted, Wrong};
 use super::super::{pack, search, segments};
 use super::*;
-use crate::config::RetentionConfig;
+use crate::config::{RetentionConfig, WhenFull};
+use crate::model::AuditHealth;
 use crate::notary::Store;
 use crate::tlog::Checkpoint;
 
 mod bound;
+mod evidence;
 
 const ORIGIN: &str = "jitgate.local/proxy/edge-1/audit";
 const DAY: Duration = Duration::from_secs(24 * 3600);
@@ -179,7 +181,8 @@ fn what_an_export_or_the_control_plane_has_not_confirmed_stays_whatever_its_age(
     kept.later(400);
     kept.settle();
     assert_eq!(kept.first(), 1, "nothing is confirmed");
-    kept.exported.store(u64::MAX, Ordering::Relaxed);
+    kept.world.sink.control_time(kept.world.wall, kept.world.now);
+    kept.exported.store(0, Ordering::Relaxed);
     kept.settle();
     assert_eq!(kept.first(), 1, "the control plane has said nothing");
     let ends: Vec<_> =

@@ -16,15 +16,22 @@ pub struct Gone {
     pub to: u64,
     /// The number of the line that says so.
     pub recorded_in: u64,
-    /// Why they were removed.
+    /// Why the last of them were removed.
     pub policy: Policy,
+    /// Lines up to this one were removed before `keep` had passed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub early_to: Option<u64>,
 }
 
 impl std::fmt::Display for Gone {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { to, recorded_in, policy } = self;
+        let Self { to, recorded_in, policy, early_to } = self;
         let policy = policy.as_str();
-        write!(f, "lines 1 to {to} were removed by retention (`{policy}`), recorded in line {recorded_in}")
+        write!(f, "lines 1 to {to} were removed by retention (`{policy}`")?;
+        if let Some(early) = early_to {
+            write!(f, ", some up to line {early} before `keep` had passed")?;
+        }
+        write!(f, "), recorded in line {recorded_in}")
     }
 }
 
@@ -52,7 +59,9 @@ pub(super) fn goes_on(store: &Store, trusted: &Trusted, begun: &Tree) -> Option<
 pub(super) fn beginning(report: &mut Report, missing: u64, recorded: Option<Recorded>, trail: &Path) {
     match recorded {
         Some(Recorded { line, removed }) => {
-            report.removed = Some(Gone { to: missing, recorded_in: line, policy: removed.policy });
+            let early = Some(removed.early().min(missing)).filter(|early| *early > 0);
+            let policy = removed.policy;
+            report.removed = Some(Gone { to: missing, recorded_in: line, policy, early_to: early });
         }
         // Where there is no tree to begin with, it was found on the way.
         None if missing > 0

@@ -2,7 +2,7 @@
 
 use super::vouched::{Vouched, Witnesses};
 use super::{trail, witness};
-use crate::audit::verify::{self, Report, Trusted};
+use crate::audit::verify::{self, Gone, Report, Trusted};
 use crate::cli::Failure;
 use crate::cli::connection::Connection;
 use crate::cli::output::{self, Output};
@@ -41,6 +41,9 @@ pub(in crate::cli) struct Verify {
     /// Only lines up to this number
     #[arg(long, value_name = "SEQ", requires = "from")]
     to: Option<u64>,
+    /// Fail also when the beginning is missing that retention removed, as a line of the trail says
+    #[arg(long, conflicts_with = "proof")]
+    nothing_removed: bool,
     /// Check this proof of one line instead of a trail
     #[arg(long, value_name = "FILE", conflicts_with = "checkpoint")]
     proof: Option<PathBuf>,
@@ -79,6 +82,8 @@ pub(super) enum VerifyError {
     NotCovered { lines: u64, wanted: u64 },
     #[error("the trail at `{}` is not as it was written", .0.display())]
     Wrong(PathBuf),
+    #[error("lines 1 to {to} were removed by retention, and `--nothing-removed` asks for all")]
+    Removed { to: u64 },
 }
 
 impl Verify {
@@ -93,23 +98,36 @@ impl Verify {
         if let Some(proof) = &self.proof {
             return prove(proof, &key, &self.witnesses, output);
         }
-        let mut trusted = trusted(&path, &self.checkpoint, &store, (&key, kept)).map_err(Failure::failed)?;
-        let notes = notes(&self.checkpoint, &store).map_err(Failure::failed)?;
-        let vouched = self.witnesses.look(&key, &notes).map_err(Failure::failed)?;
-        trusted.extend(vouched.trusted());
+        let load = || {
+            let mut trusted = trusted(&path, &self.checkpoint, &store, (&key, kept.clone()))?;
+            let notes = notes(&self.checkpoint, &store)?;
+            let vouched = self.witnesses.look(&key, &notes)?;
+            trusted.extend(vouched.trusted());
+            Ok::<_, VerifyError>((trusted, vouched))
+        };
+        let mut vouched = load().map_err(Failure::failed)?.1;
+        let anew = || {
+            let (trusted, seen) = load().map_err(io::Error::other)?;
+            vouched = seen;
+            Ok(trusted)
+        };
         let read = |source| Failure::failed(VerifyError::Read { path: path.clone(), source });
-        let report = match (self.from, self.to) {
+        let (report, trusted) = match (self.from, self.to) {
             (Some(from), Some(to)) if from == 0 || from > to => {
                 return Err(Failure::usage(VerifyError::Range));
             }
-            (Some(from), Some(to)) => verify::range(&path, &trusted, (from, to)).map_err(read)?,
-            (_, _) => verify::whole(&path, &trusted).map_err(read)?,
+            (Some(from), Some(to)) => verify::range_of(&path, anew, (from, to)).map_err(read)?,
+            (_, _) => verify::whole_of(&path, anew).map_err(read)?,
         };
         print(&path, &key, (&trusted, &vouched, self.to), &report, output)?;
-        if report.wrong.is_empty() {
-            vouched.holds(self.to).map_err(Failure::failed)
-        } else {
-            Err(Failure::failed(VerifyError::Wrong(path)))
+        if !report.wrong.is_empty() {
+            return Err(Failure::failed(VerifyError::Wrong(path)));
+        }
+        match report.removed {
+            Some(Gone { to, .. }) if self.nothing_removed => {
+                Err(Failure::failed(VerifyError::Removed { to }))
+            }
+            Some(_) | None => vouched.holds(self.to).map_err(Failure::failed),
         }
     }
 }
@@ -137,13 +155,25 @@ pub(super) fn trusted(
     if files.is_empty() && kept.is_none() {
         return Err(VerifyError::NoCheckpoint(trail.to_owned()));
     }
-    let open = |path: PathBuf| {
-        let note = read(&path)?;
-        let checkpoint = Checkpoint::open(&note, key)
-            .map_err(|error| VerifyError::Refused { path: path.clone(), reason: error.to_string() })?;
-        Ok(Trusted { name: format!("the checkpoint `{}`", path.display()), checkpoint })
-    };
-    kept.into_iter().map(Ok).chain(files.into_iter().map(open)).collect()
+    kept.into_iter().map(Ok).chain(files.iter().map(|path| open(path, key))).collect()
+}
+
+/// The same once more: that beside the trail may be a later one by now.
+pub(super) fn anew(trail: &Path, known: &[Trusted], key: &VerifierKey) -> Result<Vec<Trusted>, VerifyError> {
+    let beside = Store::of(trail).checkpoint_path();
+    let name = called(&beside);
+    let again = |known: &Trusted| if known.name == name { open(&beside, key) } else { Ok(known.clone()) };
+    known.iter().map(again).collect()
+}
+
+fn open(path: &Path, key: &VerifierKey) -> Result<Trusted, VerifyError> {
+    let checkpoint = Checkpoint::open(&read(path)?, key)
+        .map_err(|error| VerifyError::Refused { path: path.to_owned(), reason: error.to_string() })?;
+    Ok(Trusted { name: called(path), checkpoint })
+}
+
+fn called(path: &Path) -> String {
+    format!("the checkpoint `{}`", path.display())
 }
 
 pub(super) fn read(path: &Path) -> Result<String, VerifyError> {

@@ -2,8 +2,6 @@
 
 use super::super::TinyDisk;
 use super::*;
-use crate::config::WhenFull;
-use crate::model::AuditHealth;
 
 fn bounded(bytes: u64, when_full: WhenFull) -> RetentionConfig {
     RetentionConfig { keep: None, max_total_bytes: Some(bytes), when_full }
@@ -86,7 +84,7 @@ fn at_its_bound_requests_are_refused_after_an_alarm_and_pass_again_when_somethin
     kept.world.admit().unwrap().finish(End::Complete);
     assert_ne!(kept.world.sink.health(), AuditHealth::Unwritable);
     // And then all: from now on the oldest go, and nobody is refused.
-    kept.exported.store(u64::MAX, Ordering::Relaxed);
+    kept.exported.store(0, Ordering::Relaxed);
     kept.settle();
     kept.settle();
     assert_eq!(kept.world.sink.health(), AuditHealth::Good);
@@ -125,6 +123,46 @@ fn at_its_bound_a_proxy_starts_and_refuses_and_a_larger_bound_or_age_opens_it() 
     let kept = kept.restart(bounded(2 * BOUND, WhenFull::Refuse));
     kept.world.admit().unwrap().finish(End::Complete);
     assert_eq!(kept.verify().wrong, []);
+}
+
+#[test]
+fn a_full_disk_does_not_prevent_a_start() {
+    let Some(disk) = TinyDisk::new(1024) else { return };
+    let mut kept = Kept::at(disk.audit(), days(7));
+    kept.world.admit().unwrap().finish(End::Complete);
+    kept.world.tick(1_100);
+    kept.world.writer.trail_for_tests().trim();
+    disk.fill();
+    let mut kept = kept.restart(days(7));
+    assert!(kept.world.admit().is_err() && !kept.world.sink.is_available());
+    kept.world.tick(300);
+    assert!(kept.world.admit().is_err());
+    disk.free();
+    kept.world.tick(300);
+    kept.world.admit().unwrap().finish(End::Complete);
+    kept.world.tick(1_100);
+    assert_eq!(kept.verify().wrong, []);
+}
+
+#[test]
+fn without_a_bound_the_alarm_is_about_the_file_system() {
+    let Some(disk) = TinyDisk::new(40 << 10) else { return };
+    let mut kept = Kept::at(disk.audit(), RetentionConfig::default());
+    kept.pass();
+    let metrics = Arc::clone(&kept.world.metrics);
+    assert_eq!((metrics.audit_disk_low.get(), kept.world.sink.health()), (0, AuditHealth::Good));
+    let filler = std::fs::File::create(disk.audit().with_file_name("filler")).unwrap();
+    let (used, all) = crate::audit::disk::file_system(disk.audit().parent().unwrap()).unwrap();
+    let more = all * 82 / 100 - used;
+    rustix::fs::fallocate(&filler, rustix::fs::FallocateFlags::empty(), 0, more).unwrap();
+    kept.pass();
+    assert_eq!((metrics.audit_disk_low.get(), kept.world.sink.health()), (1, AuditHealth::LowSpace));
+    assert_eq!(metrics.audit_disk_limit_bytes.get() as u64, all);
+    kept.world.admit().unwrap().finish(End::Complete);
+    drop(filler);
+    disk.free();
+    kept.pass();
+    assert_eq!((metrics.audit_disk_low.get(), kept.world.sink.health()), (0, AuditHealth::Good));
 }
 
 #[test]

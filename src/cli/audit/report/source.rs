@@ -11,6 +11,7 @@ use crate::cli::client::{Client, ClientError};
 use crate::cli::connection::Connection;
 use crate::model::{ProxyName, Revision, Time, TrailHead};
 use crate::notary::Store;
+use crate::tlog::VerifierKey;
 use serde::Serialize;
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -146,7 +147,11 @@ impl Trail {
 /// Whether to check a trail, and against what.
 #[derive(Debug)]
 pub(super) enum Check {
-    Against(Vec<Trusted>),
+    Against {
+        trusted: Vec<Trusted>,
+        /// By which that beside the trail is checked, as often as it is read.
+        key: VerifierKey,
+    },
     /// It is not checked, for this reason.
     Not(String),
 }
@@ -166,7 +171,7 @@ pub(super) fn read(
         (Some(line.text("proxy").to_owned()), number, line.text("time").parse().ok())
     });
     let standing = match check {
-        Check::Against(trusted) => checked(path, &trusted, ways, &mut each),
+        Check::Against { trusted, key } => checked(path, (&trusted, &key), ways, &mut each),
         Check::Not(why) => unchecked(path, why, ways, &mut each),
     };
     let standing = standing.unwrap_or_else(|error| Standing::Unread { why: error.to_string() });
@@ -189,12 +194,13 @@ fn first(path: &Path) -> io::Result<Option<Line>> {
 
 fn checked(
     path: &Path,
-    trusted: &[Trusted],
+    (trusted, key): (&[Trusted], &VerifierKey),
     ways: &[Conditions],
     each: &mut impl FnMut(usize, &[u8]),
 ) -> io::Result<Standing> {
     let matchers: Vec<Matcher<'_>> = ways.iter().map(Matcher::new).collect();
-    let report = verify::whole_with(path, trusted, |line| {
+    let load = || verify_command::anew(path, trusted, key).map_err(io::Error::other);
+    let report = verify::whole_with(path, load, |line| {
         for (way, matcher) in matchers.iter().enumerate() {
             if matcher.may_fit(line) {
                 each(way, line);
@@ -202,7 +208,8 @@ fn checked(
         }
     });
     let hint = "--no-verify reports what can be read";
-    let report = report.map_err(|error| io::Error::other(format!("{error}, to its end; {hint}")))?;
+    let (report, trusted) =
+        report.map_err(|error| io::Error::other(format!("{error}, to its end; {hint}")))?;
     let up_to = trusted.iter().map(|trusted| trusted.checkpoint.size).max().unwrap_or(0);
     let against = trusted.iter().map(|trusted| trusted.name.clone()).collect();
     let (last, removed) = (report.last, report.removed);
@@ -238,8 +245,7 @@ pub(super) fn check(
     heads: &BTreeMap<ProxyName, TrailHead>,
     connection: &Connection,
 ) -> Check {
-    against(path, (named, key), heads, connection)
-        .map_or_else(|error| Check::Not(error.to_string()), Check::Against)
+    against(path, (named, key), heads, connection).unwrap_or_else(|error| Check::Not(error.to_string()))
 }
 
 fn against(
@@ -247,7 +253,7 @@ fn against(
     (named, key): (&[PathBuf], Option<&Path>),
     heads: &BTreeMap<ProxyName, TrailHead>,
     connection: &Connection,
-) -> Result<Vec<Trusted>, VerifyError> {
+) -> Result<Check, VerifyError> {
     let store = Store::of(path);
     let writer = first(path).ok().flatten().and_then(|line| line.text("proxy").parse::<ProxyName>().ok());
     let head = writer.and_then(|proxy| heads.get_key_value(&proxy));
@@ -258,5 +264,6 @@ fn against(
         Some((key, kept)) => (key, Some(kept)),
         None => (verify_command::key(key, &store, connection)?, None),
     };
-    verify_command::trusted(path, named, &store, (&key, kept))
+    let trusted = verify_command::trusted(path, named, &store, (&key, kept))?;
+    Ok(Check::Against { trusted, key })
 }
