@@ -139,7 +139,7 @@ impl Keeper {
 
     /// Somebody outside has signed for other lines than are here: they are evidence.
     fn is_disputed(&self) -> bool {
-        self.latest.as_ref().is_some_and(|latest| latest.is_disputed())
+        self.latest.as_ref().is_some_and(|latest| latest.disputes() > 0)
     }
 
     /// Counts the files, for the writer as well. Oldest first.

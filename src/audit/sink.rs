@@ -282,11 +282,15 @@ impl AuditSink {
             AuditHealth::Unwritable
         } else if short || recordings == AuditHealth::LowSpace {
             AuditHealth::LowSpace
-        } else if self.latest.as_ref().is_some_and(|latest| latest.is_disputed()) {
-            AuditHealth::WitnessDisputes
         } else {
             AuditHealth::Good
         }
+    }
+
+    /// How often an external witness has signed for other lines than the trail has, since this process started.
+    #[must_use]
+    pub fn witness_disputes(&self) -> u32 {
+        self.latest.as_ref().map_or(0, |latest| latest.disputes())
     }
 
     /// Admits nobody any more, waits for the lines of those who were, writes what is left and stops the writer. Blocks; call it

@@ -3,6 +3,7 @@
 //! Reads every segment once and parses no more of a line than its number. What the tiles say is not believed: the lines themselves
 //! must lead to the root of each checkpoint; tiles only tell which line is the wrong one.
 
+mod anchor;
 mod beginning;
 
 pub use beginning::Gone;
@@ -13,7 +14,8 @@ use crate::notary::Store;
 use crate::tlog::proof::{HashReader as _, check_inclusion, inclusion};
 use crate::tlog::tile::{TileReader, WIDTH};
 use crate::tlog::{Checkpoint, Hash, TileHashes, Tree};
-use beginning::{beginning, goes_on, is_proved};
+use anchor::{Anchor, fork, goes_on};
+use beginning::beginning;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -206,11 +208,12 @@ fn against(
     let begun = if missing > 0 { store.begun(missing).ok() } else { None };
     let mut forks = Vec::new();
     let begins = if begun.is_some() { missing } else { 0 };
+    let anchor = (begins > 0).then(|| Anchor::of(&store, trusted)).flatten();
     let mut walk = Walk::behind(begins);
     let mut recorded = None;
     if let Some(begun) = begun {
         for trusted in trusted.iter().filter(|trusted| trusted.checkpoint.size <= missing) {
-            match goes_on(&store, trusted, &begun) {
+            match goes_on(&store, &trusted.checkpoint, (begun.size(), &begun.root())) {
                 Some(true) => {}
                 Some(false) => forks.push(trusted),
                 None => walk.wrong(Wrong::Unproved { line: trusted.checkpoint.size }),
@@ -227,7 +230,8 @@ fn against(
             let leaf = Hash::leaf(line);
             if begins > 0 {
                 let said = removal::of_line(line).filter(|said| said.removed.to >= missing);
-                recorded = said.filter(|said| is_proved(&store, trusted, said.line, &leaf)).or(recorded);
+                let proves = |line| anchor.as_ref().is_some_and(|anchor| anchor.proves(&store, line, &leaf));
+                recorded = said.filter(|said| proves(said.line)).or(recorded);
             }
             walk.tree.push(leaf);
             if walk.tree.full().len() > 64 {
@@ -260,17 +264,14 @@ fn against(
     }
     report.wrong.extend(tile.map(|line| Wrong::Tile { line }));
     if !changed {
-        let fork = |trusted: &Trusted| Wrong::Fork {
-            size: trusted.checkpoint.size,
-            checkpoint: trusted.name.clone(),
-        };
         report.wrong.extend(forks.into_iter().map(fork));
     }
     report.wrong.truncate(MOST_WRONG);
     Ok(report)
 }
 
-/// Checks the lines `from` to `to` alone, each by its own proof out of the tiles, against the largest of `trusted`.
+/// Checks the lines `from` to `to` alone, each by its own proof out of the tiles, against the largest of `trusted`; and that this one
+/// goes on from each of the others: whoever holds the key of the log can sign for a larger one.
 ///
 /// # Errors
 /// When a file cannot be read.
@@ -304,17 +305,19 @@ fn range_once(
     let store = Store::of(trail);
     let missing = removal::missing(&segments)?.min(to);
     let mut walk = Walk::behind(from.saturating_sub(1));
+    let Some(anchor) = Anchor::of(&store, trusted) else { return Ok(walk.report) };
     if from <= missing {
-        let proves = |seq: u64, line: &[u8]| is_proved(&store, trusted, seq, &Hash::leaf(line));
+        let proves = |seq: u64, line: &[u8]| anchor.proves(&store, seq, &Hash::leaf(line));
         if let Some(recorded) = removal::covering(&segments, missing, proves, &|| false)? {
             walk = Walk::behind(missing);
             beginning(&mut walk.report, missing, Some(recorded), trail);
         }
     }
-    let Some(trusted) = trusted.iter().max_by_key(|trusted| trusted.checkpoint.size) else {
-        return Ok(walk.report);
-    };
-    let (size, root) = (trusted.checkpoint.size, trusted.checkpoint.root);
+    let Anchor { largest, contradicted } = anchor;
+    for wrong in contradicted {
+        walk.wrong(wrong);
+    }
+    let (size, root) = (largest.checkpoint.size, largest.checkpoint.root);
     let tiles = TileHashes::new(&store, size);
     for segment in segments {
         if segment.last().is_some_and(|last| last < from) || walk.report.last >= to {
@@ -346,7 +349,7 @@ fn range_once(
         }
     }
     if walk.report.last < to {
-        let (last, checkpoint) = (walk.report.last, trusted.name.clone());
+        let (last, checkpoint) = (walk.report.last, largest.name.clone());
         walk.wrong(Wrong::Truncated { last, size: to.min(size), checkpoint });
     }
     Ok(walk.report)
@@ -548,5 +551,61 @@ mod tests {
         let note = Store::of(&other.trail).checkpoint().unwrap().unwrap();
         let key = std::fs::read_to_string(Store::of(&back.trail).key_path()).unwrap().trim().parse().unwrap();
         assert!(matches!(Checkpoint::open(&note, &key), Err(CheckpointError::Note(_))));
+    }
+
+    /// Everything is made anew by whoever holds the key: a line is changed, and the tree over `to` lines is signed for.
+    fn rewritten(to: u64) -> (World, Trusted) {
+        let world = world();
+        world.without_old();
+        std::fs::remove_dir_all(Store::of(&world.trail).folder()).unwrap();
+        let text = lines(1, to).replacen("\"seq\":7,\"time\":\"2026", "\"seq\":7,\"time\":\"2025", 1);
+        std::fs::write(&world.trail, &text).unwrap();
+        let mut forger = Prover::open(&world.trail, ORIGIN, to).unwrap();
+        forger.sign(|| Ok(())).unwrap();
+        let latest = forger.latest();
+        let checkpoint = Checkpoint::open(&latest.note(), latest.key()).unwrap();
+        (world, Trusted { name: "the forged one".to_owned(), checkpoint })
+    }
+
+    #[test]
+    fn a_larger_checkpoint_proves_no_line_unless_it_goes_on_from_the_others() {
+        for to in [700, 720] {
+            let (world, forged) = rewritten(to);
+            // In the order in which the command line has them, and in the other one.
+            for trusted in
+                [vec![forged.clone(), world.kept[0].clone()], vec![world.kept[0].clone(), forged.clone()]]
+            {
+                for lines in [(1, 20), (7, 7), (301, 310)] {
+                    let wrong = range(&world.trail, &trusted, lines).unwrap().wrong;
+                    assert!(matches!(wrong[..], [Wrong::Fork { size: 300, .. }]), "{lines:?} {wrong:?}");
+                }
+            }
+            let alone = range(&world.trail, std::slice::from_ref(&forged), (1, 20)).unwrap();
+            assert_eq!(alone.wrong, [], "nothing else is known of it");
+            let size = if to == 700 { 700 } else { 300 };
+            let trusted = [forged, world.kept[usize::from(to == 700)].clone()];
+            let wrong = range(&world.trail, &trusted, (1, 6)).unwrap().wrong;
+            assert!(
+                matches!(&wrong[..], [Wrong::Fork { size: found, .. }, ..] if *found == size),
+                "{wrong:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_checkpoint_whose_tiles_are_gone_or_damaged_does_not_prove_that_it_goes_on() {
+        for damage in [true, false] {
+            let world = world();
+            let tile = Store::of(&world.trail).folder().join("tile/0/001");
+            let mut content = std::fs::read(&tile).unwrap();
+            content[32 * 60] ^= 1;
+            if damage {
+                std::fs::write(&tile, content).unwrap()
+            } else {
+                std::fs::remove_file(&tile).unwrap()
+            }
+            let wrong = range(&world.trail, &world.kept, (1, 2)).unwrap().wrong;
+            assert_eq!(wrong, [Wrong::Unproved { line: 300 }], "damaged: {damage}");
+        }
     }
 }

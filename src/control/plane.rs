@@ -16,12 +16,13 @@ use crate::control::state::{ApplyError, Command, Outcome, Process, Refusal, Rule
 use crate::control::usage::{GrantUsage, Heard, Usage};
 use crate::identity::token::TokenKeys;
 use crate::model::event::Actor;
-use crate::model::{EndCause, Epoch, GrantId, LogId, Revision, TaskId, Time};
+use crate::model::{EndCause, Epoch, GrantId, LogId, Revision, TaskId, Time, WitnessName};
 use crate::notary::Latest;
 use crate::runtime::clock::Mono;
 use arc_swap::ArcSwap;
 use parking_lot::{Mutex, RwLock};
 use recent::Recent;
+use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -89,6 +90,8 @@ struct Inner {
     checkpoints: OnceLock<Arc<Latest>>,
     /// Why the log is not signed for any more.
     disputed: OnceLock<String>,
+    /// What external witnesses say of it, which nobody has checked.
+    claims: Mutex<BTreeMap<WitnessName, String>>,
     lease: Duration,
     clock_drift: Duration,
     started: (Time, Mono),
@@ -135,6 +138,7 @@ impl Plane {
             token_keys: watch::Sender::new(None),
             checkpoints: OnceLock::new(),
             disputed: OnceLock::new(),
+            claims: Mutex::default(),
             lease: options.lease,
             clock_drift: options.clock_drift,
         });

@@ -249,6 +249,7 @@ mod tests {
             acknowledged: Revision(joined),
             audit: None,
             trail: None,
+            witness_disputed: None,
         };
         let seen = Seen { lease_until, ..Seen::default() };
         assess(&revocation(confirmed), (&edge(), &known), seen, Leases { now, ..LEASES })

@@ -7,8 +7,8 @@ use crate::runtime::metrics::Metrics;
 use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 
-/// Asks those of `config` until `stop` is cancelled. One that knows another log than ours is shown with the status, like one that was
-/// found to be another by ourselves.
+/// Asks those of `config` until `stop` is cancelled. That one knows another log than ours is shown with the status: as what it claims,
+/// since what it answers is not signed, and apart from what was found by ourselves.
 ///
 /// # Errors
 /// [`SetupError`], when a file that the configuration names cannot be used.
@@ -20,8 +20,7 @@ pub fn start(
 ) -> Result<(), SetupError> {
     let Some(latest) = plane.checkpoints() else { return Ok(()) };
     let told = plane.clone();
-    let alarm: Alarm =
-        Arc::new(move |name, why| told.log_is_disputed(format!("witness `{name}` says that {why}")));
+    let alarm: Alarm = Arc::new(move |name, why| told.witness_has_claimed(name, why));
     let askers = cosign::askers(&config.witnesses, "events", latest, metrics, &alarm)?;
     tokio::spawn(cosign::run(askers, stop.clone()));
     Ok(())

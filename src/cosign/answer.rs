@@ -7,8 +7,8 @@ use std::time::Duration;
 pub(super) enum Answer {
     /// 200: signature lines.
     Signed(String),
-    /// 409: the size of the last checkpoint that it signed.
-    Has(u64),
+    /// 409: the size of the last checkpoint that it signed, where it says that.
+    Conflict(Option<u64>),
     /// 422: what it has signed is not the beginning of what it was shown.
     Unproved,
     /// Anything else that will not change by itself soon.
@@ -79,15 +79,18 @@ impl Answer {
     pub(super) fn next(self, asked: Asked, ours: u64) -> Next {
         match self {
             Self::Signed(lines) => Next::Check(lines),
-            Self::Has(has) if has > ours => Next::Dispute(Dispute::RolledBack { has, ours }),
-            // It was asked from there: by version 1.0 this says that the root is another one.
-            Self::Has(has) if has == asked.old && has == asked.size => {
-                Next::Dispute(Dispute::Forked { size: has })
+            Self::Conflict(Some(has)) if has > ours => Next::Dispute(Dispute::RolledBack { has, ours }),
+            // It was asked from there, and there is nothing to prove: this says that the root is another one. A size is not owed then.
+            Self::Conflict(has) if asked.old == asked.size && has.is_none_or(|has| has == asked.old) => {
+                Next::Dispute(Dispute::Forked { size: asked.size })
             }
-            Self::Has(has) if has == asked.old => Next::Stuck(format!(
+            Self::Conflict(Some(has)) if has == asked.old => Next::Stuck(format!(
                 "it does not take a checkpoint from {has} lines on, and says that it has {has}"
             )),
-            Self::Has(has) => Next::From(has),
+            Self::Conflict(Some(has)) => Next::From(has),
+            Self::Conflict(None) => {
+                Next::Stuck("it answered 409 without saying which size it has".to_owned())
+            }
             Self::Unproved if asked.old > 0 => Next::Dispute(Dispute::Forked { size: asked.old }),
             Self::Unproved => {
                 Next::Stuck("it does not take the first checkpoint that it was shown".to_owned())

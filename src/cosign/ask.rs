@@ -92,10 +92,7 @@ pub(super) fn meaning(status: StatusCode, headers: &HeaderMap, text: String) -> 
                 let size: u64 = digits.parse().ok()?;
                 (size.to_string() == digits).then_some(size)
             });
-            match size.filter(|_| is_size) {
-                Some(size) => Answer::Has(size),
-                None => Answer::Refused("it answered 409 without saying which size it has"),
-            }
+            Answer::Conflict(size.filter(|_| is_size))
         }
         422 => Answer::Unproved,
         404 => Answer::Refused(

@@ -37,8 +37,9 @@ pub fn askers(
     let notes = Arc::new(Notes::new(latest.store().clone()));
     let asker = |witness: &WitnessConfig| {
         let counted = metrics.witness(log, &witness.name);
+        let gauge = counted.lag.clone();
         let asker = Asker::new(witness, Arc::clone(latest), Arc::clone(&notes), counted, Arc::clone(alarm))?;
-        let (lag, gauge) = (asker.lag(), metrics.witness(log, &witness.name).lag);
+        let lag = asker.lag();
         metrics.at_scrape(move |_| gauge.set(i64::try_from(lag()).unwrap_or(i64::MAX)));
         Ok(asker)
     };

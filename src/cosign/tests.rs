@@ -21,6 +21,7 @@ struct World {
     notary: Notary,
     witness: Scribe,
     alarms: Arc<Mutex<Vec<String>>>,
+    metrics: Arc<Metrics>,
 }
 
 impl World {
@@ -29,7 +30,8 @@ impl World {
         let signer = NoteSigner::from_pkcs8(ORIGIN, &NoteSigner::generate().unwrap()).unwrap();
         let store = Store::at(folder.path().to_owned());
         let notary = Notary::new(store, signer, Tree::default(), None);
-        Self { _folder: folder, notary, witness: Scribe::new("witness.example/w1"), alarms: Arc::default() }
+        let (witness, metrics) = (Scribe::new("witness.example/w1"), Metrics::new(&[]).unwrap());
+        Self { _folder: folder, notary, witness, alarms: Arc::default(), metrics }
     }
 
     /// Adds so many lines and signs for all; the note.
@@ -49,9 +51,15 @@ impl World {
             tls: ReceiverTls::default(),
             timeout: Duration::from_secs(1),
         };
-        let (metrics, alarms) = (Metrics::new(&[]).unwrap(), Arc::clone(&self.alarms));
+        let alarms = Arc::clone(&self.alarms);
         let alarm: Alarm = Arc::new(move |name, why| alarms.lock().push(format!("{name}: {why}")));
-        askers(&[config], "audit", &self.notary.latest(), &metrics, &alarm).unwrap().remove(0)
+        askers(&[config], "audit", &self.notary.latest(), &self.metrics, &alarm).unwrap().remove(0)
+    }
+
+    /// Attempts that failed, and disputes.
+    fn counted(&self) -> (u64, i64) {
+        let counted = self.metrics.witness("audit", &"w1".parse().unwrap());
+        (counted.failures.get(), counted.disputes.get())
     }
 
     fn kept(&self) -> Option<String> {
@@ -82,15 +90,17 @@ fn each_status_has_its_meaning() {
         meaning(StatusCode::from_u16(status).unwrap(), headers, text.to_owned())
     };
     assert_eq!(meaning(200, &none, "— a b\n"), Answer::Signed("— a b\n".into()));
-    assert_eq!(meaning(409, &of("text/x.tlog.size"), "17\n"), Answer::Has(17));
-    assert_eq!(meaning(409, &of("text/x.tlog.size; charset=utf-8"), "0\n"), Answer::Has(0));
+    assert_eq!(meaning(409, &of("text/x.tlog.size"), "17\n"), Answer::Conflict(Some(17)));
+    let typed = of("text/x.tlog.size; charset=utf-8");
+    assert_eq!(meaning(409, &typed, "0\n"), Answer::Conflict(Some(0)));
+    assert_eq!(meaning(409, &none, ""), Answer::Conflict(None));
     for (kind, text) in [
         ("text/plain", "17\n"),
         ("text/x.tlog.size", "017\n"),
         ("text/x.tlog.size", "17"),
         ("text/x.tlog.size", "-1\n"),
     ] {
-        assert!(matches!(meaning(409, &of(kind), text), Answer::Refused(_)), "{kind} {text}");
+        assert_eq!(meaning(409, &of(kind), text), Answer::Conflict(None), "{kind} {text}");
     }
     assert_eq!(meaning(422, &none, ""), Answer::Unproved);
     for refused in [201, 204, 301, 400, 401, 403, 404, 410, 413] {
@@ -107,15 +117,21 @@ fn each_status_has_its_meaning() {
 #[test]
 fn what_contradicts_our_log_is_a_dispute_and_nothing_else_is() {
     let asked = |old, size| Asked { old, size };
+    let has = |size| Answer::Conflict(Some(size));
     let rolled = |has, ours| Next::Dispute(Dispute::RolledBack { has, ours });
-    assert_eq!(Answer::Has(11).next(asked(5, 10), 10), rolled(11, 10));
-    assert_eq!(Answer::Has(11).next(asked(0, 10), 10), rolled(11, 10));
+    assert_eq!(has(11).next(asked(5, 10), 10), rolled(11, 10));
+    assert_eq!(has(11).next(asked(0, 10), 10), rolled(11, 10));
     // Somebody else showed it a checkpoint of ours that is newer than the one that was asked about.
-    assert_eq!(Answer::Has(11).next(asked(5, 10), 12), Next::From(11));
-    assert_eq!(Answer::Has(10).next(asked(0, 10), 10), Next::From(10));
-    assert_eq!(Answer::Has(0).next(asked(5, 10), 10), Next::From(0));
-    assert_eq!(Answer::Has(10).next(asked(10, 10), 10), Next::Dispute(Dispute::Forked { size: 10 }));
-    assert!(matches!(Answer::Has(5).next(asked(5, 10), 10), Next::Stuck(_)));
+    assert_eq!(has(11).next(asked(5, 10), 12), Next::From(11));
+    assert_eq!(has(10).next(asked(0, 10), 10), Next::From(10));
+    assert_eq!(has(0).next(asked(5, 10), 10), Next::From(0));
+    assert_eq!(has(10).next(asked(10, 10), 10), Next::Dispute(Dispute::Forked { size: 10 }));
+    assert_eq!(has(9).next(asked(10, 10), 10), Next::From(9), "it has another size");
+    assert!(matches!(has(5).next(asked(5, 10), 10), Next::Stuck(_)));
+    // Whoever is asked about the size that it has, and owes no proof, can only mean the root.
+    assert_eq!(Answer::Conflict(None).next(asked(10, 10), 10), Next::Dispute(Dispute::Forked { size: 10 }));
+    assert!(matches!(Answer::Conflict(None).next(asked(5, 10), 10), Next::Stuck(_)));
+    assert!(matches!(Answer::Conflict(None).next(asked(0, 10), 10), Next::Stuck(_)));
     assert_eq!(Answer::Unproved.next(asked(5, 10), 10), Next::Dispute(Dispute::Forked { size: 5 }));
     assert!(matches!(Answer::Unproved.next(asked(0, 10), 10), Next::Stuck(_)));
     assert!(matches!(Answer::Refused("no").next(asked(5, 10), 10), Next::Stuck(_)));
@@ -160,8 +176,9 @@ async fn witnesses_of_the_same_checkpoint_are_kept_together() {
     let later = world.grow(1);
     notes.keep(&"a".parse().unwrap(), &later, "— a BBBB").unwrap();
     let kept = world.notary.store().witnessed().unwrap();
-    assert_eq!(kept["b"], format!("{note}— a AAAB\n— b AAAA\n"));
-    assert_eq!(kept["a"], format!("{later}— a BBBB\n"));
+    let kept = |name: &str| kept[name].as_deref().unwrap();
+    assert_eq!(kept("b"), format!("{note}— a AAAB\n— b AAAA\n"));
+    assert_eq!(kept("a"), format!("{later}— a BBBB\n"));
 }
 
 #[test]
@@ -184,4 +201,59 @@ fn a_proof_that_does_not_hold_is_our_trouble_and_no_dispute() {
 fn a_time_is_by_the_clock_of_the_witness() {
     assert!(super::worker::is_near(1_000_000, Time::from_micros(1_000_000_000_000)));
     assert!(!super::worker::is_near(u64::MAX, Time::from_micros(0)));
+}
+
+#[tokio::test]
+async fn a_log_that_does_not_grow_is_vouched_for_anew_within_the_hour() {
+    let mut world = World::new();
+    let note = world.grow(3);
+    let mut asker = world.asker();
+    let line = world.witness.line(text(&note), now());
+    asker.check(&note, 3, &line, wall()).await;
+    assert!(!asker.is_due(3) && asker.is_due(4));
+    tokio::time::pause();
+    let began = tokio::time::Instant::now();
+    asker.rest().await;
+    assert!(asker.is_due(3));
+    // `--witness-within 1h` holds at all times, also if some attempts fail.
+    assert!(began.elapsed() < Duration::from_secs(45 * 60), "{:?}", began.elapsed());
+}
+
+#[tokio::test]
+async fn a_witness_that_has_another_size_each_time_is_asked_more_and_more_slowly() {
+    let mut world = World::new();
+    world.grow(50);
+    let mut asker = world.asker();
+    assert_eq!((asker.goes_on_from(5), world.counted().0), (Duration::from_secs(1), 0), "so it is learned");
+    let pauses: Vec<_> = (6..16).map(|size| asker.goes_on_from(size)).collect();
+    assert_eq!(world.counted().0, 10);
+    assert!(pauses[9] >= Duration::from_secs(15), "{pauses:?}");
+    // What it had is gone: that is told at once.
+    let mut other = world.asker();
+    assert_eq!((other.goes_on_from(40), world.counted().0), (Duration::from_secs(1), 10));
+    other.goes_on_from(3);
+    assert_eq!(world.counted(), (11, 0));
+}
+
+#[tokio::test]
+async fn a_dispute_ends_with_a_cosignature_alone() {
+    let mut world = World::new();
+    let note = world.grow(7);
+    let mut asker = world.asker();
+    let mut size = 7;
+    let mut dispute = |asker: &mut Asker| {
+        size += 1;
+        asker.dispute(&Dispute::RolledBack { has: size, ours: 7 });
+    };
+    dispute(&mut asker);
+    // Nothing of this hides it, or makes it new.
+    asker.stuck("something else".to_owned());
+    asker.wait("it is away", None);
+    asker.goes_on_from(3);
+    asker.goes_on_from(1);
+    dispute(&mut asker);
+    assert_eq!((world.counted().1, world.alarms.lock().len(), world.notary.latest().disputes()), (1, 1, 1));
+    asker.check(&note, 7, &world.witness.line(text(&note), now()), wall()).await;
+    dispute(&mut asker);
+    assert_eq!((world.counted().1, world.alarms.lock().len(), world.notary.latest().disputes()), (2, 2, 2));
 }

@@ -21,8 +21,9 @@ use tokio_util::sync::CancellationToken;
 const EVERY: Duration = Duration::from_secs(1);
 /// Where somebody has to do something first.
 const SLOW: Duration = Duration::from_secs(60);
-/// A log that does not grow is vouched for anew, so that its cosignature does not look old.
-const FRESH: Duration = Duration::from_secs(3600);
+/// A log that does not grow is vouched for anew, so that its cosignature does not look old: also if the first attempt fails, no
+/// cosignature is older than an hour.
+const FRESH: Duration = Duration::from_secs(30 * 60);
 /// A witness's clock may be so far from ours.
 const CLOCKS: Duration = Duration::from_secs(3600);
 
@@ -49,8 +50,23 @@ pub struct Asker {
     /// For the lag: the same, or what is in its file.
     told: Arc<AtomicU64>,
     backoff: Backoff,
+    /// It answered the last time that it has another size than it was asked from.
+    moved: bool,
     /// What was last logged: begin and end are, between them the metrics tell.
-    trouble: Option<String>,
+    trouble: Option<Trouble>,
+}
+
+/// What is wrong with a witness, or with the log as it sees it.
+#[derive(Debug, PartialEq, Eq)]
+enum Trouble {
+    /// It does not answer.
+    Away,
+    /// What it had signed it does not know any more.
+    Forgetful,
+    /// Somebody has to do something.
+    Stuck(String),
+    /// It knows another log. Only a cosignature ends that.
+    Disputed,
 }
 
 impl Asker {
@@ -74,6 +90,7 @@ impl Asker {
             vouched: None,
             told: Arc::default(),
             backoff: Backoff::default(),
+            moved: false,
             trouble: None,
             latest,
         };
@@ -111,18 +128,27 @@ impl Asker {
         loop {
             let note = Arc::clone(&self.checkpoints.borrow_and_update());
             let size = Checkpoint::unverified(&note).map_or(0, |checkpoint| checkpoint.size);
-            if size > 0 && self.vouched != Some(size) {
+            if self.is_due(size) {
                 let pause = self.turn(&note, size).await;
                 tokio::time::sleep(pause.max(EVERY)).await;
                 continue;
             }
-            match tokio::time::timeout(FRESH, self.checkpoints.changed()).await {
-                Ok(Ok(())) => {}
-                // The writer has stopped.
-                Ok(Err(_)) => return,
-                // Nothing was added; that this is still all that there is has to be said again.
-                Err(_) => self.vouched = None,
-            }
+            self.rest().await;
+        }
+    }
+
+    /// Whether it has to be asked for a checkpoint of this size.
+    pub(super) fn is_due(&self, size: u64) -> bool {
+        size > 0 && self.vouched != Some(size)
+    }
+
+    /// Waits for the next checkpoint, or until the last has to be vouched for anew.
+    pub(super) async fn rest(&mut self) {
+        // It cannot end without one: whoever sends them is in `latest`.
+        let changed = tokio::time::timeout(FRESH, self.checkpoints.changed()).await;
+        if changed.is_err() {
+            // Nothing was added; that this is still all that there is has to be said again.
+            self.vouched = None;
         }
     }
 
@@ -134,17 +160,13 @@ impl Asker {
             Err(error) => return self.stuck(format!("the log cannot be proved to it: {error}")),
         };
         let answer = self.line.ask(asked, &proof, note).await;
-        match answer.next(asked, self.latest.size()) {
+        let next = answer.next(asked, self.latest.size());
+        if !matches!(next, Next::From(_)) {
+            self.moved = false;
+        }
+        match next {
             Next::Check(lines) => self.check(note, size, &lines, wall()).await,
-            Next::From(has) => {
-                let forgot = has < self.old;
-                self.old = has;
-                if forgot {
-                    return self
-                        .wait(&format!("it has forgotten what it had signed, and has {has} lines"), None);
-                }
-                EVERY
-            }
+            Next::From(has) => self.goes_on_from(has),
             Next::Dispute(dispute) => self.dispute(&dispute),
             Next::Wait { why, after } => self.wait(&why, after),
             Next::Stuck(why) => self.stuck(why),
@@ -178,11 +200,31 @@ impl Asker {
         EVERY
     }
 
-    fn dispute(&mut self, dispute: &Dispute) -> Duration {
+    /// It is asked from there the next time. Once that is how it is learned; one that says another size each time is asked slowly.
+    pub(super) fn goes_on_from(&mut self, has: u64) -> Duration {
+        let again = std::mem::replace(&mut self.moved, true);
+        let forgot = has < self.old;
+        if forgot && self.enters(Trouble::Forgetful) {
+            tracing::error!(witness = %self.name, log = self.latest.key().name(), had = self.old, has, "a witness has forgotten what it had signed for this log: ask whoever runs it why; it is shown the log anew");
+        }
+        self.old = has;
+        if again || forgot { self.wait("it says each time that it has another size", None) } else { EVERY }
+    }
+
+    /// Whether this is to be logged: it is not what is wrong already, nor hidden behind a dispute.
+    fn enters(&mut self, trouble: Trouble) -> bool {
+        let news = self.trouble != Some(Trouble::Disputed) && self.trouble.as_ref() != Some(&trouble);
+        if news {
+            self.trouble = Some(trouble);
+        }
+        news
+    }
+
+    pub(super) fn dispute(&mut self, dispute: &Dispute) -> Duration {
         self.metrics.failures.inc();
         let why = dispute.to_string();
         // A log that goes on growing is disputed in other numbers each time.
-        if self.trouble.replace(DISPUTED.to_owned()).as_deref() != Some(DISPUTED) {
+        if self.enters(Trouble::Disputed) {
             self.metrics.disputes.inc();
             tracing::error!(witness = %self.name, log = self.latest.key().name(), why, "a witness knows another log than ours: see docs/audit-proof.md");
             self.latest.dispute();
@@ -191,20 +233,19 @@ impl Asker {
         SLOW
     }
 
-    fn stuck(&mut self, why: String) -> Duration {
+    pub(super) fn stuck(&mut self, why: String) -> Duration {
         self.metrics.failures.inc();
-        if self.trouble.as_ref() != Some(&why) {
+        if self.enters(Trouble::Stuck(why.clone())) {
             tracing::error!(witness = %self.name, log = self.latest.key().name(), why, "a witness does not vouch for this log; it is asked again each minute");
-            self.trouble = Some(why);
         }
         SLOW
     }
 
-    fn wait(&mut self, why: &str, asked: Option<Duration>) -> Duration {
+    pub(super) fn wait(&mut self, why: &str, asked: Option<Duration>) -> Duration {
         self.metrics.failures.inc();
         if self.trouble.is_none() {
-            tracing::warn!(witness = %self.name, log = self.latest.key().name(), why, "a witness does not answer; nothing is lost, it is asked again and again");
-            self.trouble = Some(why.to_owned());
+            tracing::warn!(witness = %self.name, log = self.latest.key().name(), why, "a witness does not answer as it should; nothing is lost, it is asked again and again");
+            self.trouble = Some(Trouble::Away);
         }
         let mut jitter = [0; 4];
         // Without random numbers all wait the longest.
@@ -212,8 +253,6 @@ impl Asker {
         self.backoff.next(jitter, asked)
     }
 }
-
-const DISPUTED: &str = "disputed";
 
 /// A time in seconds that may have been now.
 pub(super) fn is_near(seconds: u64, now: Time) -> bool {

@@ -12,8 +12,6 @@ pub enum AuditHealth {
     LowSpace,
     /// It does not, or what has to be recorded cannot be: requests are refused (law 7).
     Unwritable,
-    /// It does, and an external witness has signed for other lines than it has.
-    WitnessDisputes,
 }
 
 impl AuditHealth {
@@ -24,7 +22,6 @@ impl AuditHealth {
             Self::Good => "good",
             Self::LowSpace => "low_space",
             Self::Unwritable => "unwritable",
-            Self::WitnessDisputes => "witness_disputes",
         }
     }
 }

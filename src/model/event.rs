@@ -263,6 +263,11 @@ pub enum EventBody {
         /// What is wrong.
         fault: TrailFault,
     },
+    /// An external witness of a proxy's audit trail has signed for other lines than that has. Once for each trail; this stays.
+    WitnessDisputed {
+        /// Which proxy.
+        proxy: ProxyName,
+    },
     /// A longer lease than ever before is handed out from now on.
     LeaseRaised {
         /// Milliseconds.
@@ -301,6 +306,7 @@ impl EventBody {
             Self::AuditReported { .. } => "audit_reported",
             Self::TrailRecorded { .. } => "trail_recorded",
             Self::TrailDisputed { .. } => "trail_disputed",
+            Self::WitnessDisputed { .. } => "witness_disputed",
             Self::LeaseRaised { .. } => "lease_raised",
         }
     }
@@ -335,6 +341,7 @@ impl EventBody {
             | Self::AuditReported { .. }
             | Self::TrailRecorded { .. }
             | Self::TrailDisputed { .. }
+            | Self::WitnessDisputed { .. }
             | Self::LeaseRaised { .. } => false,
         }
     }

@@ -74,13 +74,15 @@ macro_rules! name {
 
 /// Host-name alphabet: lower-case letters, digits, `-`, and `.` between labels; starts and ends with a letter or digit.
 fn is_service(text: &str) -> bool {
-    text.len() <= 253
-        && text.split('.').all(|label| {
-            (1..=63).contains(&label.len())
-                && label.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
-                && !label.starts_with('-')
-                && !label.ends_with('-')
-        })
+    text.len() <= 253 && text.split('.').all(is_label)
+}
+
+/// One label of such a name: also the name of a file, beside which there is room for the dots of others.
+fn is_label(text: &str) -> bool {
+    (1..=63).contains(&text.len())
+        && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+        && !text.starts_with('-')
+        && !text.ends_with('-')
 }
 
 /// Visible ASCII that needs no quoting in a header, a URL path segment or a shell word.
@@ -116,7 +118,7 @@ name!(
 );
 name!(
     /// An external witness of a log, as the configuration calls it.
-    WitnessName, "witness name", "lower-case letters, digits and `-` (dots between labels), at most 253 characters", is_service
+    WitnessName, "witness name", "lower-case letters, digits and `-`, at most 63 characters", is_label
 );
 name!(
     /// A named scope template of the configuration, which a request may name instead of a scope.
@@ -134,6 +136,12 @@ mod tests {
         }
         for bad in ["", "-a", "a-", "A", "a..b", ".", "a.", "a b", "a:b", "a/b", "é", "a_b", "*"] {
             assert!(bad.parse::<ServiceName>().is_err(), "{bad}");
+        }
+        for good in ["w1", "city-archive", &"w".repeat(63)] {
+            assert!(good.parse::<WitnessName>().is_ok(), "{good}");
+        }
+        for bad in ["", "a.b", "-a", "w1.0123456789abcdef.tmp", &"w".repeat(64)] {
+            assert!(bad.parse::<WitnessName>().is_err(), "{bad}");
         }
         for good in ["INC-4711", "a.b_c:1", "42"] {
             assert!(good.parse::<TaskId>().is_ok(), "{good}");

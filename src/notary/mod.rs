@@ -22,7 +22,7 @@ use crate::tlog::proof::{check_consistency, consistency, root};
 use crate::tlog::{Checkpoint, Hash, NoteSigner, Tile, TileHashes, Tree, VerifierKey};
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 use tokio::sync::watch;
 
@@ -37,7 +37,7 @@ pub struct Latest {
     key: VerifierKey,
     store: Store,
     note: watch::Sender<Arc<str>>,
-    disputed: AtomicBool,
+    disputes: AtomicU32,
 }
 
 impl Latest {
@@ -73,13 +73,13 @@ impl Latest {
 
     /// Somebody outside has signed for another log of this name.
     pub fn dispute(&self) {
-        self.disputed.store(true, Ordering::Relaxed);
+        self.disputes.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Whether somebody did, in this process.
+    /// How often somebody did, in this process.
     #[must_use]
-    pub fn is_disputed(&self) -> bool {
-        self.disputed.load(Ordering::Relaxed)
+    pub fn disputes(&self) -> u32 {
+        self.disputes.load(Ordering::Relaxed)
     }
 
     /// The proof that the tree of `new` leaves goes on from that of `old` (RFC 6962, section 2.1.2). Empty where there is nothing to
@@ -132,8 +132,8 @@ impl Notary {
     pub fn new(store: Store, signer: NoteSigner, tree: Tree, note: Option<(String, u64)>) -> Self {
         let (note, signed) = note.map_or_else(Default::default, |(note, size)| (note, Some(size)));
         let key = signer.verifier().clone();
-        let (note, disputed) = (watch::Sender::new(note.into()), AtomicBool::new(false));
-        let latest = Arc::new(Latest { key, store: store.clone(), note, disputed });
+        let (note, disputes) = (watch::Sender::new(note.into()), AtomicU32::new(0));
+        let latest = Arc::new(Latest { key, store: store.clone(), note, disputes });
         let partial = tree.partial().map(|(tile, _)| tile).collect();
         Self { store, signer, tree, signed, partial, next: None, latest }
     }

@@ -6,9 +6,16 @@ use crate::identity::keyfile::{self, Existing, FileError, Secrecy};
 use crate::model::WitnessName;
 use crate::tlog::tile::{decode, encode};
 use crate::tlog::{Hash, Tile, TileReader};
+use rustix::fs::{Mode, OFlags};
 use std::collections::BTreeMap;
-use std::io;
+use std::fs::File;
+use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
+
+/// No note is longer: a checkpoint, and what a witness answers at most.
+const NOTE_BYTES: u64 = 128 << 10;
+/// There are not so many witnesses, former ones included.
+const MOST_NOTES: usize = 256;
 
 /// See the module's comment.
 #[derive(Debug, Clone)]
@@ -68,11 +75,11 @@ impl Store {
     }
 
     /// The last checkpoint that each witness vouched for, by the name that the configuration gave it: notes with the signature of the log
-    /// and cosignatures, which nobody has checked.
+    /// and cosignatures, which nobody has checked. What is no such note, or cannot be read, spoils no other. At most 256.
     ///
     /// # Errors
-    /// When one cannot be read.
-    pub fn witnessed(&self) -> io::Result<BTreeMap<String, String>> {
+    /// When the folder cannot be read.
+    pub fn witnessed(&self) -> io::Result<BTreeMap<WitnessName, io::Result<String>>> {
         let entries = match std::fs::read_dir(self.witnessed_folder()) {
             Ok(entries) => entries,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(BTreeMap::new()),
@@ -81,10 +88,11 @@ impl Store {
         let mut notes = BTreeMap::new();
         for entry in entries {
             let entry = entry?;
-            let name = entry.file_name().to_string_lossy().into_owned();
             // Others are being written, or are none of ours.
-            if name.parse::<WitnessName>().is_ok() && !is_temporary(&name) {
-                notes.insert(name, std::fs::read_to_string(entry.path())?);
+            let Some(name) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else { continue };
+            notes.insert(name, read_note(&entry.path()));
+            if notes.len() == MOST_NOTES {
+                break;
             }
         }
         Ok(notes)
@@ -95,7 +103,7 @@ impl Store {
     /// # Errors
     /// When it cannot be read.
     pub fn witnessed_by(&self, witness: &WitnessName) -> io::Result<Option<String>> {
-        match std::fs::read_to_string(self.witnessed_folder().join(witness.as_str())) {
+        match read_note(&self.witnessed_folder().join(witness.as_str())) {
             Ok(note) => Ok(Some(note)),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error),
@@ -159,22 +167,84 @@ impl Store {
     }
 }
 
-/// What [`keyfile::write`] calls a file that is not complete yet: `NAME.16HEX.tmp`.
-fn is_temporary(name: &str) -> bool {
-    let random = name.strip_suffix(".tmp").and_then(|name| name.rsplit_once('.'));
-    random.is_some_and(|(_, random)| random.len() == 16)
+/// A note that anybody may have put there: a regular file alone, nothing that could be waited for, and not more than a note can be.
+fn read_note(path: &Path) -> io::Result<String> {
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOFOLLOW;
+    let file = File::from(rustix::fs::open(path, flags, Mode::empty())?);
+    let invalid = |why: &str| io::Error::new(io::ErrorKind::InvalidData, why);
+    if !file.metadata()?.is_file() {
+        return Err(invalid("it is no regular file"));
+    }
+    let mut text = Vec::new();
+    file.take(NOTE_BYTES + 1).read_to_end(&mut text)?;
+    if text.len() as u64 > NOTE_BYTES {
+        return Err(invalid("it is longer than 128 KiB, as no note is"));
+    }
+    String::from_utf8(text).map_err(|_| invalid("it is no text"))
 }
 
 impl TileReader for Store {
     type Error = io::Error;
 
     fn read(&self, tile: Tile) -> io::Result<Vec<Hash>> {
+        let mut failed = None;
         for path in self.candidates(tile) {
-            let hashes = std::fs::read(path).ok().and_then(|content| decode(&content, tile.width));
-            if let Some(hashes) = hashes {
-                return Ok(hashes);
+            match std::fs::read(path) {
+                Ok(content) => {
+                    if let Some(hashes) = decode(&content, tile.width) {
+                        return Ok(hashes);
+                    }
+                }
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => failed = Some(error),
             }
         }
-        Err(io::Error::new(io::ErrorKind::NotFound, format!("`{}` is missing or damaged", tile.path())))
+        let missing = format!("`{}` is missing or damaged", tile.path());
+        Err(failed.unwrap_or_else(|| io::Error::new(io::ErrorKind::NotFound, missing)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt as _;
+
+    #[test]
+    fn an_odd_entry_among_the_notes_of_witnesses_spoils_no_other() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::at(folder.path().to_owned());
+        assert!(store.witnessed().unwrap().is_empty());
+        let name = |name: &str| name.parse::<WitnessName>().unwrap();
+        store.write_witnessed(&name("good"), "a note\n").unwrap();
+        let at = |name: &str| store.witnessed_folder().join(name);
+        std::fs::create_dir(at("folder")).unwrap();
+        std::fs::write(at("bytes"), [0xff, 0xfe]).unwrap();
+        std::fs::write(at("huge"), vec![b'x'; (128 << 10) + 1]).unwrap();
+        std::fs::write(at("w1.0123456789abcdef.tmp"), "half").unwrap();
+        std::os::unix::fs::symlink(at("good"), at("link")).unwrap();
+        std::os::unix::fs::symlink(at("nothing"), at("loose")).unwrap();
+        rustix::fs::mknodat(rustix::fs::CWD, at("pipe"), rustix::fs::FileType::Fifo, Mode::RUSR, 0).unwrap();
+        std::fs::write(at("closed"), "a note\n").unwrap();
+        std::fs::set_permissions(at("closed"), std::fs::Permissions::from_mode(0o000)).unwrap();
+        let notes = store.witnessed().unwrap();
+        assert_eq!(notes[&name("good")].as_deref().unwrap(), "a note\n");
+        for odd in ["folder", "bytes", "huge", "link", "loose", "pipe"] {
+            assert!(notes[&name(odd)].is_err(), "{odd}");
+            assert!(store.witnessed_by(&name(odd)).is_err(), "{odd}");
+        }
+        // Root reads it all the same.
+        assert_eq!(notes[&name("closed")].is_ok(), std::fs::read(at("closed")).is_ok());
+        assert_eq!(notes.len(), 8, "and nothing that is still being written");
+        assert_eq!(store.witnessed_by(&name("other")).unwrap(), None);
+    }
+
+    #[test]
+    fn a_tile_that_cannot_be_read_is_told_from_one_that_is_not_there() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::at(folder.path().to_owned());
+        let tile = Tile::from_path("0/000.p/1").unwrap();
+        assert_eq!(store.read(tile).unwrap_err().kind(), io::ErrorKind::NotFound);
+        std::fs::create_dir_all(folder.path().join(tile.path())).unwrap();
+        assert_eq!(store.read(tile).unwrap_err().kind(), io::ErrorKind::IsADirectory);
     }
 }

@@ -253,8 +253,9 @@ impl Client {
                 (self.open, self.connecting) = (None, None);
             }
             Effect::Send(mut message) => {
-                if let Up::Ping { audit, .. } = &mut message {
+                if let Up::Ping { audit, witness_disputes, .. } = &mut message {
                     *audit = Some(self.audit.health());
+                    *witness_disputes = self.audit.witness_disputes();
                 }
                 self.say(message, inputs);
             }

@@ -195,7 +195,7 @@ impl<R: LeaseRule> Replica<R> {
         if session.follows.is_some() {
             effects.extend(self.outbox.before_ping(n).into_iter().map(Effect::Send));
         }
-        effects.push(Effect::Send(Up::Ping { n, audit: None }));
+        effects.push(Effect::Send(Up::Ping { n, audit: None, witness_disputes: 0 }));
         effects.push(Effect::CollectUsage);
     }
 

@@ -72,7 +72,9 @@ impl TryFrom<raw::Up> for Up {
         use raw::up::Body;
         Ok(match message.body.ok_or(WireError::UnknownKind)? {
             Body::Hello(hello) => Self::Hello(hello.try_into()?),
-            Body::Ping(ping) => Self::Ping { n: ping.n, audit: audit_health(ping.audit)? },
+            Body::Ping(raw::Ping { n, audit, witness_disputes }) => {
+                Self::Ping { n, audit: audit_health(audit), witness_disputes }
+            }
             Body::Ack(ack) => {
                 Self::Ack(Ack { revision: Revision(ack.revision), streams_cut: ack.streams_cut })
             }
@@ -91,15 +93,14 @@ impl TryFrom<raw::Up> for Up {
     }
 }
 
-fn audit_health(value: i32) -> Result<Option<AuditHealth>, WireError> {
-    let health = raw::AuditHealth::try_from(value);
-    Ok(match health.map_err(|_| WireError::UnknownValue { field: "audit", value })? {
+/// What a later version says of its trail in words that this one does not know must not cost that proxy its lease.
+fn audit_health(value: i32) -> Option<AuditHealth> {
+    match raw::AuditHealth::try_from(value).unwrap_or(raw::AuditHealth::Unspecified) {
         raw::AuditHealth::Unspecified => None,
         raw::AuditHealth::Good => Some(AuditHealth::Good),
         raw::AuditHealth::LowSpace => Some(AuditHealth::LowSpace),
         raw::AuditHealth::Unwritable => Some(AuditHealth::Unwritable),
-        raw::AuditHealth::WitnessDisputes => Some(AuditHealth::WitnessDisputes),
-    })
+    }
 }
 
 impl TryFrom<raw::Hello> for Hello {
@@ -247,15 +248,14 @@ impl From<Up> for raw::Up {
                 version: hello.version,
                 instance: hello.instance,
             }),
-            Up::Ping { n, audit } => {
+            Up::Ping { n, audit, witness_disputes } => {
                 let audit = match audit {
                     None => raw::AuditHealth::Unspecified,
                     Some(AuditHealth::Good) => raw::AuditHealth::Good,
                     Some(AuditHealth::LowSpace) => raw::AuditHealth::LowSpace,
                     Some(AuditHealth::Unwritable) => raw::AuditHealth::Unwritable,
-                    Some(AuditHealth::WitnessDisputes) => raw::AuditHealth::WitnessDisputes,
                 };
-                Body::Ping(raw::Ping { n, audit: audit.into() })
+                Body::Ping(raw::Ping { n, audit: audit.into(), witness_disputes })
             }
             Up::Ack(ack) => Body::Ack(raw::Ack { revision: ack.revision.0, streams_cut: ack.streams_cut }),
             Up::Usage(grants) => {

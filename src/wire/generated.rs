@@ -84,6 +84,10 @@ pub struct Ping {
     /// How the proxy's audit trail is.
     #[prost(enumeration = "AuditHealth", tag = "2")]
     pub audit: i32,
+    /// How often, since the process started, an external witness has signed for other lines than the trail has. Apart from its health,
+    /// which may be anything at that time.
+    #[prost(uint32, tag = "3")]
+    pub witness_disputes: u32,
 }
 /// Nothing runs any more at this proxy under what was ended up to and including `revision`.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
@@ -302,8 +306,6 @@ pub enum AuditHealth {
     LowSpace = 2,
     /// Lines cannot be written: the proxy refuses requests.
     Unwritable = 3,
-    /// An external witness has signed for other lines than it has.
-    WitnessDisputes = 4,
 }
 impl AuditHealth {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -316,7 +318,6 @@ impl AuditHealth {
             Self::Good => "AUDIT_HEALTH_GOOD",
             Self::LowSpace => "AUDIT_HEALTH_LOW_SPACE",
             Self::Unwritable => "AUDIT_HEALTH_UNWRITABLE",
-            Self::WitnessDisputes => "AUDIT_HEALTH_WITNESS_DISPUTES",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -326,7 +327,6 @@ impl AuditHealth {
             "AUDIT_HEALTH_GOOD" => Some(Self::Good),
             "AUDIT_HEALTH_LOW_SPACE" => Some(Self::LowSpace),
             "AUDIT_HEALTH_UNWRITABLE" => Some(Self::Unwritable),
-            "AUDIT_HEALTH_WITNESS_DISPUTES" => Some(Self::WitnessDisputes),
             _ => None,
         }
     }

@@ -61,6 +61,8 @@ pub enum Up {
         n: u64,
         /// How the proxy's audit trail is; an older one does not say.
         audit: Option<AuditHealth>,
+        /// How often an external witness has signed for other lines, since the process started.
+        witness_disputes: u32,
     },
     /// Confirms that what was ended is gone.
     Ack(Ack),

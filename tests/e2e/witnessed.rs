@@ -174,10 +174,26 @@ async fn a_witness_that_we_did_not_write_vouches_for_both_logs_and_finds_a_rollb
     assert!(vouched(&world, "w1") < size, "it vouches for nothing more");
     eventually("attention", || async {
         let status = world.cli(&["status"]).await;
-        let told = status["proxies"][0]["audit"] == "witness_disputes";
+        let told = status["proxies"][0]["witness_disputed_at"].is_string();
         (told && status["attention"].to_string().contains("external witness")).then_some(())
     })
     .await;
+
+    // It is told for good, also when the witness cannot be asked any more and a new process knows nothing of it.
+    witness.kill().await;
+    world.proxy().terminate();
+    world.proxy().ended().await;
+    world.start_proxy().await;
+    requests(&world, 1).await;
+    eventually("failures", || async { (metric(&world, "failures_total", "w1").await > 0.0).then_some(()) })
+        .await;
+    let status = world.cli(&["status"]).await;
+    assert_eq!(
+        (metric(&world, "disputes", "w1").await, &status["proxies"][0]["audit"]),
+        (0.0, &"good".into())
+    );
+    assert!(status["attention"].to_string().contains("external witness"), "{status}");
+    witness.start().await;
 
     // It grows beyond what was there, which does not make it the same log.
     while lines(&world) <= size + 1 {
@@ -253,6 +269,76 @@ async fn what_a_witness_did_not_sign_for_this_log_is_not_kept() {
 }
 
 #[tokio::test]
+async fn a_trail_that_is_rewritten_and_signed_for_anew_is_not_proved_line_by_line_either() {
+    let mut world = Setup::new().prepare().await;
+    let scribe = Arc::new(Scribe::new("scribe.example"));
+    let https = scribe.serve(&world.ca.server("witness", "127.0.0.1".parse().unwrap())).await;
+    world.append_config(&table("proxy.audit", "w1", &format!("https://{https}/honest"), &scribe.key()));
+    world.start_control().await;
+    world.start_proxy().await;
+    world.grant("orders:GET:/**").await;
+    requests(&world, 25).await;
+    covered(&world, "w1", 25).await;
+    world.proxy().terminate();
+    world.proxy().ended().await;
+    let (folder, size) = (world.path("audit/audit.jsonl.tlog"), vouched(&world, "w1"));
+    let (key, witness) = (fs::read_to_string(folder.join("key.pub")).unwrap(), scribe.key());
+    fs::copy(folder.join("witnessed/w1"), world.path("kept")).unwrap();
+    let alone = ["--key", key.trim(), "--from", "1", "--to", "20"];
+    let demanded = [&alone[..], &["--witness", &witness]].concat();
+    let kept = [&alone[..], &["--checkpoint", "kept"]].concat();
+
+    // What else lies there does not matter, and is not waited for.
+    fs::create_dir(folder.join("witnessed/odd")).unwrap();
+    assert!(Command::new("mkfifo").arg(folder.join("witnessed/pipe")).status().unwrap().success());
+    for arguments in [&alone[..], &demanded, &kept, &["--witness", &witness]] {
+        let (good, report, said) = verify(&world, arguments).await;
+        assert!(good, "{arguments:?} {report} {said}");
+    }
+    let (_, report, _) = verify(&world, &["--witness", &witness]).await;
+    let behind = lines(&world) - size;
+    assert_eq!((&report["vouched_lines"], &report["lines_behind_vouched"]), (&size.into(), &behind.into()));
+    for wrong in [
+        &["--witness", &witness, "--witness-quorum", "2"][..],
+        &["--witness", &witness, "--witness", &witness],
+    ] {
+        let fixed = ["verify", "--file", "audit/audit.jsonl"];
+        assert_eq!(audit(&world, &[&fixed[..], wrong].concat()).await.status.code(), Some(2));
+    }
+
+    // Root on that host changes a line, has the tree made anew, and the proxy sign for it.
+    let trail = world.path("audit/audit.jsonl");
+    let text = fs::read_to_string(&trail).unwrap();
+    let rewritten = |(number, line): (usize, &str)| {
+        if number == 6 { line.replacen("\"status\":200", "\"status\":403", 1) } else { line.to_owned() }
+    };
+    let changed = text.split_inclusive('\n').enumerate().map(rewritten).collect::<String>();
+    assert_ne!(text, changed);
+    fs::write(&trail, changed).unwrap();
+    fs::remove_dir_all(folder.join("tile")).unwrap();
+    fs::remove_file(folder.join("checkpoint")).unwrap();
+    let config = fs::read_to_string(world.path("jitgate.toml")).unwrap();
+    fs::write(world.path("jitgate.toml"), config.replace("/honest\"", "/unknown\"")).unwrap();
+    world.start_proxy().await;
+    requests(&world, 5).await;
+    eventually("a larger checkpoint", || async {
+        let note = fs::read_to_string(folder.join("checkpoint")).ok()?;
+        (note.lines().nth(1)?.parse::<u64>().ok()? > size + 4).then_some(())
+    })
+    .await;
+    assert_eq!(fs::read_to_string(folder.join("key.pub")).unwrap(), key);
+    assert!(verify(&world, &alone).await.0, "nobody else is asked");
+    for (arguments, by) in
+        [(&demanded, "that witness `scribe.example` vouches"), (&kept, "checkpoint `kept`")]
+    {
+        let (good, report, said) = verify(&world, arguments).await;
+        let wrong = report["wrong"].to_string();
+        assert!(!good && report["verified"] == false, "{report} {said}");
+        assert!(wrong.contains("\"fork\"") && wrong.contains(by), "{report} {said}");
+    }
+}
+
+#[tokio::test]
 async fn an_event_log_that_is_rolled_back_is_found_by_its_witness() {
     let mut world = Setup::new().prepare().await;
     let mut witness = Witness::new(&world, "witness").await;
@@ -296,7 +382,7 @@ async fn an_event_log_that_is_rolled_back_is_found_by_its_witness() {
     }
     world.start_control().await;
     eventually("attention", || async {
-        attention(&world).await.contains("witness `w1` says that").then_some(())
+        attention(&world).await.contains("witness `w1` claims that").then_some(())
     })
     .await;
 }

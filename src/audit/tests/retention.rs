@@ -132,7 +132,9 @@ fn old_files_go_once_a_line_says_so_and_the_rest_is_proved() {
     assert_eq!(both(early.clone()).wrong, []);
     let mut other = early;
     other.checkpoint.root = crate::tlog::Hash::leaf(b"another");
-    assert!(matches!(both(other).wrong[..], [Wrong::Fork { .. }]));
+    let contradicted = both(other);
+    assert!(matches!(contradicted.wrong[..], [Wrong::Missing { from: 1, .. }, Wrong::Fork { .. }]));
+    assert_eq!(contradicted.removed, None, "and nothing of what it says of removals is believed");
     // Ranges as well: of what is there, of what is gone, and of both.
     for range in [(first, first + 1), (1, 3), (first - 2, first + 1)] {
         let report = verify::range(&kept.world.path, &[kept.trusted()], range).unwrap();

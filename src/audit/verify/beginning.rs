@@ -2,11 +2,8 @@
 //!
 //! What is gone is known by its tiles alone. They are believed when the lines that are left lead from them to the root of a checkpoint.
 
-use super::{Report, Trusted, Wrong};
+use super::{Report, Wrong};
 use crate::audit::removal::{Policy, Recorded};
-use crate::notary::Store;
-use crate::tlog::proof::{check_consistency, check_inclusion, consistency, inclusion};
-use crate::tlog::{Checkpoint, Hash, TileHashes, Tree};
 use std::path::Path;
 
 /// Lines 1 to `to` are gone, as a line of the trail says, which is proved.
@@ -33,26 +30,6 @@ impl std::fmt::Display for Gone {
         }
         write!(f, "), recorded in line {recorded_in}")
     }
-}
-
-/// Whether the largest checkpoint vouches for this line, by its own proof out of the tiles.
-pub(super) fn is_proved(store: &Store, trusted: &[Trusted], seq: u64, leaf: &Hash) -> bool {
-    let Some(trusted) = trusted.iter().max_by_key(|trusted| trusted.checkpoint.size) else { return false };
-    let Checkpoint { size, root, .. } = &trusted.checkpoint;
-    let Some(index) = seq.checked_sub(1) else { return false };
-    let path = inclusion(&TileHashes::new(store, *size), index, *size).ok().flatten();
-    path.is_some_and(|path| check_inclusion(&path, leaf, index, *size, root).is_ok())
-}
-
-/// Whether the tree of the lines that are gone goes on from what a checkpoint vouches for; `None`: its tiles cannot say.
-pub(super) fn goes_on(store: &Store, trusted: &Trusted, begun: &Tree) -> Option<bool> {
-    let (size, root) = (begun.size(), begun.root());
-    let known = &trusted.checkpoint;
-    if known.size == 0 || known.size == size {
-        return Some(known.size == 0 || known.root == root);
-    }
-    let path = consistency(&TileHashes::new(store, size), known.size, size).ok().flatten()?;
-    Some(check_consistency(&path, (known.size, &known.root), (size, &root)).is_ok())
 }
 
 /// Says of the lines that are missing at the beginning whether they were removed as they may be, or are a fault.

@@ -82,7 +82,8 @@ fn make(store: &Store, key: &VerifierKey, index: u64, line: &[u8]) -> Result<Pro
 /// The checkpoints over the line that external witnesses vouch for, those with most cosignatures first.
 fn witnessed(store: &Store, key: &VerifierKey, index: u64) -> Vec<String> {
     let covers = |note: &String| Checkpoint::open(note, key).is_ok_and(|known| known.size > index);
-    let mut notes: Vec<String> = store.witnessed().unwrap_or_default().into_values().filter(covers).collect();
+    let notes = store.witnessed().unwrap_or_default().into_values().flatten();
+    let mut notes: Vec<String> = notes.filter(covers).collect();
     notes.sort_by_key(|note| std::cmp::Reverse(note.lines().count()));
     notes
 }

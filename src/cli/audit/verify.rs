@@ -1,6 +1,6 @@
 //! `jitgate audit verify`: whether a trail is the one that was written, offline.
 
-use super::vouched::{Vouched, Witnesses};
+use super::vouched::{Note, Vouched, Witnesses};
 use super::{trail, witness};
 use crate::audit::verify::{self, Gone, Report, Trusted};
 use crate::cli::Failure;
@@ -99,17 +99,19 @@ impl Verify {
             return prove(proof, &key, &self.witnesses, output);
         }
         let load = || {
-            let mut trusted = trusted(&path, &self.checkpoint, &store, (&key, kept.clone()))?;
-            let notes = notes(&self.checkpoint, &store)?;
+            let known = trusted(&path, &self.checkpoint, &store, (&key, kept.clone()));
+            let mut known = known.map_err(Failure::failed)?;
+            let notes =
+                if self.witnesses.are_demanded() { notes(&self.checkpoint, &store) } else { Vec::new() };
             let vouched = self.witnesses.look(&key, &notes)?;
-            trusted.extend(vouched.trusted());
-            Ok::<_, VerifyError>((trusted, vouched))
+            known.extend(vouched.trusted());
+            Ok::<_, Failure>((known, vouched))
         };
-        let mut vouched = load().map_err(Failure::failed)?.1;
+        let mut vouched = load()?.1;
         let anew = || {
-            let (trusted, seen) = load().map_err(io::Error::other)?;
+            let (known, seen) = load().map_err(|failure| io::Error::other(failure.text().to_owned()))?;
             vouched = seen;
-            Ok(trusted)
+            Ok(known)
         };
         let read = |source| Failure::failed(VerifyError::Read { path: path.clone(), source });
         let (report, trusted) = match (self.from, self.to) {
@@ -132,13 +134,18 @@ impl Verify {
     }
 }
 
-/// Every note that witnesses may have cosigned, with what to call it: those that are named, and those beside the trail.
-fn notes(named: &[PathBuf], store: &Store) -> Result<Vec<(String, String)>, VerifyError> {
+/// Every note that witnesses may have cosigned: those that are named, and those beside the trail.
+fn notes(named: &[PathBuf], store: &Store) -> Vec<Note> {
+    let note = |path: &Path, text: io::Result<String>| Note { name: path.display().to_string(), text };
     let folder = store.witnessed_folder();
-    let beside = store.witnessed().map_err(|source| VerifyError::Read { path: folder.clone(), source })?;
-    let beside = beside.into_iter().map(|(name, note)| Ok((folder.join(name).display().to_string(), note)));
-    let named = named.iter().map(|path| Ok((path.display().to_string(), read(path)?)));
-    named.chain(beside).collect()
+    let mut notes: Vec<_> = named.iter().map(|path| note(path, std::fs::read_to_string(path))).collect();
+    match store.witnessed() {
+        Ok(beside) => {
+            notes.extend(beside.into_iter().map(|(name, text)| note(&folder.join(name.as_str()), text)));
+        }
+        Err(error) => notes.push(note(&folder, Err(error))),
+    }
+    notes
 }
 
 /// Every checkpoint: the one that is kept, those that are named, and the one beside the trail; the signatures of these are checked.
@@ -214,6 +221,8 @@ fn print(
 ) -> Result<(), Failure> {
     let size = trusted.iter().map(|trusted| trusted.checkpoint.size).max().unwrap_or(0);
     let verified = report.wrong.is_empty() && vouched.holds(to).is_ok();
+    // Of a range its end: more is not said of it.
+    let (covered, behind) = (vouched.covered(), |covered: u64| report.last.saturating_sub(covered));
     match output {
         Output::Json => {
             let wrong = report.wrong.iter().map(|wrong| {
@@ -225,7 +234,8 @@ fn print(
             });
             output::json(&json!({
                 "trail": path, "log": key.name(), "key": key.to_string(), "files": report.files, "lines": report.lines,
-                "last": report.last, "removed": report.removed, "checkpoint": size, "verified": verified, "wrong": wrong.collect::<Vec<_>>(), "witnesses": vouched.json(),
+                "last": report.last, "removed": report.removed, "checkpoint": size, "verified": verified, "wrong": wrong.collect::<Vec<_>>(),
+                "witnesses": vouched.json(), "vouched_lines": covered, "lines_behind_vouched": covered.map(behind),
             }))
         }
         Output::Table => {
@@ -238,6 +248,10 @@ fn print(
                 ("behind it", report.last.saturating_sub(size).to_string()),
             ];
             fields.extend(vouched.rows());
+            if let Some(covered) = covered {
+                fields.push(("vouched lines", covered.to_string()));
+                fields.push(("behind them", behind(covered).to_string()));
+            }
             fields.push(("verified", if verified { "yes" } else { "no" }.to_owned()));
             output::fields(fields)?;
             if let Some(removed) = report.removed {
@@ -259,8 +273,8 @@ fn prove(path: &Path, key: &VerifierKey, witnesses: &Witnesses, output: Output) 
     let line = proof.extra.as_deref().ok_or_else(|| Failure::failed(VerifyError::NoLine(path.to_owned())))?;
     let checkpoint = proof.check(line, key).map_err(|error| refused(error.to_string()))?;
     let line = String::from_utf8_lossy(line);
-    let notes = [(path.display().to_string(), proof.checkpoint.clone())];
-    let vouched = witnesses.look(key, &notes).map_err(Failure::failed)?;
+    let notes = [Note { name: path.display().to_string(), text: Ok(proof.checkpoint.clone()) }];
+    let vouched = witnesses.look(key, &notes)?;
     let holds = vouched.holds(Some(proof.index + 1));
     let shown = match output {
         Output::Json => output::json(&json!({

@@ -3,14 +3,24 @@
 
 use super::verify::{VerifyError, read};
 use crate::audit::verify::Trusted;
+use crate::cli::Failure;
 use crate::model::{Time, Ttl};
 use crate::runtime::clock::wall;
 use crate::tlog::{Checkpoint, NoteError, VerifierKey, WitnessKey, note};
 use serde_json::{Value, json};
+use std::io;
 use std::path::{Path, PathBuf};
 
 /// A cosignature's time may be so far ahead of our clock.
 const AHEAD: u64 = 3600;
+
+/// What witnesses may have cosigned.
+pub(super) struct Note {
+    /// What to call it.
+    pub(super) name: String,
+    /// Its text, or why that cannot be read: which is no fault as long as another note tells what is asked.
+    pub(super) text: io::Result<String>,
+}
 
 /// Which witnesses are demanded.
 #[derive(Debug, clap::Args)]
@@ -21,7 +31,7 @@ pub(super) struct Witnesses {
     /// So many of the witnesses are enough [default: all]
     #[arg(long, value_name = "N", requires = "witness")]
     witness_quorum: Option<usize>,
-    /// Only what a witness signed so shortly ago counts; a running proxy is vouched for at least each hour
+    /// Only what a witness signed so shortly ago counts; a log is vouched for twice an hour, also while it does not grow
     #[arg(long, value_name = "DURATION", requires = "witness")]
     witness_within: Option<Ttl>,
 }
@@ -40,20 +50,26 @@ pub(super) struct Vouched {
 }
 
 impl Witnesses {
-    /// What those that are demanded say in `notes`, which come with what to call them; `log` signs for the trail.
-    pub(super) fn look(&self, log: &VerifierKey, notes: &[(String, String)]) -> Result<Vouched, VerifyError> {
+    /// Whether there are any.
+    pub(super) fn are_demanded(&self) -> bool {
+        !self.witness.is_empty()
+    }
+
+    /// What those that are demanded say in `notes`; `log` signs for the trail.
+    pub(super) fn look(&self, log: &VerifierKey, notes: &[Note]) -> Result<Vouched, Failure> {
         let mut all: Vec<Voucher> = Vec::new();
         for named in &self.witness {
-            let key = key(named)?;
+            let key = key(named).map_err(Failure::failed)?;
             if all.iter().any(|known| known.key.is_same_key(&key)) {
-                return Err(VerifyError::Quorum(format!("`{}` is given twice", key.short())));
+                return Err(Failure::usage(VerifyError::Quorum(format!("`{}` is given twice", key.short()))));
             }
             let says = says(&key, log, notes, (wall(), self.witness_within));
             all.push(Voucher { key, says });
         }
         let quorum = self.witness_quorum.unwrap_or(all.len());
         if quorum > all.len() || (quorum == 0 && !all.is_empty()) {
-            return Err(VerifyError::Quorum(format!("`--witness-quorum` is 1 to {}", all.len())));
+            let bounds = format!("`--witness-quorum` is 1 to {}", all.len());
+            return Err(Failure::usage(VerifyError::Quorum(bounds)));
         }
         Ok(Vouched { all, quorum })
     }
@@ -66,6 +82,11 @@ impl Vouched {
             self.all.iter().filter_map(|voucher| Some(voucher.says.as_ref().ok()?.0.size)).collect();
         sizes.sort_unstable_by(|one, other| other.cmp(one));
         sizes.get(self.quorum.checked_sub(1)?).copied()
+    }
+
+    /// How many lines enough of them vouch for; `None` where nobody is demanded.
+    pub(super) fn covered(&self) -> Option<u64> {
+        (!self.all.is_empty()).then(|| self.lines().unwrap_or(0))
     }
 
     /// Whether enough of them vouch for every line up to `wanted`; for some line at all if that is `None`.
@@ -133,13 +154,23 @@ fn key(named: &Path) -> Result<WitnessKey, VerifyError> {
 fn says(
     key: &WitnessKey,
     log: &VerifierKey,
-    notes: &[(String, String)],
+    notes: &[Note],
     (now, within): (Time, Option<Ttl>),
 ) -> Result<(Checkpoint, u64), String> {
     let mut found: Option<(Checkpoint, u64)> = None;
     let mut refused = None;
-    for (name, note) in notes {
-        match opened(key, log, note, now) {
+    for Note { name, text } in notes {
+        let text = match text {
+            Ok(text) => text,
+            Err(error) => {
+                refused = Some(format!("`{name}` cannot be read: {error}"));
+                continue;
+            }
+        };
+        match opened(key, log, text, now) {
+            Ok(Some((checkpoint, _))) if checkpoint.size == 0 => {
+                refused = Some(format!("`{name}` vouches for no line"));
+            }
             Ok(Some((checkpoint, time))) => {
                 let known = found.as_ref().map(|(known, at)| (known.size, *at));
                 if known < Some((checkpoint.size, time)) {
@@ -205,24 +236,23 @@ mod tests {
         }
 
         /// With the cosignatures of these, of so many seconds ago.
-        fn cosigned(&self, size: u64, by: &[(&Scribe, u64)]) -> (String, String) {
+        fn cosigned(&self, size: u64, by: &[(&Scribe, u64)]) -> Note {
             let note = self.note(size);
             let text = note::split(&note).unwrap().0;
             let lines = by.iter().map(|(scribe, ago)| scribe.line(text, now() - ago)).collect::<String>();
-            ("kept".to_owned(), format!("{note}{lines}"))
+            kept(format!("{note}{lines}"))
         }
+    }
+
+    fn kept(text: String) -> Note {
+        Note { name: "kept".to_owned(), text: Ok(text) }
     }
 
     fn now() -> u64 {
         wall().as_millis() / 1000
     }
 
-    fn look(
-        log: &Log,
-        by: &[&Scribe],
-        more: (Option<usize>, Option<&str>),
-        notes: &[(String, String)],
-    ) -> Vouched {
+    fn look(log: &Log, by: &[&Scribe], more: (Option<usize>, Option<&str>), notes: &[Note]) -> Vouched {
         let witness = by.iter().map(|scribe| scribe.key().into()).collect();
         let (witness_quorum, within) = more;
         let witness_within = within.map(|within| within.parse().unwrap());
@@ -245,7 +275,24 @@ mod tests {
         assert!(matches!(both.holds(Some(11)), Err(VerifyError::NotCovered { lines: 10, wanted: 11 })));
         let third = look(&log, &[&three], (None, None), &notes);
         assert!(matches!(third.holds(None), Err(VerifyError::NotVouched { quorum: 1, of: 1 })));
-        assert!(look(&log, &[], (None, None), &notes).holds(Some(1_000)).is_ok(), "nothing was demanded");
+        let nobody = look(&log, &[], (None, None), &notes);
+        assert!(nobody.holds(Some(1_000)).is_ok(), "nothing was demanded");
+        assert_eq!((both.covered(), third.covered(), nobody.covered()), (Some(10), Some(0), None));
+    }
+
+    #[test]
+    fn a_note_that_cannot_be_read_spoils_no_other_and_one_over_nothing_does_not_count() {
+        let (log, one) = (Log::new(), Scribe::new("one"));
+        let unread = || Note { name: "odd".to_owned(), text: Err(io::Error::other("no text")) };
+        let good = look(&log, &[&one], (None, None), &[unread(), log.cosigned(10, &[(&one, 9)]), unread()]);
+        assert_eq!(good.lines(), Some(10));
+        for (notes, why) in [
+            (vec![unread()], "`odd` cannot be read: no text"),
+            (vec![log.cosigned(0, &[(&one, 9)])], "vouches for no line"),
+        ] {
+            let none = look(&log, &[&one], (None, None), &notes);
+            assert!(none.holds(None).is_err() && none.rows()[0].1.contains(why), "{:?}", none.rows());
+        }
     }
 
     #[test]
@@ -264,17 +311,16 @@ mod tests {
     #[test]
     fn what_is_forged_of_another_log_or_of_another_time_does_not_count() {
         let (log, other, one) = (Log::new(), Log::new(), Scribe::new("one"));
-        let holds =
-            |within, note: (String, String)| look(&log, &[&one], (None, within), &[note]).holds(None).is_ok();
+        let holds = |within, note: Note| look(&log, &[&one], (None, within), &[note]).holds(None).is_ok();
         assert!(holds(None, log.cosigned(10, &[(&one, 7_000)])));
         assert!(holds(Some("2h"), log.cosigned(10, &[(&one, 7_000)])));
         assert!(!holds(Some("1h"), log.cosigned(10, &[(&one, 7_000)])));
         assert!(!holds(None, other.cosigned(10, &[(&one, 7)])), "another key signs for that log");
         assert!(!holds(None, log.cosigned(10, &[(&Scribe::new("one"), 7)])));
-        let (name, note) = log.cosigned(10, &[(&one, 7)]);
-        assert!(!holds(None, (name, note.replacen("\n10\n", "\n11\n", 1))));
+        let note = log.cosigned(10, &[(&one, 7)]).text.unwrap();
+        assert!(!holds(None, kept(note.replacen("\n10\n", "\n11\n", 1))));
         let (text, ahead) = (log.note(10), now() + 7_200);
         let line = one.line(note::split(&text).unwrap().0, ahead);
-        assert!(!holds(None, ("kept".to_owned(), format!("{text}{line}"))));
+        assert!(!holds(None, kept(format!("{text}{line}"))));
     }
 }

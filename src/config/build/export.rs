@@ -1,6 +1,6 @@
 //! `[[proxy.audit.export]]` and `[[control.export]]`.
 
-use super::{duration, path, required};
+use super::{duration, encrypted, path, required};
 use crate::config::raw::{RawExport, RawExportKind, split};
 use crate::config::source::Source;
 use crate::config::text::{FieldName, Text};
@@ -82,9 +82,7 @@ fn http(
     whole: bool,
 ) -> Option<HttpReceiver> {
     let (url, span) = place::<WebhookUrl>(source, table, raw.url, example)?;
-    if !url.is_encrypted() && !url.is_loopback() {
-        source.at(&span, "expected `https`: in the clear only to this machine (127.0.0.1, [::1], localhost)");
-    }
+    encrypted(source, &url, &span);
     // Collectors answer elsewhere with 404, for ever.
     let rest = url.as_str().splitn(4, '/').nth(3).unwrap_or_default();
     if whole && rest.is_empty() {

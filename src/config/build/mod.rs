@@ -23,7 +23,7 @@ pub(super) use proxy::proxy;
 use crate::config::raw::{RawIdentityFiles, RawTrust, split};
 use crate::config::source::Source;
 use crate::config::text::{FromText, Parsed, Text, TrustDomain};
-use crate::config::{IdentityFiles, TrustFiles};
+use crate::config::{IdentityFiles, TrustFiles, WebhookUrl};
 use crate::model::Ttl;
 use std::ops::Range;
 use std::path::PathBuf;
@@ -104,6 +104,13 @@ fn filled<T>(source: &mut Source<'_>, list: Spanned<Vec<Text<T>>>, if_empty: &st
         source.empty_list(&span, if_empty);
     }
     items
+}
+
+/// Notes a URL whose receiver would be sent something in the clear over a network.
+fn encrypted(source: &mut Source<'_>, url: &WebhookUrl, span: &Range<usize>) {
+    if !url.is_encrypted() && !url.is_loopback() {
+        source.at(span, "expected `https`: in the clear only to this machine (127.0.0.1, [::1], localhost)");
+    }
 }
 
 fn path(source: &Source<'_>, raw: Option<Text<PathBuf>>) -> Option<PathBuf> {

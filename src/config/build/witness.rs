@@ -1,6 +1,6 @@
 //! `[[proxy.audit.witness]]` and `[[control.witness]]`.
 
-use super::{duration, path, required};
+use super::{duration, encrypted, path, required};
 use crate::config::raw::{RawWitness, split};
 use crate::config::source::Source;
 use crate::config::{ReceiverTls, WebhookUrl, WitnessConfig};
@@ -60,9 +60,7 @@ fn witness(source: &mut Source<'_>, table: &str, raw: RawWitness) -> Option<Witn
 
 /// `/add-checkpoint` can be put behind it.
 fn prefix(source: &mut Source<'_>, url: &WebhookUrl, span: &Range<usize>) -> Option<WebhookUrl> {
-    if !url.is_encrypted() && !url.is_loopback() {
-        source.at(span, "expected `https`: in the clear only to this machine (127.0.0.1, [::1], localhost)");
-    }
+    encrypted(source, url, span);
     let text = url.as_str().trim_end_matches('/');
     if text.contains('?') || text.ends_with("/add-checkpoint") {
         source.at(span, "expected the submission prefix alone, without query and without `/add-checkpoint`");

@@ -4,7 +4,7 @@ use crate::control::api::problem::Problem;
 use crate::control::api::read::{Caller, Query};
 use crate::control::api::{Api, respond};
 use crate::control::authz::Need;
-use crate::model::Revision;
+use crate::model::{Revision, WitnessName};
 use crate::notary::Latest;
 use crate::tlog::tile::encode;
 use crate::tlog::{Checkpoint, Tile, TileReader as _};
@@ -13,7 +13,7 @@ use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::io;
 use std::sync::Arc;
 use utoipa::IntoParams;
 
@@ -59,10 +59,13 @@ pub(super) async fn tile(
     let store = latest(&api)?.store().clone();
     // Also what has grown since: checkpoints that witnesses vouched for are older than the last one.
     let content = tokio::task::spawn_blocking(move || store.read(tile).map(|hashes| encode(&hashes))).await;
-    match content {
-        Ok(Ok(content)) => Ok(([(CONTENT_TYPE, "application/octet-stream")], content).into_response()),
-        Ok(Err(_)) => Err(Problem::not_found()),
-        Err(_) => Err(Problem::internal()),
+    match content.map_err(io::Error::other).and_then(|content| content) {
+        Ok(content) => Ok(([(CONTENT_TYPE, "application/octet-stream")], content).into_response()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Err(Problem::not_found()),
+        Err(error) => {
+            tracing::error!(%error, "a tile of the event log cannot be read");
+            Err(Problem::internal())
+        }
     }
 }
 
@@ -70,7 +73,7 @@ pub(super) async fn tile(
 #[derive(Debug, Serialize)]
 struct WitnessedView {
     /// What the configuration calls the witness.
-    name: String,
+    name: WitnessName,
     /// How many events it vouches for.
     size: u64,
     /// The note with its cosignature.
@@ -83,11 +86,15 @@ struct WitnessedView {
         (status = 404, body = Problem, content_type = "application/problem+json")))]
 pub(super) async fn witnessed(caller: Caller, Shared(api): Shared<Api>) -> Result<Response, Problem> {
     caller.needs(&api, Need::Read)?;
-    let view = |(name, checkpoint): (String, String)| {
+    let store = latest(&api)?.store().clone();
+    let notes = tokio::task::spawn_blocking(move || store.witnessed()).await;
+    let notes = notes.map_err(io::Error::other).and_then(|notes| notes).map_err(unread)?;
+    let view = |(name, checkpoint): (WitnessName, io::Result<String>)| {
+        let checkpoint = checkpoint.map_err(unread).ok()?;
         let size = Checkpoint::unverified(&checkpoint).ok()?.size;
         Some(WitnessedView { name, size, checkpoint })
     };
-    let all: Vec<_> = notes(&api).await?.into_iter().filter_map(view).collect();
+    let all: Vec<_> = notes.into_iter().filter_map(view).collect();
     respond(StatusCode::OK, &all)
 }
 
@@ -101,17 +108,16 @@ pub(super) async fn witnessed_by(
     Path(name): Path<String>,
 ) -> Result<Response, Problem> {
     caller.needs(&api, Need::Read)?;
-    let note = notes(&api).await?.remove(&name).ok_or_else(Problem::not_found)?;
-    Ok((TEXT, note).into_response())
+    let name: WitnessName = name.parse().map_err(|_| Problem::not_found())?;
+    let store = latest(&api)?.store().clone();
+    let note = tokio::task::spawn_blocking(move || store.witnessed_by(&name)).await;
+    let note = note.map_err(io::Error::other).and_then(|note| note).map_err(unread)?;
+    Ok((TEXT, note.ok_or_else(Problem::not_found)?).into_response())
 }
 
-async fn notes(api: &Api) -> Result<BTreeMap<String, String>, Problem> {
-    let store = latest(api)?.store().clone();
-    let notes = tokio::task::spawn_blocking(move || store.witnessed()).await;
-    notes.map_err(std::io::Error::other).and_then(|notes| notes).map_err(|error| {
-        tracing::error!(%error, "what witnesses vouched for cannot be read");
-        Problem::internal()
-    })
+fn unread(error: io::Error) -> Problem {
+    tracing::error!(%error, "what a witness vouched for cannot be read");
+    Problem::internal()
 }
 
 /// Which events.

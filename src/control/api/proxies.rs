@@ -38,9 +38,12 @@ pub(super) struct ProxyView {
     /// Up to where it confirmed revocations.
     #[schema(value_type = u64)]
     acknowledged: Revision,
-    /// How its audit trail is, as it last said: `good`, `low_space`, `unwritable` (it refuses requests) or
-    /// `witness_disputes` (an external witness has signed for other lines).
+    /// How its audit trail is, as it last said: `good`, `low_space` or `unwritable` (it refuses requests).
     pub(super) audit: &'static str,
+    /// When it last said that an external witness has signed for other lines than its audit trail has; stays for good.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub(super) witness_disputed_at: Option<Time>,
     /// How long its lease may still run.
     lease_remaining_ms: u64,
     /// How far its audit trail has come, by the last checkpoint that it handed over.
@@ -121,6 +124,7 @@ fn view(
         lag: head.0.saturating_sub(seen.applied.0),
         acknowledged: known.acknowledged,
         audit: known.audit.map_or(AuditHealth::Good, |(health, _)| health).as_str(),
+        witness_disputed_at: known.witness_disputed,
         lease_remaining_ms: u64::try_from(until.since(now).as_millis()).unwrap_or(u64::MAX),
         trail: known.trail.as_deref().map(TrailView::of),
     }

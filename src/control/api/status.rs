@@ -108,6 +108,11 @@ fn attention(
     if let Some(why) = plane.log_dispute() {
         notes.push(format!("the event log is not the one that was signed for: {why}"));
     }
+    for (witness, why) in plane.witness_claims() {
+        notes.push(format!(
+            "witness `{witness}` claims that the event log was rolled back or rewritten: {why}"
+        ));
+    }
     if pending > 0 {
         let (requests, wait) = if pending == 1 { ("request", "waits") } else { ("requests", "wait") };
         notes.push(format!("{pending} access {requests} {wait} for a decision"));
@@ -133,11 +138,13 @@ fn attention(
             "low_space" => {
                 notes.push(format!("proxy `{}` has hardly any space left for its audit trail or its recordings", proxy.name));
             }
-            "witness_disputes" => notes.push(format!(
-                "an external witness of the audit trail of proxy `{}` has signed for other lines: it was rolled back or rewritten",
-                proxy.name
-            )),
             _ => {}
+        }
+        if proxy.witness_disputed_at.is_some() {
+            notes.push(format!(
+                "an external witness of the audit trail of proxy `{}` has signed for other lines: unless it was begun anew on purpose, it was rolled back or rewritten",
+                proxy.name
+            ));
         }
         if let Some(fault) = proxy.trail.as_ref().and_then(|trail| trail.disputed) {
             notes.push(format!(

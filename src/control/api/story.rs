@@ -215,6 +215,7 @@ fn words(body: &EventBody) -> String {
         | EventBody::AuditReported { .. }
         | EventBody::TrailRecorded { .. }
         | EventBody::TrailDisputed { .. }
+        | EventBody::WitnessDisputed { .. }
         | EventBody::LeaseRaised { .. } => body.kind().replace('_', " "),
     }
 }

@@ -52,6 +52,7 @@ fn is_notable(body: &EventBody) -> bool {
         EventBody::AccessDenied { .. }
         | EventBody::GrantsRevoked { .. }
         | EventBody::TrailDisputed { .. }
+        | EventBody::WitnessDisputed { .. }
         | EventBody::ReviewOpened { .. } => true,
         EventBody::AuditReported { health, .. } => *health != AuditHealth::Good,
         EventBody::GrantsIssued { .. }
@@ -164,6 +165,7 @@ fn events(event: &Event, log: Log<'_>) -> Vec<Value> {
         | EventBody::AuditReported { .. }
         | EventBody::TrailRecorded { .. }
         | EventBody::TrailDisputed { .. }
+        | EventBody::WitnessDisputed { .. }
         | EventBody::LeaseRaised { .. } => vec![managed(event, bare)],
     };
     let numbered = |(number, mut made): (usize, Map<String, Value>)| {
@@ -255,6 +257,9 @@ fn managed(event: &Event, log: Log<'_>) -> Map<String, Value> {
         }
         EventBody::TrailDisputed { proxy, .. } => {
             about(UPDATE, "proxy", json!(proxy), Some("trail disputed"))
+        }
+        EventBody::WitnessDisputed { proxy } => {
+            about(UPDATE, "proxy", json!(proxy), Some("trail disputed by a witness"))
         }
         EventBody::LeaseRaised { .. } => about(UPDATE, "lease", json!("longest lease"), None),
         // It matched nothing; somebody wanted it all the same.

@@ -80,6 +80,10 @@ pub fn of_event(recorded: &Recorded, state: &State, log: Identity) -> Vec<Messag
             let data = json!({ "proxy": proxy, "state": health });
             vec![(WebhookEvent::AuditTrouble, data)]
         }
+        EventBody::WitnessDisputed { proxy } => {
+            let data = json!({ "proxy": proxy, "state": "witness_disputes" });
+            vec![(WebhookEvent::AuditTrouble, data)]
+        }
         EventBody::TrailDisputed { proxy, head, fault } => {
             let data = json!({ "proxy": proxy, "state": "disputed", "fault": fault, "size": head.size });
             vec![(WebhookEvent::AuditTrouble, data)]

@@ -1,8 +1,9 @@
 //! The log as whoever checks it sees it: its checkpoints, its events as it holds them, and whether it is the one that was signed for.
 
 use super::Plane;
+use crate::config::WitnessConfig;
 use crate::control::log::LogError;
-use crate::model::Revision;
+use crate::model::{Revision, WitnessName};
 use crate::notary::Latest;
 use std::sync::Arc;
 
@@ -32,6 +33,21 @@ impl Plane {
     #[must_use]
     pub fn log_dispute(&self) -> Option<&str> {
         self.inner.disputed.get().map(String::as_str)
+    }
+
+    /// An external witness has answered that it knows another log. Of each the last is kept.
+    pub(crate) fn witness_has_claimed(&self, witness: &WitnessName, why: &str) {
+        let mut claims = self.inner.claims.lock();
+        // Their names are those of the configuration.
+        if claims.len() < WitnessConfig::MOST || claims.contains_key(witness) {
+            claims.insert(witness.clone(), why.to_owned());
+        }
+    }
+
+    /// What external witnesses have claimed of the log since this process started.
+    #[must_use]
+    pub fn witness_claims(&self) -> Vec<(WitnessName, String)> {
+        self.inner.claims.lock().iter().map(|(witness, why)| (witness.clone(), why.clone())).collect()
     }
 
     /// Up to `limit` events as the log holds them, after `after`; fewer where they are large, none only at the end of the log.

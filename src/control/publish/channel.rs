@@ -7,7 +7,7 @@ use crate::control::plane::{Confirmed, Plane};
 use crate::control::presence::Connected;
 use crate::control::publish::trail::{self, Keeper};
 use crate::control::publish::{Feed, Followers, Follows, Retired, Step};
-use crate::control::state::{Command, Outcome, Refusal};
+use crate::control::state::{Command, KnownProxy, Outcome, Refusal};
 use crate::control::usage::GrantUsage;
 use crate::identity::token::TokenKeys;
 use crate::model::event::Actor;
@@ -220,9 +220,9 @@ where
     async fn received(&mut self, message: Up) -> Result<(), Status> {
         match message {
             Up::Hello(_) => Err(Status::invalid_argument("a second hello")),
-            Up::Ping { n, audit } => {
+            Up::Ping { n, audit, witness_disputes } => {
                 self.pong(n).await?;
-                self.note_audit(audit).await
+                self.note_audit(audit, witness_disputes).await
             }
             Up::Ack(ack) => self.follows.hear(ack).map_err(retired),
             Up::Usage(usage) => {
@@ -325,21 +325,24 @@ where
         send(&self.wire.down, convert::pong(pong)).await
     }
 
-    /// Logs that the proxy's audit trail is in another state than before. If that cannot be now, the next ping says it again.
-    async fn note_audit(&self, audit: Option<AuditHealth>) -> Result<(), Status> {
-        let Some(health) = audit else { return Ok(()) };
+    /// Logs what is new in what the proxy says of its audit trail. If that cannot be now, the next ping says it again.
+    async fn note_audit(&self, audit: Option<AuditHealth>, witness_disputes: u32) -> Result<(), Status> {
         let proxy = self.caller.proxy.clone();
-        let known = self.plane.with_state(|state| {
-            let audit = state.proxies().get(&proxy).and_then(|known| known.audit);
-            audit.map_or(AuditHealth::Good, |(health, _)| health)
+        let (before, may_be_disputed) = self.plane.with_state(|state| {
+            let known = state.proxies().get(&proxy);
+            let before = known.and_then(|known| known.audit).map_or(AuditHealth::Good, |(health, _)| health);
+            (before, known.is_some_and(KnownProxy::may_be_disputed))
         });
-        if known == health {
-            return Ok(());
+        let health = audit.filter(|health| *health != before);
+        let health = health.map(|health| Command::ReportAudit { proxy: proxy.clone(), health });
+        let dispute = (witness_disputes > 0 && may_be_disputed).then_some(Command::ReportDispute { proxy });
+        for command in health.into_iter().chain(dispute) {
+            match submit(&self.plane, &self.caller, command).await {
+                Err(status) if status.code() != tonic::Code::Unavailable => return Err(status),
+                Ok(_) | Err(_) => {}
+            }
         }
-        match submit(&self.plane, &self.caller, Command::ReportAudit { proxy, health }).await {
-            Err(status) if status.code() != tonic::Code::Unavailable => Err(status),
-            Ok(_) | Err(_) => Ok(()),
-        }
+        Ok(())
     }
 
     /// Logs what was acknowledged, or says how long that must wait. An error ends the stream, so that what was not logged is sent

@@ -117,6 +117,7 @@ impl State {
                     acknowledged: revision,
                     audit: None,
                     trail: None,
+                    witness_disputed: None,
                 };
                 self.proxies.insert(proxy.clone(), joined);
             }
@@ -130,6 +131,11 @@ impl State {
             EventBody::AuditReported { proxy, health } => {
                 if let Some(known) = self.proxies.get_mut(proxy) {
                     known.audit = Some((*health, event.time));
+                }
+            }
+            EventBody::WitnessDisputed { proxy } => {
+                if let Some(known) = self.proxies.get_mut(proxy) {
+                    known.witness_disputed = Some(event.time);
                 }
             }
             EventBody::TrailRecorded { proxy, head } => self.keep_trail(proxy, head, None, event.time),

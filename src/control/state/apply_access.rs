@@ -119,6 +119,7 @@ impl State {
             | EventBody::AuditReported { .. }
             | EventBody::TrailRecorded { .. }
             | EventBody::TrailDisputed { .. }
+            | EventBody::WitnessDisputed { .. }
             | EventBody::LeaseRaised { .. } => true,
         }
     }

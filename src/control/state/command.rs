@@ -134,6 +134,11 @@ pub enum Command {
         /// How it is.
         health: AuditHealth,
     },
+    /// A proxy says that an external witness has signed for other lines than its audit trail has. Costs an event once for each trail.
+    ReportDispute {
+        /// Which.
+        proxy: ProxyName,
+    },
     /// A proxy hands over a checkpoint of its audit trail. Its signature was verified, and that it is of this proxy.
     KeepCheckpoint {
         /// Which.

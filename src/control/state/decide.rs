@@ -85,6 +85,7 @@ pub fn decide(
             super::trail::keep(&mut draft, proxy, (head, *since, proof), context)?
         }
         Command::ReportAudit { proxy, health } => super::report::audit(&mut draft, proxy, *health, context)?,
+        Command::ReportDispute { proxy } => super::report::dispute(&mut draft, proxy, context)?,
         Command::Acknowledge { proxy, revision, streams_cut } => {
             enforcer(state, actor, proxy, context.rules)?;
             acknowledge(&mut draft, proxy, *revision, *streams_cut)?

@@ -128,6 +128,8 @@ pub struct KnownProxy {
     pub audit: Option<(AuditHealth, Time)>,
     /// How far its trail has come; none before it handed over a checkpoint.
     pub trail: Option<Box<Trail>>,
+    /// When it last said that an external witness has signed for other lines than its trail has; for good.
+    pub witness_disputed: Option<Time>,
 }
 
 /// What is kept of a proxy's audit trail.

@@ -4,7 +4,7 @@ use super::decide::{Context, Draft, identity};
 use super::{KnownProxy, Outcome, Refusal, State};
 use crate::control::authz::Need;
 use crate::model::event::EventBody;
-use crate::model::{AuditHealth, ProxyName, Revision};
+use crate::model::{AuditHealth, ProxyName, Revision, TrailFault};
 use std::time::Duration;
 
 /// Changes of one proxy are logged at most so often: a trail that comes and goes must not fill the log.
@@ -43,6 +43,30 @@ pub(super) fn audit(
     };
     if health != before && !soon {
         draft.push(EventBody::AuditReported { proxy: proxy.clone(), health });
+    }
+    Ok(Outcome::Acknowledged)
+}
+
+impl KnownProxy {
+    /// Whether it would be news that an external witness disputes its trail: nobody has said so of this one, which another key signs for
+    /// than of the one before.
+    pub(in crate::control) fn may_be_disputed(&self) -> bool {
+        let begun_anew = |at| {
+            let fault = self.trail.as_ref().and_then(|trail| trail.disputed);
+            matches!(fault, Some((TrailFault::Key, since)) if since > at)
+        };
+        self.witness_disputed.is_none_or(begun_anew)
+    }
+}
+
+/// An external witness has signed for other lines. That it does not say so any more, perhaps because nobody can ask it, ends nothing.
+pub(super) fn dispute(
+    draft: &mut Draft<'_>,
+    proxy: &ProxyName,
+    context: &Context<'_>,
+) -> Result<Outcome, Refusal> {
+    if speaker(draft, proxy, context)?.may_be_disputed() {
+        draft.push(EventBody::WitnessDisputed { proxy: proxy.clone() });
     }
     Ok(Outcome::Acknowledged)
 }

@@ -7,7 +7,7 @@ use crate::config::Role;
 use crate::control::authz::Roles;
 use crate::model::event::{Event, EventBody, Everything};
 use crate::model::grant::{Conditions, Limits};
-use crate::model::{AuditHealth, Scope, Ttl};
+use crate::model::{AuditHealth, Scope, TrailHead, Ttl};
 use proptest::prelude::*;
 use std::collections::BTreeSet;
 
@@ -447,4 +447,37 @@ fn the_state_of_an_audit_trail_is_logged_at_the_change_and_not_too_often() {
     }
     let (_, last) = machine.state.proxies().values().next().unwrap().audit.unwrap();
     assert_eq!(last, at(40));
+}
+
+#[test]
+fn what_a_witness_disputes_is_logged_once_for_each_trail_and_stays() {
+    let mut machine = Machine::default();
+    machine.join(EDGE, "edge").unwrap();
+    let edge = || "edge".parse::<ProxyName>().unwrap();
+    let mut run = |actor: &str, command: Command, second| {
+        let before = machine.state.revision();
+        let events =
+            machine.run(&as_(actor), &command, at(second)).map(|_| machine.state.revision().0 - before.0);
+        (events, machine.state.proxies().values().next().unwrap().witness_disputed)
+    };
+    let dispute = || Command::ReportDispute { proxy: edge() };
+    assert_eq!(run(EDGE, dispute(), 1), (Ok(1), Some(at(1))));
+    assert_eq!(run(EDGE, dispute(), 60), (Ok(0), Some(at(1))));
+    // That the trail is well says nothing of what a witness has signed for.
+    for (health, second) in [(AuditHealth::Unwritable, 61), (AuditHealth::Good, 70)] {
+        let command = Command::ReportAudit { proxy: edge(), health };
+        assert_eq!(run(EDGE, command, second), (Ok(1), Some(at(1))));
+    }
+    let keep = |key: &str, size| {
+        let root = crate::tlog::Hash::leaf(b"x").to_string();
+        let head = TrailHead { key: key.to_owned(), size, root, note: String::new() };
+        Command::KeepCheckpoint { proxy: edge(), head, since: 0, proof: Vec::new().into() }
+    };
+    assert_eq!(run(EDGE, keep("k", 5), 80).0, Ok(1));
+    assert_eq!(run(EDGE, keep("k", 4), 81).0, Ok(1), "rolled back");
+    assert_eq!(run(EDGE, dispute(), 82), (Ok(0), Some(at(1))));
+    assert_eq!(run(EDGE, keep("another", 1), 83).0, Ok(1), "begun anew");
+    assert_eq!(run(EDGE, dispute(), 84), (Ok(1), Some(at(84))));
+    assert_eq!(run(EDGE, dispute(), 85), (Ok(0), Some(at(84))));
+    assert!(run(OTHER_EDGE, dispute(), 86).0.is_err() && run(ADMIN, dispute(), 86).0.is_err());
 }

@@ -95,6 +95,7 @@ mod tests {
             acknowledged: Revision(1),
             audit: None,
             trail: head.map(|head| Box::new(Trail { head, at: Time::from_micros(1), disputed: None })),
+            witness_disputed: None,
         }
     }
 

@@ -150,7 +150,7 @@ fn asks_for_a_snapshot_first_and_pings_at_once() {
     assert_eq!(subject.replica.next_wake(), Mono::default());
     let effects = subject.connect(5);
     assert_eq!(hello(&effects), Some(None));
-    assert!(effects.contains(&Effect::Send(Up::Ping { n: 1, audit: None })));
+    assert!(effects.contains(&Effect::Send(Up::Ping { n: 1, audit: None, witness_disputes: 0 })));
     assert!(!subject.replica.is_connected());
 }
 

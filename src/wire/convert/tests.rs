@@ -187,17 +187,25 @@ fn every_message_up_survives_the_wire() {
     for message in [
         Up::Hello(Hello { position: Some(position), version: "1.2".into(), instance: 77 }),
         Up::Hello(Hello { position: None, version: String::new(), instance: 0 }),
-        Up::Ping { n: u64::MAX, audit: None },
-        Up::Ping { n: 1, audit: Some(AuditHealth::Good) },
-        Up::Ping { n: 1, audit: Some(AuditHealth::LowSpace) },
-        Up::Ping { n: 1, audit: Some(AuditHealth::Unwritable) },
-        Up::Ping { n: 1, audit: Some(AuditHealth::WitnessDisputes) },
+        Up::Ping { n: u64::MAX, audit: None, witness_disputes: 0 },
+        Up::Ping { n: 1, audit: Some(AuditHealth::Good), witness_disputes: 1 },
+        Up::Ping { n: 1, audit: Some(AuditHealth::LowSpace), witness_disputes: u32::MAX },
+        Up::Ping { n: 1, audit: Some(AuditHealth::Unwritable), witness_disputes: 0 },
         Up::Ack(Ack { revision: Revision(4), streams_cut: 5 }),
         Up::Usage(vec![usage]),
         Up::ReserveUses { grant: GrantId::from_bits(7), want: 8, nonce: 9 },
     ] {
         let bytes = raw::Up::from(message.clone()).encode_to_vec();
         assert_eq!(raw::Up::decode(bytes.as_slice()).unwrap().try_into(), Ok(message));
+    }
+}
+
+#[test]
+fn a_state_of_a_trail_that_only_a_later_version_knows_is_no_error() {
+    for audit in [4, 99, -1] {
+        let ping = raw::up::Body::Ping(raw::Ping { n: 1, audit, witness_disputes: 2 });
+        let expected = Up::Ping { n: 1, audit: None, witness_disputes: 2 };
+        assert_eq!(raw::Up { body: Some(ping) }.try_into(), Ok(expected), "{audit}");
     }
 }
 

@@ -300,6 +300,7 @@ impl Ledger {
             | EventBody::PoliciesLoaded { .. }
             | EventBody::UsesReserved { .. }
             | EventBody::AuditReported { .. }
+            | EventBody::WitnessDisputed { .. }
             | EventBody::LeaseRaised { .. } => {}
             EventBody::TrailRecorded { proxy, head } => {
                 self.heads.insert(proxy, head);

@@ -80,13 +80,15 @@ fn a_trail_that_contradicts_itself_is_told() {
 
 #[test]
 fn a_trail_in_trouble_is_told_when_it_begins_and_when_it_ends() {
-    for (health, state, says) in [
-        (AuditHealth::Unwritable, "unwritable", "refuses requests"),
-        (AuditHealth::LowSpace, "low_space", "short of space"),
-        (AuditHealth::WitnessDisputes, "witness_disputes", "external witness"),
-        (AuditHealth::Good, "good", "well again"),
+    let proxy = || "edge-1".parse().unwrap();
+    let reported = |health| EventBody::AuditReported { proxy: proxy(), health };
+    for (body, state, says) in [
+        (reported(AuditHealth::Unwritable), "unwritable", "refuses requests"),
+        (reported(AuditHealth::LowSpace), "low_space", "short of space"),
+        (EventBody::WitnessDisputed { proxy: proxy() }, "witness_disputes", "external witness"),
+        (reported(AuditHealth::Good), "good", "well again"),
     ] {
-        let event = recorded(EventBody::AuditReported { proxy: "edge-1".parse().unwrap(), health });
+        let event = recorded(body);
         let [message] = &of_event(&event, &State::default(), LOG)[..] else { panic!("{event:?}") };
         let body: Value = serde_json::from_str(&message.body(WebhookFormat::Standard)).unwrap();
         assert_eq!(

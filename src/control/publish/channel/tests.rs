@@ -154,7 +154,7 @@ async fn a_proxy_gets_the_table_then_what_changes_and_is_believed() {
     assert_eq!(*grant, before);
 
     proxy.send(Up::Ack(Ack { revision: delta.revision, streams_cut: 3 })).await;
-    proxy.send(Up::Ping { n: 1, audit: None }).await;
+    proxy.send(Up::Ping { n: 1, audit: None, witness_disputes: 0 }).await;
     // The acknowledgement is an event of its own: it comes down before the pong, which says that it was logged.
     let Down::Delta(logged) = proxy.next().await else { panic!("no delta") };
     let Down::Pong(pong) = proxy.next().await else { panic!("no pong") };
@@ -230,7 +230,7 @@ async fn a_proxy_of_another_history_is_told_and_let_go() {
 async fn broken_manners_end_the_stream() {
     let plane = plane().await;
     let mut proxy = Proxy::connect(&plane, &Followers::default());
-    proxy.send(Up::Ping { n: 1, audit: None }).await;
+    proxy.send(Up::Ping { n: 1, audit: None, witness_disputes: 0 }).await;
     assert_eq!(proxy.end().await.code(), Code::InvalidArgument, "no hello");
 
     let (mut proxy, _) = following(&plane, &Followers::default()).await;
@@ -251,7 +251,7 @@ async fn who_loses_the_role_gets_no_lease_any_more() {
     let plane = plane().await;
     let (mut proxy, _) = following(&plane, &Followers::default()).await;
     plane.set_rules(rules(&[]));
-    proxy.send(Up::Ping { n: 1, audit: None }).await;
+    proxy.send(Up::Ping { n: 1, audit: None, witness_disputes: 0 }).await;
     assert_eq!(proxy.end().await.code(), Code::PermissionDenied);
     let mut again = Proxy::connect(&plane, &Followers::default());
     again.hello(None, 1).await;
@@ -263,7 +263,7 @@ async fn a_proxy_that_does_not_read_is_let_go() {
     let plane = plane().await;
     let (proxy, _) = following(&plane, &Followers::default()).await;
     for n in 1..10 {
-        let _ = proxy.up.try_send(Ok(Up::Ping { n, audit: None }.into()));
+        let _ = proxy.up.try_send(Ok(Up::Ping { n, audit: None, witness_disputes: 0 }.into()));
     }
     // Nothing is read; the other end gives up and drops its half.
     tokio::time::timeout(PATIENCE * 3, proxy.up.closed()).await.unwrap();
