@@ -350,6 +350,23 @@ async fn an_event_log_that_is_rolled_back_is_found_by_its_witness() {
     let file = world.path("control.events.tlog/0/witnessed/w1");
     let signed = || fs::read_to_string(&file).ok()?.lines().nth(1)?.parse::<u64>().ok();
     eventually("a witnessed log", || async { signed() }).await;
+    // What else lies there spoils nothing of it, and is not waited for.
+    let folder = world.path("control.events.tlog/0/witnessed");
+    fs::create_dir(folder.join("odd")).unwrap();
+    assert!(Command::new("mkfifo").arg(folder.join("pipe")).status().unwrap().success());
+    let operator = world.ca.svid("operator/local");
+    for (path, status) in
+        [("", 200), ("/w1", 200), ("/w2", 404), ("/W.1", 404), ("/odd", 500), ("/pipe", 500)]
+    {
+        let answer = world.api_as(&operator).get(&format!("/v1/log/witnessed{path}")).await;
+        assert_eq!(answer.status, status, "{path}");
+        if path.is_empty() {
+            let all: Value = serde_json::from_slice(&answer.body).unwrap();
+            assert!(all[0]["name"] == "w1" && all[0]["size"].is_u64() && all.get(1).is_none(), "{all}");
+        }
+    }
+    fs::remove_dir(folder.join("odd")).unwrap();
+    fs::remove_file(folder.join("pipe")).unwrap();
     world.control().kill();
     fs::create_dir(world.path("backup")).unwrap();
     let parts = |from: &str| {

@@ -526,3 +526,18 @@ async fn what_is_read_of_the_log_as_it_is_is_bounded_by_bytes_and_ends_with_the_
     let rest = plane.entries(Revision(head + some.len() as u64), 100_000).await.unwrap();
     assert_eq!((some.len() + rest.len()) as u64, events);
 }
+
+#[tokio::test]
+async fn what_a_witness_claims_takes_no_place_of_what_was_found() {
+    let plane = plane(Moody::new([]), clocks().1).await;
+    let name = |number: usize| format!("w{number}").parse::<WitnessName>().unwrap();
+    for number in 0..100 {
+        plane.witness_has_claimed(&name(number), "of before");
+    }
+    plane.witness_has_claimed(&name(0), "of now");
+    assert_eq!(plane.log_dispute(), None, "it is signed for all the same");
+    plane.log_is_disputed("found".to_owned());
+    assert_eq!(plane.log_dispute(), Some("found"));
+    let claims = plane.witness_claims();
+    assert_eq!((claims.len(), &claims[0]), (16, &(name(0), "of now".to_owned())));
+}
