@@ -66,6 +66,22 @@ async fn exported(numbers: Numbers, target: ExportTarget, timeout: Duration, unt
     .expect("it comes no further");
 }
 
+#[test]
+fn a_number_of_a_log_that_was_here_before_is_forgotten_at_once_although_the_receiver_is_down() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = ExportConfig {
+        name: "siem".parse().unwrap(),
+        target: otlp("127.0.0.1:9".parse().unwrap()),
+        timeout: ExportConfig::TIMEOUT,
+    };
+    let log = dir.path().join("audit.jsonl");
+    let file = CursorFile::of(&log, &config.name, String::new());
+    file.store(Cursor { seq: 1_000, refused: None }).unwrap();
+    let metrics = Metrics::new(&[]).unwrap().export("audit", &config.name);
+    let _not_run = Exporter::new(&config, &log, Numbers(vec![1, 2, 3], 1), metrics).unwrap();
+    assert_eq!(file.load(), Cursor::default());
+}
+
 fn otlp(address: std::net::SocketAddr) -> ExportTarget {
     let url = format!("http://{address}/v1/logs").parse().unwrap();
     ExportTarget::Otlp(HttpReceiver { url, tls: ReceiverTls::default(), header: None })
