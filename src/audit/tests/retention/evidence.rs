@@ -246,3 +246,19 @@ fn closing_does_not_wait_for_ever_for_whoever_keeps_the_files() {
     assert_eq!(closed.recv_timeout(Duration::from_secs(60)).unwrap(), Ok(()));
     drop(go);
 }
+
+#[test]
+fn no_more_goes_at_once_than_is_read_in_reasonable_time() {
+    let (_folder, path) = folder();
+    let mut kept = Kept::at(path, days(7));
+    kept.fill(10);
+    kept.later(8);
+    kept.pass();
+    assert_eq!(kept.files(), 10, "recorded first");
+    kept.world.tick(1_100);
+    kept.pass();
+    assert_eq!(kept.files(), 2);
+    kept.settle();
+    kept.settle();
+    assert!(kept.files() == 0 && kept.verify().wrong.is_empty());
+}
