@@ -8,7 +8,7 @@
 //! `cargo bench --bench request -- instructions [tools|grants]`: user-space instructions a request (needs valgrind): against the floor;
 //! of tool calls against plain HTTP with the same bytes; with 10,000 grants in the table against 10. `KEEP=FOLDER` keeps the profiles.
 //! `cargo bench --bench request -- syscalls`: system calls of a GET, a POST and a tool call with the same bytes (needs strace).
-//! `cargo bench --features bench-unaudited --bench request -- audit`: throughput and CPU time with the trail off, `buffered` and `durable`.
+//! `RUSTFLAGS="--cfg jitgate_bench_unaudited" cargo bench --bench request -- audit`: throughput and CPU time with the trail off, `buffered` and `durable`.
 //! `cargo bench --bench request -- connections`: instructions for a new connection with one request on it.
 //!
 //! The real binary runs as a user would run it (`jitgate up`, one grant, audit on) on one core; the floor is `floor.rs`. Upstream and
@@ -115,9 +115,9 @@ type Rates = [(f64, f64); 3];
 
 /// Three proxies in turn, whose trails are off, `buffered` and `durable`.
 fn audit() {
-    if !cfg!(feature = "bench-unaudited") {
+    if !cfg!(jitgate_bench_unaudited) {
         eprintln!(
-            "this needs a build that can leave the trail out: cargo bench --features bench-unaudited --bench request -- audit"
+            "this needs a build that can leave the trail out: RUSTFLAGS=\"--cfg jitgate_bench_unaudited\" cargo bench --bench request -- audit"
         );
         std::process::exit(2);
     }

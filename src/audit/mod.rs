@@ -29,7 +29,7 @@ mod room;
 mod settings;
 mod text;
 mod trail;
-#[cfg(feature = "bench-unaudited")]
+#[cfg(jitgate_bench_unaudited)]
 mod unaudited;
 mod unfinished;
 mod writer;

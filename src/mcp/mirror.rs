@@ -46,8 +46,10 @@ pub(super) fn check(headers: &HeaderMap, request: &Request) -> Result<(), Fault>
     for name in headers.keys().filter(|name| name.as_str().starts_with(header::PARAM)) {
         let Some(value) = single(headers, name)? else { continue };
         let value = decoded(value)?;
+        // Once: there may be as many numbers in the arguments as fit into a body.
+        let number = number::of_text(&value);
         match call.arguments {
-            Some(arguments) if call.method == "tools/call" && holds(arguments, &value) => {}
+            Some(arguments) if call.method == "tools/call" && holds(arguments, &value, number) => {}
             Some(_) | None => return Err(DIFFERS),
         }
     }
@@ -135,15 +137,14 @@ fn collect(schema: &serde_json::Value, path: &mut Vec<Box<str>>, found: &mut Vec
     }
 }
 
-fn holds(arguments: &Object, wanted: &str) -> bool {
+/// Whether a value in there, through objects alone, is `wanted`, which is this number if it is one.
+fn holds(arguments: &Object, wanted: &str, as_number: Option<f64>) -> bool {
     arguments.values().any(|value| match value {
         Value::String(text) => **text == *wanted,
         Value::Bool(flag) => wanted == if *flag { "true" } else { "false" },
         // `42` and `42.0` are one integer.
-        Value::Number(number) => {
-            number::of_text(wanted).is_some_and(|wanted| Some(wanted) == number.as_f64())
-        }
-        Value::Object(members) => holds(members, wanted),
+        Value::Number(number) => as_number.is_some() && as_number == number.as_f64(),
+        Value::Object(members) => holds(members, wanted, as_number),
         Value::Null | Value::Array(_) => false,
     })
 }
@@ -178,6 +179,20 @@ mod tests {
         let read = body::read(text.to_string().as_bytes(), Limits::default()).unwrap();
         let crate::mcp::Content::One(Message::Request(request)) = read else { panic!("{read:?}") };
         request
+    }
+
+    #[test]
+    fn a_long_number_in_a_header_is_none() {
+        let call =
+            request(&serde_json::json!({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {
+            "name": "x", "arguments": {"a": [0.5], "b": {"c": 0.5}}}}));
+        for (text, holds) in
+            [("0.5", true), ("0.50", true), ("0.6", false), (&format!("0.5{}", "0".repeat(400)), false)]
+        {
+            let mut headers = made(&call, &[]);
+            headers.insert("mcp-param-x", HeaderValue::from_str(text).unwrap());
+            assert_eq!(check(&headers, &call).is_ok(), holds, "{text}");
+        }
     }
 
     #[test]

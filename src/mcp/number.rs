@@ -47,7 +47,11 @@ pub(super) fn read(text: &str) -> Result<Number, Fault> {
 /// The value of a header that repeats an integer.
 pub(super) fn of_text(text: &str) -> Option<f64> {
     let plain = |byte: u8| byte.is_ascii_digit() || b"-.".contains(&byte);
-    text.parse().ok().filter(|value: &f64| value.is_finite() && text.bytes().all(plain))
+    // Before it is parsed: a long text takes long.
+    if text.len() > LONGEST || !text.bytes().all(plain) {
+        return None;
+    }
+    text.parse().ok().filter(|value: &f64| value.is_finite())
 }
 
 /// What a decimal text says: its digits without zeros at either end, and the power of ten of the last one.

@@ -151,7 +151,12 @@ async fn send(down: &mpsc::Sender<Result<raw::Down, Status>>, message: raw::Down
 
 /// Says why it ends, behind what waits to be sent.
 async fn end(down: &mpsc::Sender<Result<raw::Down, Status>>, status: Status) -> Status {
-    let _has_gone_or_does_not_read = tokio::time::timeout(PATIENCE, down.send(Err(status.clone()))).await;
+    let last = Err(status.clone());
+    // Who did not read was waited for already.
+    let _has_gone_or_does_not_read = match status.code() == tonic::Code::ResourceExhausted {
+        true => down.try_send(last).is_ok(),
+        false => tokio::time::timeout(PATIENCE, down.send(last)).await.is_ok(),
+    };
     status
 }
 
@@ -181,10 +186,10 @@ where
                 break status;
             }
         };
-        // It follows no more, whether it reads that or not.
-        let Self { follows, connected, wire, .. } = self;
-        drop((follows, connected));
-        end(&wire.down, ended).await
+        // It follows no more, whether it reads that or not; nothing but the word is kept for it.
+        let down = self.wire.down.clone();
+        drop(self);
+        end(&down, ended).await
     }
 
     async fn turn(&mut self) -> Result<(), Status> {

@@ -303,7 +303,9 @@ fn look(
     let now = looker.standing.now().ok_or(Broken::Cut(CutCause::Stale))?;
     let looked = looker.look(&text, now).map(|looked| match looked {
         Looked::Pass(Cow::Owned(other)) => Some(Some(other)),
-        Looked::Pass(Cow::Borrowed(_)) => Some(None),
+        // All of it: what is borrowed is passed on in the place of the text that it was read from.
+        Looked::Pass(Cow::Borrowed(same)) if same.len() == text.len() => Some(None),
+        Looked::Pass(Cow::Borrowed(part)) => Some(Some(part.to_vec())),
         Looked::LeaveOut => None,
     });
     match looked {

@@ -33,8 +33,8 @@ pub(super) fn schema(mut value: Value) -> Result<Schema, Wrong> {
     }
 }
 
-/// Whether a value could have a canonical form of the size that is allowed; that of a schema can be shorter than itself, by little.
-/// Looks at no more than that.
+/// Whether a value could have a canonical form of the size that is allowed: it is at most twice as long as it is here. (That of a
+/// schema leaves out what says nothing.) Looks at no more than that.
 pub(super) fn weigh(value: &impl Serialize) -> Option<()> {
     struct Left(usize);
     impl io::Write for Left {
