@@ -322,8 +322,12 @@ fn disputed(disputes: &[Act<Dispute>], trails: &[Trail]) -> Vec<String> {
     let read = |proxy: &ProxyName| trails.iter().any(|trail| trail.proxy.as_deref() == Some(proxy.as_str()));
     let disputes = disputes.iter().filter(|dispute| read(&dispute.what.proxy));
     disputes
-        .map(|Act { at, what: Dispute { proxy, fault }, .. }| {
-            format!("a proof of what proxy `{proxy}` wrote before {at}: its trail then {}", fault.meaning())
+        .map(|Act { at, what, .. }| {
+            format!(
+                "a proof of what proxy `{}` wrote before {at}: its trail then {}",
+                what.proxy,
+                what.meaning()
+            )
         })
         .collect()
 }

@@ -170,11 +170,19 @@ pub(super) struct TaskEnd {
     pub(super) reason: String,
 }
 
-/// A proxy handed over a checkpoint that contradicts the one before.
+/// The trail of a proxy is not what was signed for before.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub(super) struct Dispute {
     pub(super) proxy: ProxyName,
-    pub(super) fault: TrailFault,
+    /// What is wrong with a checkpoint that the proxy handed over; none where an external witness has signed for other lines.
+    pub(super) fault: Option<TrailFault>,
+}
+
+impl Dispute {
+    /// What the trail did, for people.
+    pub(super) fn meaning(&self) -> &'static str {
+        self.fault.map_or("is not what an external witness has signed for", TrailFault::meaning)
+    }
 }
 
 impl Granted {
@@ -300,14 +308,16 @@ impl Ledger {
             | EventBody::PoliciesLoaded { .. }
             | EventBody::UsesReserved { .. }
             | EventBody::AuditReported { .. }
-            | EventBody::WitnessDisputed { .. }
             | EventBody::LeaseRaised { .. } => {}
+            EventBody::WitnessDisputed { proxy } => {
+                self.disputes.push(Act { at, by, what: Dispute { proxy, fault: None } });
+            }
             EventBody::TrailRecorded { proxy, head } => {
                 self.heads.insert(proxy, head);
             }
             EventBody::TrailDisputed { proxy, head, fault } => {
                 self.heads.insert(proxy.clone(), head);
-                self.disputes.push(Act { at, by, what: Dispute { proxy, fault } });
+                self.disputes.push(Act { at, by, what: Dispute { proxy, fault: Some(fault) } });
             }
         }
     }

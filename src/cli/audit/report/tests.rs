@@ -441,11 +441,14 @@ fn a_report_lacks_what_other_proxies_did_and_what_was_signed_for_otherwise_befor
     story.known.grants[0].used.iter_mut().for_each(|used| used.requests = 0);
     assert!(super::unread(&story.known.grants, &story.trails).is_empty());
 
-    let of = |proxy: &str| Act {
-        at: at(9),
-        by: Actor::System,
-        what: Dispute { proxy: proxy.parse().unwrap(), fault: TrailFault::Forked },
-    };
-    assert!(super::disputed(&[of("edge-2")], &story.trails).is_empty());
-    assert_eq!(super::disputed(&[of("edge-1")], &story.trails).len(), 1);
+    for fault in [Some(TrailFault::Forked), None] {
+        let of = |proxy: &str| Act {
+            at: at(9),
+            by: Actor::System,
+            what: Dispute { proxy: proxy.parse().unwrap(), fault },
+        };
+        assert!(super::disputed(&[of("edge-2")], &story.trails).is_empty());
+        let lacks = super::disputed(&[of("edge-1")], &story.trails);
+        assert!(lacks.len() == 1 && lacks[0].contains("witness") == fault.is_none(), "{lacks:?}");
+    }
 }

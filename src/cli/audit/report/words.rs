@@ -81,12 +81,12 @@ pub(super) fn trails(page: &mut Page, trails: &[Trail], disputes: &[Act<Dispute>
         ]);
     }
     for dispute in disputes {
-        let Dispute { proxy, fault } = &dispute.what;
-        page.warning(format!(
-            "At {} the trail of proxy `{proxy}` came with a checkpoint that {}",
-            dispute.at,
-            fault.meaning()
-        ));
+        let Act { at, what, .. } = dispute;
+        let (proxy, meaning) = (&what.proxy, what.meaning());
+        page.warning(match what.fault {
+            Some(_) => format!("At {at} the trail of proxy `{proxy}` came with a checkpoint that {meaning}"),
+            None => format!("At {at} the trail of proxy `{proxy}` was disputed: it {meaning}"),
+        });
     }
 }
 
