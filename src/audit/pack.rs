@@ -52,14 +52,20 @@ impl Drop for Ended {
 }
 
 impl Packer {
-    /// Begins to look after the trail at `path`, whose lock this process holds.
-    pub(super) fn start(path: PathBuf, compress: bool, keeper: Keeper) -> io::Result<Self> {
+    /// Begins to look after the trail at `path`, whose lock it holds until it ends, also when nobody waits for that any more: another
+    /// process must not find its files moved.
+    pub(super) fn start(
+        path: PathBuf,
+        compress: bool,
+        keeper: Keeper,
+        lock: Option<File>,
+    ) -> io::Result<Self> {
         let stop = Arc::<(Mutex<Told>, Condvar)>::default();
         let told = Arc::clone(&stop);
         let thread = std::thread::Builder::new().name("audit-pack".into()).spawn(move || {
             // Of this thread alone, on Linux. Without it, it only competes harder.
             let _ = rustix::process::nice(10);
-            let ended = Ended(told);
+            let (_lock, ended) = (lock, Ended(told));
             run(&path, compress, keeper, &ended.0);
         })?;
         Ok(Self { stop, thread: Some(thread) })
@@ -159,7 +165,7 @@ fn one(plain: &Path, folder: &Path, stopped: &impl Fn() -> bool) -> io::Result<b
     let written = compress(plain, &draft, stopped)?;
     let Some(written) = written else { return Ok(false) };
     let size = std::fs::metadata(&draft)?.len();
-    let (read, builder) = read_back(&draft)?;
+    let Some((read, builder)) = read_back(&draft, stopped)? else { return Ok(false) };
     if read.as_ref() != written.as_ref() {
         return Err(io::Error::new(
             io::ErrorKind::InvalidData,
@@ -180,6 +186,9 @@ fn one(plain: &Path, folder: &Path, stopped: &impl Fn() -> bool) -> io::Result<b
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             Ok(()) | Err(_) => {}
         },
+    }
+    if stopped() {
+        return Ok(false);
     }
     std::fs::rename(draft, packed)?;
     let folder = File::open(folder)?;
@@ -231,18 +240,21 @@ fn compress(plain: &Path, draft: &Path, stopped: &impl Fn() -> bool) -> io::Resu
 }
 
 /// Reads a compressed file as its readers will; also what is after its last newline counts.
-fn read_back(packed: &Path) -> io::Result<(Digest, Builder)> {
+fn read_back(packed: &Path, stopped: &impl Fn() -> bool) -> io::Result<Option<(Digest, Builder)>> {
     let mut sum = Context::new(&SHA256);
     let mut builder = Builder::default();
     let mut lines = segments::packed_lines(packed)?;
     while let Some(block) = lines.block()? {
+        if stopped() {
+            return Ok(None);
+        }
         sum.update(block);
         for line in block.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
             builder.add(line);
         }
     }
     sum.update(lines.rest());
-    Ok((sum.finish(), builder))
+    Ok(Some((sum.finish(), builder)))
 }
 
 #[cfg(test)]

@@ -72,6 +72,11 @@ impl Lock {
         Ok(())
     }
 
+    /// The same lock for somebody else who works on the files: it is given up with the last of them.
+    pub(super) fn share(&self) -> io::Result<File> {
+        self.file.try_clone()
+    }
+
     /// The number before the first line of the active file; 0 for a new trail.
     pub(super) fn base(&self) -> u64 {
         self.number(0)

@@ -95,8 +95,9 @@ impl AuditSink {
         sink.recorder = recorder;
         if is_file {
             let keeper = sink.keeper(&path, (retention, exported, followed));
-            let packer = Packer::start(path.clone(), compress, keeper)
-                .map_err(|source| AuditError::io(&path, source))?;
+            let packer =
+                writer.share_lock().and_then(|lock| Packer::start(path.clone(), compress, keeper, lock));
+            let packer = packer.map_err(|source| AuditError::io(&path, source))?;
             sink.packer = Mutex::new(Some(packer));
         }
         let thread = std::thread::Builder::new()

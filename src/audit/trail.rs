@@ -124,6 +124,11 @@ impl Trail {
         self.sync()
     }
 
+    /// Its lock, for somebody else who works on its files.
+    pub(super) fn share_lock(&self) -> io::Result<File> {
+        self.lock.share()
+    }
+
     /// Each request that was admitted before this line has ended in a line that is written.
     pub(super) fn floor(&self) -> u64 {
         self.lock.floor()

@@ -190,11 +190,23 @@ fn once(
     load: &mut impl FnMut() -> io::Result<Vec<Trusted>>,
     each: &mut impl FnMut(&[u8]),
 ) -> io::Result<(Report, Vec<Trusted>)> {
+    looked(trail, load, |segments, trusted| against(trail, segments, trusted, each))
+}
+
+/// Looks at the files, then at the checkpoints, and checks the ones against the others.
+fn looked(
+    trail: &Path,
+    load: &mut impl FnMut() -> io::Result<Vec<Trusted>>,
+    check: impl FnOnce(Vec<Segment>, &[Trusted]) -> io::Result<Report>,
+) -> io::Result<(Report, Vec<Trusted>)> {
     // Before the checkpoints: what is missing in this list is recorded in a line that they vouch for.
     let segments = segments::list(trail)?;
     let trusted = load()?;
-    let report = against(trail, segments, &trusted, each)?;
-    Ok((report, trusted))
+    Ok((check(segments, &trusted)?, trusted))
+}
+
+fn largest(trusted: &[Trusted]) -> Option<&Checkpoint> {
+    trusted.iter().map(|trusted| &trusted.checkpoint).max_by_key(|checkpoint| checkpoint.size)
 }
 
 fn against(
@@ -209,7 +221,7 @@ fn against(
     let tiles = TileHashes::new(&store, local.map_or(size, |local| local.size));
     let missing = removal::missing(&segments)?;
     // Whether it is the right one the root of a checkpoint tells, when the lines that are left were added to it.
-    let begun = if missing > 0 { store.begun(missing).ok() } else { None };
+    let begun = if missing > 0 { store.begun(missing, largest(trusted)).ok() } else { None };
     let mut forks = Vec::new();
     let begins = if begun.is_some() { missing } else { 0 };
     let anchor = (begins > 0).then(|| Anchor::of(&store, trusted)).flatten();

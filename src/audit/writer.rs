@@ -13,6 +13,7 @@ use super::settings::AuditError;
 use super::trail::{LEAST_CHUNK, Trail};
 use crate::model::Time;
 use crate::runtime::clock::{Mono, wall};
+use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
@@ -112,6 +113,14 @@ impl Writer {
             done => done?,
         }
         Ok(writer)
+    }
+
+    /// The lock of the trail, for whoever else works on its files; `None` where there are none.
+    pub(super) fn share_lock(&self) -> io::Result<Option<File>> {
+        match &self.output {
+            Output::Files { trail, .. } => trail.share_lock().map(Some),
+            Output::Stream(_) => Ok(None),
+        }
     }
 
     /// From now on each line written is a leaf of this tree.

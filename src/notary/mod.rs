@@ -71,12 +71,15 @@ impl Latest {
         &self.store
     }
 
-    /// Somebody outside has signed for another log of this name.
+    /// Somebody outside has signed for another log of this name. That is remembered beside the log. Writes a file.
     pub fn dispute(&self) {
         self.disputes.fetch_add(1, Ordering::Relaxed);
+        if let Err(error) = self.store.mark_disputed() {
+            tracing::error!(log = self.key.name(), %error, "that this log is disputed cannot be remembered");
+        }
     }
 
-    /// How often somebody did, in this process.
+    /// How often somebody did, in this process and, as once, in those before.
     #[must_use]
     pub fn disputes(&self) -> u32 {
         self.disputes.load(Ordering::Relaxed)
@@ -132,7 +135,7 @@ impl Notary {
     pub fn new(store: Store, signer: NoteSigner, tree: Tree, note: Option<(String, u64)>) -> Self {
         let (note, signed) = note.map_or_else(Default::default, |(note, size)| (note, Some(size)));
         let key = signer.verifier().clone();
-        let (note, disputes) = (watch::Sender::new(note.into()), AtomicU32::new(0));
+        let (note, disputes) = (watch::Sender::new(note.into()), AtomicU32::new(store.is_disputed().into()));
         let latest = Arc::new(Latest { key, store: store.clone(), note, disputes });
         let partial = tree.partial().map(|(tile, _)| tile).collect();
         Self { store, signer, tree, signed, partial, next: None, latest }

@@ -120,6 +120,24 @@ impl Store {
         keyfile::write(&folder.join(witness.as_str()), note.as_bytes(), Secrecy::Public, Existing::Replace)
     }
 
+    /// Whether somebody outside has ever signed for another log of this name. A mark that cannot be looked for counts.
+    #[must_use]
+    pub fn is_disputed(&self) -> bool {
+        self.dispute_path().try_exists().unwrap_or(true)
+    }
+
+    /// Remembers that, until somebody takes the mark away.
+    ///
+    /// # Errors
+    /// [`FileError`].
+    pub fn mark_disputed(&self) -> Result<(), FileError> {
+        keyfile::write(&self.dispute_path(), b"", Secrecy::Public, Existing::Replace)
+    }
+
+    fn dispute_path(&self) -> PathBuf {
+        self.folder().join("disputed")
+    }
+
     /// Writes the public key, if that is not the one that is there.
     ///
     /// # Errors

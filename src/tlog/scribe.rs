@@ -1,4 +1,4 @@
-//! For tests: a witness as the specification says, which shares no code with what checks it.
+//! For tests: a witness as the specification says, which shares no code with what checks it. The end to end tests take it by its path.
 
 use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair as _};
 use base64::Engine as _;

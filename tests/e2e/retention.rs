@@ -132,6 +132,8 @@ async fn the_oldest_files_go_at_the_bound_and_what_is_left_and_what_is_gone_can_
 
     let all = audit(&world, &["verify", "--file", TRAIL, "--nothing-removed"]).await;
     let said = String::from_utf8_lossy(&all.stderr).into_owned();
+    let json: serde_json::Value = serde_json::from_slice(&all.stdout).unwrap();
+    assert_eq!(json["verified"], false, "{json}");
     assert!(all.status.code() == Some(1) && said.contains("were removed by retention"), "{all:?}");
 
     // Everybody else copes with a trail that begins later.

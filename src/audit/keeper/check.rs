@@ -7,8 +7,8 @@ use crate::audit::retain::Needs;
 use crate::audit::segments;
 use crate::model::Time;
 use crate::notary::Store;
-use crate::tlog::proof::HashReader as _;
-use crate::tlog::{Hash, TileHashes};
+use crate::tlog::proof::{HashReader as _, check_inclusion, inclusion};
+use crate::tlog::{Checkpoint, Hash, TileHashes, Tree};
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -46,9 +46,14 @@ impl Keeper {
             return Err(why());
         }
         let (store, vouched) = (Store::of(&self.trail), self.needs().vouched);
-        let tiles = TileHashes::new(&store, vouched);
+        let known = self.known()?;
+        // By its proof from the root that was signed: a tile alone says what whoever wrote it likes.
         let proves = |seq: u64, line: &[u8]| {
-            tiles.hash(0, seq.saturating_sub(1)).ok().flatten() == Some(Hash::leaf(line))
+            let Some(index) = seq.checked_sub(1) else { return false };
+            let path = inclusion(&TileHashes::new(&store, known.size), index, known.size).ok().flatten();
+            path.is_some_and(|path| {
+                check_inclusion(&path, &Hash::leaf(line), index, known.size, &known.root).is_ok()
+            })
         };
         match removal::covering(&files, missing, proves, stopped)? {
             Some(recorded) => {
@@ -63,6 +68,12 @@ impl Keeper {
                 Err(why())
             }
         }
+    }
+
+    /// What the trail's last checkpoint says; it is ours, and was checked when it was taken up.
+    pub(super) fn known(&self) -> io::Result<Checkpoint> {
+        let note = self.latest.as_ref().map(|latest| latest.note()).unwrap_or_default();
+        Checkpoint::unverified(&note).map_err(io::Error::other)
     }
 
     /// Reads what is to go, unless it was read before. How many of them are good; `None` when it was stopped.
@@ -144,14 +155,19 @@ impl Keeper {
             );
             io::Error::new(io::ErrorKind::InvalidData, why)
         };
-        let store = Store::of(&self.trail);
+        let (store, known) = (Store::of(&self.trail), self.known()?);
+        // The tiles tell which line is the wrong one; they are not believed: the lines must lead to what was signed.
         let tiles = TileHashes::new(&store, vouched);
+        let mut tree = if before == 0 { Tree::default() } else { store.before(before, &known)? };
         let (mut seq, mut youngest) = (before, Vec::new());
         while let Some(line) = lines.line()? {
             seq += 1;
-            if segments::seq(line) != Some(seq) || tiles.hash(0, seq - 1)? != Some(Hash::leaf(line)) {
+            let leaf = Hash::leaf(line);
+            if segments::seq(line) != Some(seq) || tiles.hash(0, seq - 1)? != Some(leaf) {
                 return Err(wrong(seq));
             }
+            tree.push(leaf);
+            tree.forget_full(usize::MAX);
             if let Some(time) = segments::time(line).filter(|time| *time > youngest.as_slice()) {
                 youngest = time.to_vec();
             }
@@ -161,6 +177,13 @@ impl Keeper {
         }
         if seq != last {
             return Err(wrong(seq + 1));
+        }
+        if tree.root() != store.before(last, &known)?.root() {
+            let why = format!(
+                "`{}` is not as it was logged, and tiles of the tree were changed with it: see `jitgate audit verify`",
+                path.display()
+            );
+            return Err(io::Error::new(io::ErrorKind::InvalidData, why));
         }
         let youngest = std::str::from_utf8(&youngest).ok().and_then(|time| time.parse().ok());
         youngest.map(Some).ok_or_else(|| wrong(seq))

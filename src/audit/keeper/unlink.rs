@@ -5,7 +5,6 @@ use super::{File, Keeper};
 use crate::audit::segments::compressed;
 use crate::audit::{index, pack, resume};
 use crate::notary::Store;
-use crate::tlog::Checkpoint;
 use std::io;
 
 impl Keeper {
@@ -13,8 +12,7 @@ impl Keeper {
     /// be proved; and it goes only if it still is the file that was compared.
     pub(super) fn unlink(&mut self, files: &[Found], stopped: &impl Fn() -> bool) -> io::Result<()> {
         let store = Store::of(&self.trail);
-        let note = self.latest.as_ref().map(|latest| latest.note()).unwrap_or_default();
-        let known = Checkpoint::unverified(&note).map_err(io::Error::other)?;
+        let known = self.known()?;
         let mut to = None;
         for found in files {
             let last = found.rotated.last;

@@ -198,7 +198,7 @@ fn begun(trail: &Path, store: &Store, known: &Checkpoint) -> Result<Tree, ProofE
     if missing > known.size {
         return Ok(Tree::default());
     }
-    let tree = store.begun(missing).unwrap_or_default();
+    let tree = store.begun(missing, Some(known)).unwrap_or_default();
     if missing == known.size && tree.size() == missing && tree.root() != known.root {
         return Err(ProofError::Root { path: trail.to_owned(), size: missing });
     }

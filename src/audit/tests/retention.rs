@@ -296,6 +296,25 @@ fn a_file_that_was_changed_or_whose_tiles_are_gone_is_evidence_and_stays() {
 }
 
 #[test]
+fn a_line_that_was_changed_together_with_its_tile_is_evidence_and_stays() {
+    let (_folder, path) = folder();
+    let mut kept = Kept::at(path.clone(), days(7));
+    kept.fill(12);
+    let tile = Store::of(&path).folder().join("tile/0/000");
+    let (file, logged) = (segments::list(&path).unwrap()[0].path().to_owned(), std::fs::read(&tile).unwrap());
+    let text = std::fs::read_to_string(&file).unwrap().replacen("/v1/orders/42", "/v1/orders/43", 1);
+    std::fs::write(&file, &text).unwrap();
+    let forged: Vec<u8> =
+        text.lines().flat_map(|line| *crate::tlog::Hash::leaf(line.as_bytes()).as_bytes()).collect();
+    let rest = logged.get(forged.len()..).unwrap();
+    assert_eq!(logged.len(), 256 * 32, "it is full, and at no edge");
+    std::fs::write(&tile, [&forged, rest].concat()).unwrap();
+    kept.later(8);
+    kept.settle();
+    assert_eq!((kept.first(), kept.world.metrics.audit_removal_blocked.get()), (1, 1));
+}
+
+#[test]
 fn compressed_files_go_with_their_indices_and_a_name_is_not_believed_about_its_age() {
     let (folder, path) = folder();
     let mut kept = Kept::at(path.clone(), days(7));

@@ -23,10 +23,7 @@ pub fn range_of(
     range: (u64, u64),
 ) -> io::Result<(Report, Vec<Trusted>)> {
     while_files_go(|| {
-        let segments = segments::list(trail)?;
-        let trusted = load()?;
-        let report = range_once(trail, segments, &trusted, range)?;
-        Ok((report, trusted))
+        looked(trail, &mut load, |segments, trusted| range_once(trail, segments, trusted, range))
     })
 }
 
@@ -39,7 +36,11 @@ fn range_once(
     let store = Store::of(trail);
     let missing = removal::missing(&segments)?.min(to);
     let mut walk = Walk::behind(from.saturating_sub(1));
-    let Some(anchor) = Anchor::of(&store, trusted) else { return Ok(walk.report) };
+    let Some(anchor) = Anchor::of(&store, trusted) else {
+        // Nothing vouches for anything.
+        walk.wrong(Wrong::Unproved { line: from });
+        return Ok(walk.report);
+    };
     if from <= missing {
         let proves = |seq: u64, line: &[u8]| anchor.proves(&store, seq, &Hash::leaf(line));
         if let Some(recorded) = removal::covering(&segments, missing, proves, &|| false)? {

@@ -121,15 +121,16 @@ impl Verify {
             (Some(from), Some(to)) => verify::range_of(&path, anew, (from, to)).map_err(read)?,
             (_, _) => verify::whole_of(&path, anew).map_err(read)?,
         };
-        print(&path, &key, (&trusted, &vouched, self.to), &report, output)?;
+        let gone = report.removed.filter(|_| self.nothing_removed);
+        let holds = vouched.holds(self.to);
+        let verified = report.wrong.is_empty() && gone.is_none() && holds.is_ok();
+        print(&path, &key, (&trusted, &vouched, verified), &report, output)?;
         if !report.wrong.is_empty() {
             return Err(Failure::failed(VerifyError::Wrong(path)));
         }
-        match report.removed {
-            Some(Gone { to, .. }) if self.nothing_removed => {
-                Err(Failure::failed(VerifyError::Removed { to }))
-            }
-            Some(_) | None => vouched.holds(self.to).map_err(Failure::failed),
+        match gone {
+            Some(Gone { to, .. }) => Err(Failure::failed(VerifyError::Removed { to })),
+            None => holds.map_err(Failure::failed),
         }
     }
 }
@@ -215,12 +216,11 @@ pub(super) fn key(
 fn print(
     path: &Path,
     key: &VerifierKey,
-    (trusted, vouched, to): (&[Trusted], &Vouched, Option<u64>),
+    (trusted, vouched, verified): (&[Trusted], &Vouched, bool),
     report: &Report,
     output: Output,
 ) -> Result<(), Failure> {
     let size = trusted.iter().map(|trusted| trusted.checkpoint.size).max().unwrap_or(0);
-    let verified = report.wrong.is_empty() && vouched.holds(to).is_ok();
     // Of a range its end: more is not said of it.
     let (covered, behind) = (vouched.covered(), |covered: u64| report.last.saturating_sub(covered));
     match output {

@@ -4,7 +4,7 @@ use super::decide::{Context, Draft, identity};
 use super::{KnownProxy, Outcome, Refusal, State};
 use crate::control::authz::Need;
 use crate::model::event::EventBody;
-use crate::model::{AuditHealth, ProxyName, Revision, TrailFault};
+use crate::model::{AuditHealth, ProxyName, Revision};
 use std::time::Duration;
 
 /// Changes of one proxy are logged at most so often: a trail that comes and goes must not fill the log.
@@ -48,14 +48,14 @@ pub(super) fn audit(
 }
 
 impl KnownProxy {
-    /// Whether it would be news that an external witness disputes its trail: nobody has said so of this one, which another key signs for
-    /// than of the one before.
+    /// Whether it would be news that an external witness disputes its trail: nobody has said so, or a checkpoint of it has contradicted the
+    /// one before since then.
     pub(in crate::control) fn may_be_disputed(&self) -> bool {
-        let begun_anew = |at| {
+        let contradicted = |at| {
             let fault = self.trail.as_ref().and_then(|trail| trail.disputed);
-            matches!(fault, Some((TrailFault::Key, since)) if since > at)
+            fault.is_some_and(|(_, since)| since > at)
         };
-        self.witness_disputed.is_none_or(begun_anew)
+        self.witness_disputed.is_none_or(contradicted)
     }
 }
 

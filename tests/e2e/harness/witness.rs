@@ -4,9 +4,6 @@
 use super::pki::Leaf;
 use super::wait::eventually;
 use super::world::World;
-use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair as _};
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use http::{Request, Response};
 use http_body_util::{BodyExt, Full};
 use hyper::body::{Bytes, Incoming};
@@ -139,35 +136,16 @@ fn lines(scribe: &Scribe, path: &str, text: &str) -> Result<String, (u16, String
     }
 }
 
-/// Signs as a witness does, and says so over HTTPS; remembers nothing.
-pub(crate) struct Scribe {
-    name: &'static str,
-    pair: Ed25519KeyPair,
-}
+/// Signs as a witness does, and says so over HTTPS; remembers nothing. The same as in the unit tests.
+#[path = "../../../src/tlog/scribe.rs"]
+mod scribe;
+
+pub(crate) use scribe::Scribe;
 
 impl Scribe {
-    pub(crate) fn new(name: &'static str) -> Self {
-        let der = Ed25519KeyPair::generate_pkcs8(&aws_lc_rs::rand::SystemRandom::new()).unwrap();
-        Self { name, pair: Ed25519KeyPair::from_pkcs8(der.as_ref()).unwrap() }
-    }
-
-    fn id(&self) -> [u8; 4] {
-        let hashed = [self.name.as_bytes(), b"\n\x04", self.pair.public_key().as_ref()].concat();
-        let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &hashed);
-        digest.as_ref()[..4].try_into().unwrap()
-    }
-
-    /// Its verifier key.
-    pub(crate) fn key(&self) -> String {
-        let key = [b"\x04", self.pair.public_key().as_ref()].concat();
-        format!("{}+{:08x}+{}", self.name, u32::from_be_bytes(self.id()), STANDARD.encode(key))
-    }
-
     fn sign(&self, body: &str) -> String {
         let time = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
-        let signature = self.pair.sign(format!("cosignature/v1\ntime {time}\n{body}").as_bytes());
-        let all = [&self.id()[..], &time.to_be_bytes(), signature.as_ref()].concat();
-        format!("— {} {}\n", self.name, STANDARD.encode(all))
+        self.line(body, time)
     }
 
     /// Answers at `https://ADDRESS/WHAT/add-checkpoint` with this certificate, until the test ends.

@@ -83,6 +83,10 @@ fn what_a_witness_disputes_is_evidence_and_stays() {
     kept.later(8);
     kept.settle();
     assert_eq!((kept.first(), kept.world.metrics.audit_removal_blocked.get()), (1, 1));
+    // Whoever starts it anew must not make it forget that.
+    let mut kept = kept.restart(days(7));
+    kept.settle();
+    assert_eq!((kept.first(), latest(&kept).disputes()), (1, 1));
 }
 
 #[test]
