@@ -130,9 +130,9 @@ async fn the_oldest_files_go_at_the_bound_and_what_is_left_and_what_is_gone_can_
     let proved: Value = serde_json::from_slice(&proved.stdout).unwrap();
     assert_eq!(proved["content"], first, "although the line is gone");
 
-    let all = audit(&world, &["verify", "--file", TRAIL, "--nothing-removed"]).await;
+    let all = audit(&world, &["verify", "--file", TRAIL, "--nothing-removed", "--output", "json"]).await;
     let said = String::from_utf8_lossy(&all.stderr).into_owned();
-    let json: serde_json::Value = serde_json::from_slice(&all.stdout).unwrap();
+    let json: Value = serde_json::from_slice(&all.stdout).unwrap();
     assert_eq!(json["verified"], false, "{json}");
     assert!(all.status.code() == Some(1) && said.contains("were removed by retention"), "{all:?}");
 
