@@ -64,7 +64,7 @@ impl HandOver {
 
     /// The other end says so; 0: nothing. Another is handed over now, unless it keeps what was handed over last.
     pub fn kept(&mut self, size: u64) {
-        if size > 0 && self.since == Some(size) {
+        if self.since == Some(size) {
             return;
         }
         self.since = Some(size);
@@ -121,4 +121,51 @@ fn prove(latest: Arc<Latest>, note: Arc<str>, since: u64) -> Proving {
             }
         }
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Notary, Store};
+    use super::*;
+    use crate::tlog::{NoteSigner, Tree};
+    use std::time::Duration;
+    use tokio::time::timeout;
+
+    fn notary(folder: &std::path::Path) -> Notary {
+        let signer = NoteSigner::from_pkcs8("origin", &NoteSigner::generate().unwrap()).unwrap();
+        let store = Store::of(&folder.join("audit.jsonl"));
+        std::fs::create_dir(store.folder()).unwrap();
+        Notary::new(store, signer, Tree::default(), None)
+    }
+
+    /// What is handed over when nothing else can happen any more.
+    async fn next(hand_over: &mut HandOver) -> Option<(u64, u64)> {
+        let handed = timeout(Duration::from_secs(1), hand_over.next()).await.ok()?;
+        Some((handed.since, Checkpoint::unverified(&handed.note).unwrap().size))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_the_other_end_keeps_is_not_handed_over_again_not_even_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut notary = notary(folder.path());
+        notary.sign().unwrap();
+        let mut hand_over = HandOver::new(Some(&notary.latest()));
+        assert_eq!(next(&mut hand_over).await, None, "the other end has said nothing yet");
+        hand_over.kept(0);
+        assert_eq!(next(&mut hand_over).await, Some((0, 0)));
+        hand_over.kept(0);
+        assert_eq!(next(&mut hand_over).await, None, "an empty log is handed over once");
+        for size in 1..=3 {
+            notary.push(Hash::leaf(b"line"));
+            notary.sign().unwrap();
+            assert_eq!(next(&mut hand_over).await, Some((size - 1, size)));
+            hand_over.kept(size);
+            assert_eq!(next(&mut hand_over).await, None);
+        }
+        hand_over.kept(1);
+        assert_eq!(next(&mut hand_over).await, Some((1, 3)), "the last did not get there");
+        hand_over.disconnected();
+        hand_over.kept(3);
+        assert_eq!(next(&mut hand_over).await, Some((3, 3)), "the first of a connection always is");
+    }
 }

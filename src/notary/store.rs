@@ -157,13 +157,18 @@ impl Store {
 
     pub(super) fn write_tile(&self, tile: Tile, hashes: &[Hash]) -> io::Result<()> {
         let path = self.folder.join(tile.path());
-        if let Some(folder) = path.parent() {
-            std::fs::create_dir_all(folder)?;
-        }
+        let place = path.parent().unwrap_or(&self.folder);
         // Readers see it whole or not at all.
         let temporary = self.folder.join("tile.next");
-        std::fs::write(&temporary, encode(hashes))?;
-        std::fs::rename(&temporary, path)
+        let write =
+            || std::fs::write(&temporary, encode(hashes)).and_then(|()| std::fs::rename(&temporary, &path));
+        match write() {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                std::fs::create_dir_all(place)?;
+                write()
+            }
+            done => done,
+        }
     }
 
     /// A tile that has grown since is of no use; what is left of it does no harm.

@@ -5,13 +5,14 @@ use crate::control::plane::Plane;
 use crate::control::state::Command;
 use crate::model::{ProxyName, SpiffeId, TrailHead};
 use crate::notary::{self, SignedCheckpoint};
+use crate::runtime::clock::Mono;
 use crate::tlog::Checkpoint;
 use std::future::pending;
 use std::time::Duration;
 use tokio::task::JoinHandle;
 use tonic::{Code, Status};
 
-/// Checkpoints of one proxy are logged at most so often, whatever it sends: an honest one signs one in this time.
+/// Checkpoints of one proxy are looked at and logged at most so often, whatever it sends: an honest one signs one in this time.
 const PAUSE: Duration = Duration::from_millis(900);
 
 /// The size of the proxy's last checkpoint that is kept.
@@ -29,25 +30,28 @@ pub(super) struct Keeper {
     caller: Caller,
     /// Ends with whether it could be asked for.
     keeping: Option<JoinHandle<Result<bool, Status>>>,
+    /// When the last one was taken that was looked at.
+    taken: Option<Mono>,
     missed: bool,
 }
 
 impl Keeper {
     pub(super) fn new(plane: &Plane, caller: &Caller) -> Self {
-        Self { plane: plane.clone(), caller: caller.clone(), keeping: None, missed: false }
+        Self { plane: plane.clone(), caller: caller.clone(), keeping: None, taken: None, missed: false }
     }
 
     /// What cannot be verified is the proxy's fault, and told to people.
     pub(super) fn take(&mut self, checkpoint: &SignedCheckpoint) -> Result<(), Status> {
+        if self.keeping.is_some() || !self.pause().is_zero() {
+            self.missed = true;
+            return Ok(());
+        }
+        self.taken = Some(self.plane.mono());
         let proxy = self.caller.proxy.clone();
         let head = verified(checkpoint, &self.caller.identity).map_err(|why| {
             tracing::error!(%proxy, why, "a checkpoint of an audit trail cannot be verified");
             Status::invalid_argument(why)
         })?;
-        if self.keeping.is_some() || !self.pause().is_zero() {
-            self.missed = true;
-            return Ok(());
-        }
         let (plane, caller) = (self.plane.clone(), self.caller.clone());
         let (since, proof) = (checkpoint.since, checkpoint.proof.as_slice().into());
         let keep = Command::KeepCheckpoint { proxy, head, since, proof };
@@ -83,13 +87,14 @@ impl Keeper {
         Ok(Some(kept(&self.plane, &self.caller.proxy)))
     }
 
-    /// How long the log is still spared another one.
+    /// How long we and the log are still spared another one.
     fn pause(&self) -> Duration {
+        let ours = self.taken.map_or(Duration::ZERO, |taken| taken.plus(PAUSE).since(self.plane.mono()));
         let last = self.plane.with_state(|state| {
             let known = state.proxies().get(&self.caller.proxy)?;
             known.trail.as_deref().map(|trail| trail.at)
         });
-        last.map_or(Duration::ZERO, |at| at.plus(PAUSE).since(self.plane.control_time()))
+        ours.max(last.map_or(Duration::ZERO, |at| at.plus(PAUSE).since(self.plane.control_time())))
     }
 }
 
