@@ -11,6 +11,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use std::cell::RefCell;
 use std::convert::Infallible;
 use std::path::Path;
+use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -124,11 +125,14 @@ pub(crate) struct Figures {
     pub(crate) p99_us: f64,
 }
 
-#[derive(Default)]
 struct Seen {
     latencies: Vec<u32>,
     left: Option<u64>,
+    until: Instant,
 }
+
+/// What one connection, or one stream of it, does again and again.
+type Loop = Pin<Box<dyn Future<Output = ()>>>;
 
 impl Load {
     pub(crate) fn new(port: u16, protocol: Protocol, connections: u64, data: &Path) -> Self {
@@ -156,15 +160,14 @@ impl Load {
         self
     }
 
-    /// For so many seconds, after a second that does not count.
-    pub(crate) fn run(&self, seconds: u64) -> Figures {
-        self.drive(None, Duration::from_secs(1));
-        self.drive(None, Duration::from_secs(seconds))
+    /// For so long. Connecting, and a quarter of that time before, do not count.
+    pub(crate) fn run(&self, time: Duration, begin: impl FnOnce()) -> Figures {
+        self.drive(None, (time / 4, time), begin)
     }
 
     /// So many requests.
     pub(crate) fn run_requests(&self, requests: u64) {
-        let figures = self.drive(Some(requests), Duration::from_secs(600));
+        let figures = self.drive(Some(requests), (Duration::ZERO, Duration::from_secs(600)), || {});
         assert!(figures.requests >= requests, "only {} of {requests} requests", figures.requests);
     }
 
@@ -175,48 +178,57 @@ impl Load {
         }
     }
 
-    fn drive(&self, requests: Option<u64>, time: Duration) -> Figures {
+    fn drive(
+        &self,
+        requests: Option<u64>,
+        (before, time): (Duration, Duration),
+        begin: impl FnOnce(),
+    ) -> Figures {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let local = tokio::task::LocalSet::new();
-        let seen = Rc::new(RefCell::new(Seen { latencies: Vec::new(), left: requests }));
-        let started = Instant::now();
-        local.block_on(&runtime, async {
-            let mut tasks = Vec::new();
+        let seen = Seen { latencies: Vec::new(), left: requests, until: Instant::now() };
+        let seen = Rc::new(RefCell::new(seen));
+        let took = local.block_on(&runtime, async {
+            let mut loops = Vec::new();
             for _ in 0..self.connections {
                 let tcp = TcpStream::connect(("127.0.0.1", self.port)).await.unwrap();
                 tcp.set_nodelay(true).unwrap();
                 let name = ServerName::try_from(self.ask.host).unwrap();
                 let io = TlsConnector::from(self.tls.clone()).connect(name, tcp).await.unwrap();
-                tasks.extend(self.connection(TokioIo::new(io), &seen, started + time).await);
+                loops.extend(self.connection(TokioIo::new(io), &seen).await);
             }
+            seen.borrow_mut().until = Instant::now() + before + time;
+            let tasks: Vec<_> = loops.into_iter().map(tokio::task::spawn_local).collect();
+            if !before.is_zero() {
+                tokio::time::sleep(before).await;
+                seen.borrow_mut().latencies.clear();
+            }
+            begin();
+            let started = Instant::now();
             for task in tasks {
                 task.await.unwrap();
             }
+            started.elapsed()
         });
         let mut latencies = std::mem::take(&mut seen.borrow_mut().latencies);
         latencies.sort_unstable();
         let p99_us = latencies.get(latencies.len() * 99 / 100).map_or(0.0, |nanos| f64::from(*nanos) / 1e3);
         let requests = latencies.len() as u64;
-        Figures { requests, rate: requests as f64 / started.elapsed().as_secs_f64(), p99_us }
+        Figures { requests, rate: requests as f64 / took.as_secs_f64(), p99_us }
     }
 
-    async fn connection<Io>(
-        &self,
-        io: Io,
-        seen: &Rc<RefCell<Seen>>,
-        until: Instant,
-    ) -> Vec<tokio::task::JoinHandle<()>>
+    async fn connection<Io>(&self, io: Io, seen: &Rc<RefCell<Seen>>) -> Vec<Loop>
     where
         Io: hyper::rt::Read + hyper::rt::Write + Unpin + Send + 'static,
     {
-        let mut tasks = Vec::new();
+        let mut loops: Vec<Loop> = Vec::new();
         match self.protocol {
             Protocol::Http1 => {
                 let (mut sender, connection) = http1::handshake(io).await.unwrap();
                 tokio::task::spawn_local(connection);
                 let (seen, ask) = (Rc::clone(seen), self.ask.clone());
-                tasks.push(tokio::task::spawn_local(async move {
-                    while go_on(&seen, until) {
+                loops.push(Box::pin(async move {
+                    while go_on(&seen) {
                         let started = Instant::now();
                         let mut request = ask.request(ask.path);
                         request.headers_mut().insert("host", ask.host.parse().unwrap());
@@ -230,8 +242,8 @@ impl Load {
                 tokio::task::spawn_local(connection);
                 for _ in 0..STREAMS {
                     let (mut sender, seen, ask) = (sender.clone(), Rc::clone(seen), self.ask.clone());
-                    tasks.push(tokio::task::spawn_local(async move {
-                        while go_on(&seen, until) {
+                    loops.push(Box::pin(async move {
+                        while go_on(&seen) {
                             let started = Instant::now();
                             let request = ask.request(&format!("https://{}{}", ask.host, ask.path));
                             let response = sender.send_request(request).await.unwrap();
@@ -241,18 +253,19 @@ impl Load {
                 }
             }
         }
-        tasks
+        loops
     }
 }
 
-fn go_on(seen: &RefCell<Seen>, until: Instant) -> bool {
-    match &mut seen.borrow_mut().left {
+fn go_on(seen: &RefCell<Seen>) -> bool {
+    let seen = &mut *seen.borrow_mut();
+    match &mut seen.left {
         Some(0) => false,
         Some(left) => {
             *left -= 1;
             true
         }
-        None => Instant::now() < until,
+        None => Instant::now() < seen.until,
     }
 }
 

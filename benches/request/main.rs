@@ -12,7 +12,9 @@
 //! `cargo bench --bench request -- connections`: instructions for a new connection with one request on it.
 //!
 //! The real binary runs as a user would run it (`jitgate up`, one grant, audit on) on one core; the floor is `floor.rs`. Upstream and
-//! load share the other core. Environment: `ROUNDS` (5), `SECONDS` (2), `CONNECTIONS` (32).
+//! load share the other core. Rounds are short and many, as a shared core has been
+//! seen to change its speed by 1.7 within seconds. Environment: `ROUNDS` (20), `MILLIS` of each (500), `CONNECTIONS` (32), `JITGATE` (the
+//! program to measure).
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -28,8 +30,9 @@ mod load;
 mod peers;
 
 use load::{Ask, Load, Protocol};
-use peers::{Audit, Counts, Lab, SHA256, Under};
+use peers::{Audit, Awake, Counts, Lab, Peer, SHA256, Under};
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -38,6 +41,7 @@ fn main() {
     let args: Vec<String> = std::env::args().collect();
     match args.get(1).map(String::as_str) {
         Some("floor") => floor::main(&args[2], &args[3], &args[4]),
+        Some("awake") => peers::awake(),
         Some("upstream") => load::upstream(&args[2]),
         Some("instructions") => match args.get(2).map(String::as_str) {
             Some("tools") => tool_instructions(),
@@ -61,21 +65,43 @@ fn median(values: &mut [f64]) -> f64 {
     values[values.len() / 2]
 }
 
+/// So that nothing of the load runs where the proxies do.
+fn stay_on_the_load_core() {
+    let pid = std::process::id().to_string();
+    let done = std::process::Command::new("taskset").args(["-c", "-p", "1", &pid]).output().unwrap();
+    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+}
+
+/// One of each, beginning with another one each round.
+fn in_turn<T, const N: usize>(round: u64, mut run: impl FnMut(usize) -> T) -> [T; N] {
+    let mut ran: [Option<T>; N] = std::array::from_fn(|_| None);
+    for nth in 0..N {
+        let at = (usize::try_from(round).unwrap() + nth) % N;
+        ran[at] = Some(run(at));
+    }
+    ran.map(Option::unwrap)
+}
+
+/// Requests a second, and CPU seconds for 100,000.
+fn rate_and_cpu(peer: &Peer, load: &Load, time: Duration) -> (f64, f64) {
+    let (run, cpu) = peer.costs(load, time);
+    (run.rate, cpu)
+}
+
 /// Ours and the floor in turn, round by round.
 fn throughput() {
+    let _awake = Awake::start();
+    stay_on_the_load_core();
     let lab = Lab::start(Under::Itself, 0);
-    let (rounds, seconds) = (setting("ROUNDS", 5), setting("SECONDS", 2));
+    let (rounds, time) = (setting("ROUNDS", 20), Duration::from_millis(setting("MILLIS", 500)));
     println!("| protocol | figure | floor | jitgate | ratio (median of rounds) |\n|---|---|---|---|---|");
     for protocol in [Protocol::Http1, Protocol::Http2] {
         let load = |port| Load::new(port, protocol, setting("CONNECTIONS", 32), &lab.data);
         let (floor, ours) = (load(lab.floor.port), load(lab.ours.port));
         let mut rows: Vec<[f64; 6]> = Vec::new();
-        for _ in 0..rounds {
-            let (floor_cpu, ours_cpu) = (lab.floor.cpu_seconds(), lab.ours.cpu_seconds());
-            let first = floor.run(seconds);
-            let floor_cpu = (lab.floor.cpu_seconds() - floor_cpu) / first.requests as f64 * 1e5;
-            let second = ours.run(seconds);
-            let ours_cpu = (lab.ours.cpu_seconds() - ours_cpu) / second.requests as f64 * 1e5;
+        for round in 0..rounds {
+            let runs = in_turn(round, |at| [&lab.floor, &lab.ours][at].costs([&floor, &ours][at], time));
+            let [(first, floor_cpu), (second, ours_cpu)] = runs;
             rows.push([first.rate, second.rate, first.p99_us, second.p99_us, floor_cpu, ours_cpu]);
         }
         for (name, at) in [("requests/s", 0), ("p99 µs", 2), ("CPU s / 100,000 requests", 4)] {
@@ -88,25 +114,35 @@ fn throughput() {
     }
 }
 
+/// Requests a second and CPU time a request, of both.
+type Pair = [(f64, f64); 2];
+
 /// Tool calls and plain HTTP in turn, both through the gate.
 fn tools() {
+    let _awake = Awake::start();
+    stay_on_the_load_core();
     let lab = Lab::start(Under::Itself, 0);
-    let (rounds, seconds) = (setting("ROUNDS", 5), setting("SECONDS", 2));
+    let (rounds, time) = (setting("ROUNDS", 20), Duration::from_millis(setting("MILLIS", 500)));
     println!(
-        "| protocol | plain HTTP requests/s | tool calls/s | ratio (median of rounds) |\n|---|---|---|---|"
+        "| protocol | figure | plain HTTP | tool calls | ratio (median of rounds) |\n|---|---|---|---|---|"
     );
     for protocol in [Protocol::Http1, Protocol::Http2] {
         let load = |ask| Load::new(lab.ours.port, protocol, setting("CONNECTIONS", 32), &lab.data).asks(ask);
         let (plain, tool) = (load(Ask::post()), load(Ask::tool()));
-        let (mut plains, mut calls, mut ratios) = (Vec::new(), Vec::new(), Vec::new());
-        for _ in 0..rounds {
-            let (first, second) = (plain.run(seconds).rate, tool.run(seconds).rate);
-            plains.push(first);
-            calls.push(second);
-            ratios.push(second / first);
+        let mut rows: Vec<Pair> = Vec::new();
+        for round in 0..rounds {
+            rows.push(in_turn(round, |at| rate_and_cpu(&lab.ours, [&plain, &tool][at], time)));
         }
-        let (plain, call, ratio) = (median(&mut plains), median(&mut calls), median(&mut ratios));
-        println!("| {protocol:?} | {plain:.0} | {call:.0} | {ratio:.2}x |");
+        let of = |value: &dyn Fn(&Pair) -> f64| median(&mut rows.iter().map(value).collect::<Vec<_>>());
+        println!(
+            "| {protocol:?} | requests/s | {:.0} | {:.0} | {:.2}x |\n| {protocol:?} | CPU s / 100,000 | {:.2} | {:.2} | {:.2}x |",
+            of(&|row| row[0].0),
+            of(&|row| row[1].0),
+            of(&|row| row[1].0 / row[0].0),
+            of(&|row| row[0].1),
+            of(&|row| row[1].1),
+            of(&|row| row[0].1 / row[1].1),
+        );
     }
 }
 
@@ -121,8 +157,10 @@ fn audit() {
         );
         std::process::exit(2);
     }
-    let (rounds, seconds) = (setting("ROUNDS", 5), setting("SECONDS", 2));
+    let (rounds, time) = (setting("ROUNDS", 20), Duration::from_millis(setting("MILLIS", 500)));
     let kinds = [Audit::Off, Audit::Buffered, Audit::Durable];
+    let _awake = Awake::start();
+    stay_on_the_load_core();
     let labs = kinds.map(|audit| Lab::start_audited(Under::Itself, 0, audit));
     println!(
         "| protocol | connections | trail | requests/s | of off (median of rounds) | CPU s / 100,000 requests | of off |\n|---|---|---|---|---|---|---|"
@@ -130,13 +168,8 @@ fn audit() {
     for (protocol, connections) in [(Protocol::Http1, 32), (Protocol::Http1, 256), (Protocol::Http2, 32)] {
         let loads = labs.each_ref().map(|lab| Load::new(lab.ours.port, protocol, connections, &lab.data));
         let mut rows: Vec<Rates> = Vec::new();
-        for _ in 0..rounds {
-            let run = |at: usize| {
-                let before = labs[at].ours.cpu_seconds();
-                let run = loads[at].run(seconds);
-                (run.rate, (labs[at].ours.cpu_seconds() - before) / run.requests as f64 * 1e5)
-            };
-            rows.push([run(0), run(1), run(2)]);
+        for round in 0..rounds {
+            rows.push(in_turn(round, |at| rate_and_cpu(&labs[at].ours, &loads[at], time)));
         }
         for (at, kind) in kinds.iter().enumerate() {
             let of = |value: &dyn Fn(&Rates) -> f64| median(&mut rows.iter().map(value).collect::<Vec<_>>());

@@ -1,5 +1,7 @@
 //! The processes: upstream, floor, and `jitgate up` with one grant. Each is ended when the lab is dropped.
 
+use super::load::{Figures, Load};
+use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
@@ -43,6 +45,38 @@ pub(crate) type Counts = BTreeMap<String, u64>;
 /// about one.
 pub(crate) const SHA256: &str = "sha256_block_data_order";
 
+/// Keeps the load's core awake with a task that takes what nobody else wants: in a virtual machine, waking a core that sleeps costs
+/// whoever wakes it several microseconds, and how often depends on which of the two cores is slower, so that a ratio would say more
+/// about that than about what was measured.
+pub(crate) struct Awake(Child);
+
+impl Awake {
+    pub(crate) fn start() -> Self {
+        let me = std::env::current_exe().unwrap();
+        // It ends with its standard input.
+        let mut command = Command::new("taskset");
+        command.args(["-c", "1", "chrt", "--idle", "0"]).arg(me).arg("awake").stdin(Stdio::piped());
+        Self(command.spawn().unwrap())
+    }
+}
+
+/// Takes what nobody else wants, until whoever started it has gone.
+pub(crate) fn awake() {
+    std::thread::spawn(|| {
+        loop {
+            std::hint::spin_loop();
+        }
+    });
+    let _ = std::io::copy(&mut std::io::stdin(), &mut std::io::sink());
+}
+
+impl Drop for Awake {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
 /// Everything that runs.
 pub(crate) struct Lab {
     _folder: tempfile::TempDir,
@@ -61,7 +95,11 @@ const TOOL: &str = r#"{"type":"mcp","locations":["tools"],"actions":["tools/call
     "notes":{"type":"string","maxLength":4096}},"required":["service","server","version"],"additionalProperties":false}}"#;
 
 const AGENT: &str = "spiffe://jitgate.local/agent/demo";
-const JITGATE: &str = env!("CARGO_BIN_EXE_jitgate");
+
+/// The program that is measured: `JITGATE=PATH`, or the one that was built with this.
+fn jitgate() -> String {
+    std::env::var("JITGATE").unwrap_or_else(|_| env!("CARGO_BIN_EXE_jitgate").to_owned())
+}
 
 fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
@@ -114,10 +152,18 @@ impl Peer {
     }
 
     /// User and system time so far.
-    pub(crate) fn cpu_seconds(&self) -> f64 {
+    fn cpu_seconds(&self) -> f64 {
         let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id())).unwrap();
         let fields: Vec<&str> = stat.rsplit_once(')').unwrap().1.split_whitespace().collect();
         (fields[11].parse::<f64>().unwrap() + fields[12].parse::<f64>().unwrap()) / 100.0
+    }
+
+    /// What a load sees, and CPU seconds for 100,000 requests.
+    pub(crate) fn costs(&self, load: &Load, time: Duration) -> (Figures, f64) {
+        let before = Cell::new(0.0);
+        let run = load.run(time, || before.set(self.cpu_seconds()));
+        let cpu = (self.cpu_seconds() - before.get()) / run.requests as f64 * 1e5;
+        (run, cpu)
     }
 
     fn stop(&mut self) -> Counts {
@@ -227,7 +273,7 @@ impl Lab {
                 &admin,
             ];
             let off: &[_] = if audit == Audit::Off { &[("JITGATE_BENCH_UNAUDITED", "1")] } else { &[] };
-            Peer::start_with("0", under, folder.path(), (JITGATE, &args, off), port)
+            Peer::start_with("0", under, folder.path(), (&jitgate(), &args, off), port)
         };
         let floor = {
             let port = free_port();
@@ -276,7 +322,7 @@ fn many(grants: usize) -> String {
 fn grant(data: &str, what: &[&str]) {
     let until = Instant::now() + Duration::from_secs(60);
     loop {
-        let done = Command::new(JITGATE)
+        let done = Command::new(jitgate())
             .args(["grant", "--data", data])
             .args(what)
             .args(["--ttl", "1h", "--reason", "bench", "--output", "json"])

@@ -1,6 +1,7 @@
 //! What the writer of a trail has in its hands: whole lines in order, and how far they are written.
 
-use super::queue::{Lines, Waiting};
+use super::herald::Waiting;
+use super::queue::Lines;
 
 /// Lines taken from the queue, of which some bytes are written.
 #[derive(Debug, Default)]

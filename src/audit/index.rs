@@ -110,6 +110,8 @@ pub(super) struct Builder {
     numbers: Option<(u64, u64)>,
     times: Option<(Time, Time)>,
     values: HashSet<u64>,
+    /// What the last line had, which most have as well, by the place in [`FIELDS`].
+    latest: [Option<String>; FIELDS.len()],
     /// A line was not understood.
     unsure: bool,
 }
@@ -164,9 +166,10 @@ impl Builder {
         self.numbers = Some((first.min(number), last.max(number)));
         let (earliest, latest) = self.times.unwrap_or((time, time));
         self.times = Some((earliest.min(time), latest.max(time)));
-        for field in FIELDS {
-            if let Some(value) = line.get(field) {
+        for (field, latest) in FIELDS.into_iter().zip(&mut self.latest) {
+            if let Some(value) = line.get(field).filter(|value| latest.as_deref() != Some(value)) {
                 self.values.insert(hash(field, value));
+                value.clone_into(latest.get_or_insert_default());
             }
         }
         (self.values.len() <= MOST_VALUES).then_some(())
@@ -251,6 +254,17 @@ mod tests {
         assert!(!index.may_hold(&Conditions::default().between(Some(at("39.000001")), None)));
         assert!(index.may_hold(&Conditions::default().between(None, Some(at("10.000001")))));
         assert!(!index.may_hold(&Conditions::default().between(None, Some(at("10")))));
+    }
+
+    #[test]
+    fn a_value_is_there_whatever_the_line_before_had_even_none() {
+        let mut builder = Builder::default();
+        for (seq, grant) in [(1, ""), (2, "a"), (3, "b"), (4, "a"), (5, "")] {
+            builder.add(line(seq, grant).as_bytes());
+        }
+        let index = builder.finish(1).unwrap();
+        let grant = |value: &str| index.may_hold(&Conditions::default().with(Field::Grant, value));
+        assert!(["", "a", "b"].into_iter().all(grant) && !grant("c"));
     }
 
     #[test]

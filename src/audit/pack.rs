@@ -1,5 +1,6 @@
-//! Compresses rotated segments, beside the proxy's work: a thread of low priority that looks now and then, and also keeps the files
-//! ([`super::keeper`]).
+//! Compresses rotated segments, beside the proxy's work: a thread that looks now and then, and also keeps the files
+//! ([`super::keeper`]). Each file is compressed by a thread of its own, of the lowest priority: it takes what requests leave of the
+//! processors, and little else, until several files wait.
 //!
 //! A plain file is removed only when its compressed form is on the disk under its name and was read back: until then readers take the
 //! plain one, from then on either. So a crash at any point leaves a whole copy, and what it left half done is done again.
@@ -8,7 +9,6 @@ use super::index::{self, Builder};
 use super::keeper::Keeper;
 use super::segments::{self, compressed, last_of};
 use crate::runtime::clock::{Mono, wall};
-use aws_lc_rs::digest::{Context, Digest, SHA256};
 use parking_lot::{Condvar, Mutex};
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Write};
@@ -25,6 +25,11 @@ const AGAIN: Duration = Duration::from_secs(60);
 /// About a tenth of the size, faster than a disk writes.
 const LEVEL: i32 = 3;
 const PIECE: usize = 256 << 10;
+/// Where requests leave nothing, one file takes a share of a processor that is hardly seen.
+const NICE: i32 = 19;
+/// Where so many files wait, they take a tenth of one: uncompressed ones fill the disk.
+const NICE_IF_MANY: i32 = 10;
+const MANY: usize = 2;
 /// Ends the name of a file that is being written.
 pub(super) const DRAFT: &str = "draft";
 
@@ -63,8 +68,6 @@ impl Packer {
         let stop = Arc::<(Mutex<Told>, Condvar)>::default();
         let told = Arc::clone(&stop);
         let thread = std::thread::Builder::new().name("audit-pack".into()).spawn(move || {
-            // Of this thread alone, on Linux. Without it, it only competes harder.
-            let _ = rustix::process::nice(10);
             let (_lock, ended) = (lock, Ended(told));
             run(&path, compress, keeper, &ended.0);
         })?;
@@ -122,11 +125,20 @@ fn run(trail: &Path, compress: bool, mut keeper: Keeper, stop: &(Mutex<Told>, Co
 }
 
 /// Compresses the oldest file that is rotated and plain; `false`: there is none, or it was stopped.
-fn pack_one(trail: &Path, stopped: &impl Fn() -> bool) -> io::Result<bool> {
-    match plain(trail)?.first() {
-        Some(oldest) => one(oldest, folder(trail), stopped),
-        None => Ok(false),
-    }
+fn pack_one(trail: &Path, stopped: &(impl Fn() -> bool + Sync)) -> io::Result<bool> {
+    let plain = plain(trail)?;
+    let Some(oldest) = plain.first() else { return Ok(false) };
+    let by = if plain.len() < MANY { NICE } else { NICE_IF_MANY };
+    // A thread cannot take its priority back, so each file has one.
+    std::thread::scope(|scope| {
+        let compressing =
+            std::thread::Builder::new().name("audit-zstd".into()).spawn_scoped(scope, || {
+                // Of this thread alone, on Linux. Without it, it only competes harder.
+                let _ = rustix::process::nice(by);
+                one(oldest, folder(trail), stopped)
+            })?;
+        compressing.join().unwrap_or_else(|_| Err(io::Error::other("it panicked, as it has said")))
+    })
 }
 
 fn folder(trail: &Path) -> &Path {
@@ -135,7 +147,7 @@ fn folder(trail: &Path) -> &Path {
 
 /// Compresses what is rotated and plain, oldest first, until `stopped`.
 #[cfg(test)]
-pub(super) fn pack(trail: &Path, stopped: &impl Fn() -> bool) -> io::Result<()> {
+pub(super) fn pack(trail: &Path, stopped: &(impl Fn() -> bool + Sync)) -> io::Result<()> {
     while !stopped() && pack_one(trail, stopped)? {}
     Ok(())
 }
@@ -159,14 +171,14 @@ fn plain(trail: &Path) -> io::Result<Vec<PathBuf>> {
 }
 
 /// `false`: it was stopped.
-fn one(plain: &Path, folder: &Path, stopped: &impl Fn() -> bool) -> io::Result<bool> {
+fn one(plain: &Path, folder: &Path, stopped: &(impl Fn() -> bool + Sync)) -> io::Result<bool> {
     let packed = compressed(plain);
     let draft = with(&packed, DRAFT);
     let written = compress(plain, &draft, stopped)?;
     let Some(written) = written else { return Ok(false) };
     let size = std::fs::metadata(&draft)?.len();
     let Some((read, builder)) = read_back(&draft, stopped)? else { return Ok(false) };
-    if read.as_ref() != written.as_ref() {
+    if read != written {
         return Err(io::Error::new(
             io::ErrorKind::InvalidData,
             "what was compressed does not read back as it was",
@@ -211,13 +223,13 @@ fn create(path: &Path) -> io::Result<File> {
     OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)
 }
 
-/// Returns the digest of what was compressed; `None` if it was stopped.
-fn compress(plain: &Path, draft: &Path, stopped: &impl Fn() -> bool) -> io::Result<Option<Digest>> {
+/// Returns how many bytes were compressed; `None` if it was stopped.
+fn compress(plain: &Path, draft: &Path, stopped: &(impl Fn() -> bool + Sync)) -> io::Result<Option<usize>> {
     let mut from = File::open(plain)?;
     let mut to = zstd::stream::write::Encoder::new(create(draft)?, LEVEL)?;
-    // So that a damaged file is an error for its readers.
+    // Of what goes in: whatever does not come out as it went in is an error for each reader, and the first reads it back here.
     to.include_checksum(true)?;
-    let mut sum = Context::new(&SHA256);
+    let mut bytes = 0;
     let mut piece = vec![0; PIECE];
     loop {
         if stopped() {
@@ -232,29 +244,28 @@ fn compress(plain: &Path, draft: &Path, stopped: &impl Fn() -> bool) -> io::Resu
             Err(error) => return Err(error),
         };
         let part = piece.get(..length).unwrap_or_default();
-        sum.update(part);
+        bytes += length;
         to.write_all(part)?;
     }
     to.finish()?.sync_all()?;
-    Ok(Some(sum.finish()))
+    Ok(Some(bytes))
 }
 
-/// Reads a compressed file as its readers will; also what is after its last newline counts.
-fn read_back(packed: &Path, stopped: &impl Fn() -> bool) -> io::Result<Option<(Digest, Builder)>> {
-    let mut sum = Context::new(&SHA256);
+/// Reads a compressed file as its readers will, against its checksum; also what is after its last newline counts.
+fn read_back(packed: &Path, stopped: &(impl Fn() -> bool + Sync)) -> io::Result<Option<(usize, Builder)>> {
+    let mut bytes = 0;
     let mut builder = Builder::default();
     let mut lines = segments::packed_lines(packed)?;
     while let Some(block) = lines.block()? {
         if stopped() {
             return Ok(None);
         }
-        sum.update(block);
+        bytes += block.len();
         for line in block.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
             builder.add(line);
         }
     }
-    sum.update(lines.rest());
-    Ok(Some((sum.finish(), builder)))
+    Ok(Some((bytes + lines.rest().len(), builder)))
 }
 
 #[cfg(test)]
@@ -332,8 +343,8 @@ mod tests {
     #[test]
     fn stopping_leaves_the_plain_file_and_no_draft() {
         let (dir, path) = trail();
-        let looks = std::cell::Cell::new(0);
-        let second = || looks.replace(looks.get() + 1) > 0;
+        let looks = std::sync::atomic::AtomicU32::new(0);
+        let second = || looks.fetch_add(1, std::sync::atomic::Ordering::Relaxed) > 0;
         pack(&path, &second).unwrap();
         assert_eq!(names(&dir), [NAME, "audit.jsonl"]);
     }

@@ -5,6 +5,7 @@
 
 use super::budget::Budget;
 use super::disk::Disk;
+use super::herald::Waiting;
 use super::line;
 use super::record::Kind;
 use super::removal::Removed;
@@ -36,16 +37,13 @@ pub(super) struct Queue {
     pub(super) waiting: Vec<Waiting>,
 }
 
-/// Told when the line is on disk; dropped when it will not be.
-pub(super) type Waiting = oneshot::Sender<()>;
-
 /// What depends on a line.
 #[derive(Debug, Default)]
 pub(super) struct Tied {
     /// The number of the `admit` line whose request it ends.
     pub(super) closes: Option<u64>,
     /// Who waits until it is on disk.
-    pub(super) waits: Option<Waiting>,
+    pub(super) waits: Option<oneshot::Sender<()>>,
 }
 
 /// How many lines of each kind.
@@ -167,7 +165,7 @@ impl Shared {
             self.room.free_places(1);
             return 0;
         }
-        let urgent = waits.is_some();
+        let (urgent, waits) = (waits.is_some(), waits.map(Waiting::here));
         // Not there any more while the thread ends; such a line makes its own buffer.
         let mut scratch = SCRATCH.try_with(Cell::take).unwrap_or_default();
         scratch.clear();

@@ -6,6 +6,7 @@
 
 use super::budget::Budget;
 use super::disk::Disk;
+use super::herald;
 pub use super::keeper::Exported;
 use super::keeper::{self, Keeper};
 use super::line;
@@ -25,6 +26,7 @@ use crate::notary::Latest;
 use crate::runtime::clock::{Mono, wall};
 use crate::runtime::metrics::Metrics;
 use parking_lot::{Condvar, Mutex};
+use std::convert::Infallible;
 use std::io;
 use std::net::IpAddr;
 use std::os::fd::AsFd;
@@ -217,6 +219,12 @@ impl AuditSink {
         let (told, on_disk) = oneshot::channel();
         let tied = Tied { closes: None, waits: Some(told) };
         (self.shared.push_for(tied, kind, claim.bytes, line), on_disk)
+    }
+
+    /// Runs on each thread that serves requests, as long as it does: so that those who wait there for the disk are told together.
+    /// Without it each is told alone.
+    pub fn herald(&self) -> impl Future<Output = Infallible> + use<> {
+        herald::run()
     }
 
     /// A handshake was refused: one line, or one more of a summary.

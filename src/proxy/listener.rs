@@ -52,6 +52,8 @@ pub(crate) async fn run(
     listeners: Vec<Bound>,
     stop: CancellationToken,
 ) -> io::Result<()> {
+    // Ends with the runtime, as the requests do that it tells.
+    tokio::spawn(worker.shared.audit.herald());
     for (listener, route) in listeners {
         let listener = TcpListener::from_std(listener)?;
         let worker = Arc::clone(&worker);

@@ -28,6 +28,25 @@ fn whoever_waits_is_told_when_the_line_is_on_disk_and_one_sync_is_for_all() {
 }
 
 #[test]
+fn after_a_sync_for_a_crowd_nothing_of_it_is_left_over_and_who_comes_next_is_told_as_well() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut world = World::at(folder.path().join("audit.jsonl"));
+    let mut records: Vec<_> = (0..20).map(|_| world.admit().unwrap()).collect();
+    let (many, few) = records.split_at_mut(18);
+    for part in [many, few] {
+        let mut waiting: Vec<_> = part.iter_mut().map(|record| record.admit_on_disk().unwrap()).collect();
+        world.tick(1);
+        assert!(waiting.iter_mut().all(|waits| waits.try_recv() == Ok(())));
+        assert_eq!(world.metrics.audit_queue_length.get(), 0);
+    }
+    assert_eq!(world.metrics.audit_lines.admit.get(), 20);
+    drop(records);
+    world.tick(1);
+    let lines = world.lines();
+    assert_eq!((of_kind(&lines, "admit").len(), of_kind(&lines, "end").len()), (20, 20));
+}
+
+#[test]
 fn a_sync_that_fails_refuses_those_who_wait_and_is_repeated_without_a_gap_or_a_twin() {
     let folder = tempfile::tempdir().unwrap();
     let mut world = World::at(folder.path().join("audit.jsonl"));

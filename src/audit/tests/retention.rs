@@ -16,7 +16,7 @@ mod evidence;
 
 const ORIGIN: &str = "jitgate.local/proxy/edge-1/audit";
 const DAY: Duration = Duration::from_secs(24 * 3600);
-const NOT: &dyn Fn() -> bool = &|| false;
+const NOT: &(dyn Fn() -> bool + Sync) = &|| false;
 
 struct Kept {
     world: World,

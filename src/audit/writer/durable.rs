@@ -4,6 +4,7 @@
 //! may have dropped what it could not write, so everybody who waits is refused and the batch is written once more.
 
 use super::{Output, Writer};
+use crate::audit::herald;
 use crate::audit::room::signed;
 use std::io;
 
@@ -21,10 +22,7 @@ impl Writer {
                 self.write_again();
                 return Err(error);
             }
-            for waiting in self.batch.waiting.drain(..) {
-                // Whoever has gone needs not to know.
-                let _ = waiting.send(());
-            }
+            herald::tell(self.batch.waiting.drain(..));
         }
         self.batch.waiting.clear();
         Ok(())
