@@ -1,5 +1,6 @@
 //! The service behind both proxies, and the load in front of them: a closed loop over connections that stay open.
 
+use crate::peers::Lab;
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
 use hyper::client::conn::{http1, http2};
@@ -10,7 +11,6 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use std::cell::RefCell;
 use std::convert::Infallible;
-use std::path::Path;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -79,30 +79,34 @@ fn answer() -> Bytes {
 
 const LENGTH: usize = 512;
 
-/// Answers every request with the same 512 bytes.
-pub(crate) fn upstream(listen: &str) {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    runtime.block_on(async {
-        let listener = tokio::net::TcpListener::bind(listen).await.unwrap();
-        let body = answer();
-        loop {
-            let Ok((tcp, _)) = listener.accept().await else { continue };
-            let _ = tcp.set_nodelay(true);
-            let body = body.clone();
-            tokio::spawn(async move {
-                let service = service_fn(move |_| {
-                    let body = body.clone();
-                    async move {
-                        let response = Response::builder().header("content-type", "application/json");
-                        Ok::<_, Infallible>(response.body(Full::new(body)).unwrap())
-                    }
-                });
-                let _ = hyper::server::conn::http1::Builder::new()
-                    .serve_connection(TokioIo::new(tcp), service)
-                    .await;
+/// The service: answers every request with the same 512 bytes, as long as it is polled.
+async fn serve(listener: std::net::TcpListener) {
+    let listener = tokio::net::TcpListener::from_std(listener).unwrap();
+    let body = answer();
+    loop {
+        let Ok((tcp, _)) = listener.accept().await else { continue };
+        let _ = tcp.set_nodelay(true);
+        let body = body.clone();
+        tokio::task::spawn_local(async move {
+            let service = service_fn(move |_| {
+                let body = body.clone();
+                async move {
+                    let response = Response::builder().header("content-type", "application/json");
+                    Ok::<_, Infallible>(response.body(Full::new(body)).unwrap())
+                }
             });
-        }
-    });
+            let _ =
+                hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(tcp), service).await;
+        });
+    }
+}
+
+/// Keeps a thread from sleeping. In a virtual machine, waking one on another core costs whoever wakes it ten microseconds, and how often
+/// that happens depends on which of two cores is slower: a ratio would say more about that than about what is measured.
+async fn stay_awake() {
+    loop {
+        tokio::task::yield_now().await;
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -117,6 +121,8 @@ pub(crate) struct Load {
     connections: u64,
     ask: Ask,
     tls: Arc<rustls::ClientConfig>,
+    /// Of the service.
+    upstream: std::net::TcpListener,
 }
 
 pub(crate) struct Figures {
@@ -135,7 +141,9 @@ struct Seen {
 type Loop = Pin<Box<dyn Future<Output = ()>>>;
 
 impl Load {
-    pub(crate) fn new(port: u16, protocol: Protocol, connections: u64, data: &Path) -> Self {
+    /// A load on a port, and the service that is behind it, in one thread.
+    pub(crate) fn new(port: u16, protocol: Protocol, connections: u64, lab: &Lab) -> Self {
+        let data = &lab.data;
         let mut roots = rustls::RootCertStore::empty();
         roots.add(CertificateDer::from_pem_file(data.join("ca.pem")).unwrap()).unwrap();
         let chain = vec![CertificateDer::from_pem_file(data.join("agent/cert.pem")).unwrap()];
@@ -151,7 +159,14 @@ impl Load {
             Protocol::Http1 => b"http/1.1".to_vec(),
             Protocol::Http2 => b"h2".to_vec(),
         }];
-        Self { port, protocol, connections, ask: Ask::get(), tls: Arc::new(tls) }
+        Self {
+            port,
+            protocol,
+            connections,
+            ask: Ask::get(),
+            tls: Arc::new(tls),
+            upstream: lab.upstream.try_clone().unwrap(),
+        }
     }
 
     /// Sends this instead of a GET.
@@ -189,6 +204,8 @@ impl Load {
         let seen = Seen { latencies: Vec::new(), left: requests, until: Instant::now() };
         let seen = Rc::new(RefCell::new(seen));
         let took = local.block_on(&runtime, async {
+            tokio::task::spawn_local(serve(self.upstream.try_clone().unwrap()));
+            tokio::task::spawn_local(stay_awake());
             let mut loops = Vec::new();
             for _ in 0..self.connections {
                 let tcp = TcpStream::connect(("127.0.0.1", self.port)).await.unwrap();
@@ -210,6 +227,9 @@ impl Load {
             }
             started.elapsed()
         });
+        drop((local, runtime));
+        // The proxies look at idle connections now and then: those to the service have ended.
+        std::thread::sleep(Duration::from_millis(200));
         let mut latencies = std::mem::take(&mut seen.borrow_mut().latencies);
         latencies.sort_unstable();
         let p99_us = latencies.get(latencies.len() * 99 / 100).map_or(0.0, |nanos| f64::from(*nanos) / 1e3);

@@ -11,8 +11,8 @@
 //! `RUSTFLAGS="--cfg jitgate_bench_unaudited" cargo bench --bench request -- audit`: throughput and CPU time with the trail off, `buffered` and `durable`.
 //! `cargo bench --bench request -- connections`: instructions for a new connection with one request on it.
 //!
-//! The real binary runs as a user would run it (`jitgate up`, one grant, audit on) on one core; the floor is `floor.rs`. Upstream and
-//! load share the other core. Rounds are short and many, as a shared core has been
+//! The real binary runs as a user would run it (`jitgate up`, one grant, audit on) on one core; the floor is `floor.rs`. Service and
+//! load share the other core, in one thread that never sleeps. Rounds are short and many, as a shared core has been
 //! seen to change its speed by 1.7 within seconds. Environment: `ROUNDS` (20), `MILLIS` of each (500), `CONNECTIONS` (32), `JITGATE` (the
 //! program to measure).
 #![allow(
@@ -30,7 +30,7 @@ mod load;
 mod peers;
 
 use load::{Ask, Load, Protocol};
-use peers::{Audit, Awake, Counts, Lab, Peer, SHA256, Under};
+use peers::{Audit, Counts, Lab, Peer, SHA256, Under};
 use std::collections::BTreeSet;
 use std::time::Duration;
 
@@ -41,8 +41,6 @@ fn main() {
     let args: Vec<String> = std::env::args().collect();
     match args.get(1).map(String::as_str) {
         Some("floor") => floor::main(&args[2], &args[3], &args[4]),
-        Some("awake") => peers::awake(),
-        Some("upstream") => load::upstream(&args[2]),
         Some("instructions") => match args.get(2).map(String::as_str) {
             Some("tools") => tool_instructions(),
             Some("grants") => grant_instructions(),
@@ -90,13 +88,12 @@ fn rate_and_cpu(peer: &Peer, load: &Load, time: Duration) -> (f64, f64) {
 
 /// Ours and the floor in turn, round by round.
 fn throughput() {
-    let _awake = Awake::start();
     stay_on_the_load_core();
     let lab = Lab::start(Under::Itself, 0);
     let (rounds, time) = (setting("ROUNDS", 20), Duration::from_millis(setting("MILLIS", 500)));
     println!("| protocol | figure | floor | jitgate | ratio (median of rounds) |\n|---|---|---|---|---|");
     for protocol in [Protocol::Http1, Protocol::Http2] {
-        let load = |port| Load::new(port, protocol, setting("CONNECTIONS", 32), &lab.data);
+        let load = |port| Load::new(port, protocol, setting("CONNECTIONS", 32), &lab);
         let (floor, ours) = (load(lab.floor.port), load(lab.ours.port));
         let mut rows: Vec<[f64; 6]> = Vec::new();
         for round in 0..rounds {
@@ -119,7 +116,6 @@ type Pair = [(f64, f64); 2];
 
 /// Tool calls and plain HTTP in turn, both through the gate.
 fn tools() {
-    let _awake = Awake::start();
     stay_on_the_load_core();
     let lab = Lab::start(Under::Itself, 0);
     let (rounds, time) = (setting("ROUNDS", 20), Duration::from_millis(setting("MILLIS", 500)));
@@ -127,7 +123,7 @@ fn tools() {
         "| protocol | figure | plain HTTP | tool calls | ratio (median of rounds) |\n|---|---|---|---|---|"
     );
     for protocol in [Protocol::Http1, Protocol::Http2] {
-        let load = |ask| Load::new(lab.ours.port, protocol, setting("CONNECTIONS", 32), &lab.data).asks(ask);
+        let load = |ask| Load::new(lab.ours.port, protocol, setting("CONNECTIONS", 32), &lab).asks(ask);
         let (plain, tool) = (load(Ask::post()), load(Ask::tool()));
         let mut rows: Vec<Pair> = Vec::new();
         for round in 0..rounds {
@@ -159,14 +155,13 @@ fn audit() {
     }
     let (rounds, time) = (setting("ROUNDS", 20), Duration::from_millis(setting("MILLIS", 500)));
     let kinds = [Audit::Off, Audit::Buffered, Audit::Durable];
-    let _awake = Awake::start();
     stay_on_the_load_core();
     let labs = kinds.map(|audit| Lab::start_audited(Under::Itself, 0, audit));
     println!(
         "| protocol | connections | trail | requests/s | of off (median of rounds) | CPU s / 100,000 requests | of off |\n|---|---|---|---|---|---|---|"
     );
     for (protocol, connections) in [(Protocol::Http1, 32), (Protocol::Http1, 256), (Protocol::Http2, 32)] {
-        let loads = labs.each_ref().map(|lab| Load::new(lab.ours.port, protocol, connections, &lab.data));
+        let loads = labs.each_ref().map(|lab| Load::new(lab.ours.port, protocol, connections, lab));
         let mut rows: Vec<Rates> = Vec::new();
         for round in 0..rounds {
             rows.push(in_turn(round, |at| rate_and_cpu(&labs[at].ours, &loads[at], time)));
@@ -205,7 +200,7 @@ fn count(protocol: Protocol, connections: u64, [few, many]: [u64; 2], run: impl 
     let count = |times: u64| {
         let lab = Lab::start(Under::Callgrind, 0);
         for port in [lab.floor.port, lab.ours.port] {
-            run(&Load::new(port, protocol, connections, &lab.data), times);
+            run(&Load::new(port, protocol, connections, &lab), times);
         }
         lab.stop_and_count()
     };
@@ -227,7 +222,7 @@ fn each(under: Under, others: usize, protocol: Protocol, asks: &[Ask]) -> Vec<Ve
         let lab = Lab::start(under, others);
         for (at, ask) in asks.iter().enumerate() {
             let times = if many == Some(at) { MANY } else { FEW };
-            Load::new(lab.ours.port, protocol, 8, &lab.data).asks(ask.clone()).run_requests(times);
+            Load::new(lab.ours.port, protocol, 8, &lab).asks(ask.clone()).run_requests(times);
         }
         lab.stop_and_count().1
     };

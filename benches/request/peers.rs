@@ -1,4 +1,4 @@
-//! The processes: upstream, floor, and `jitgate up` with one grant. Each is ended when the lab is dropped.
+//! The processes: floor, and `jitgate up` with one grant. Each is ended when the lab is dropped.
 
 use super::load::{Figures, Load};
 use std::cell::Cell;
@@ -45,43 +45,12 @@ pub(crate) type Counts = BTreeMap<String, u64>;
 /// about one.
 pub(crate) const SHA256: &str = "sha256_block_data_order";
 
-/// Keeps the load's core awake with a task that takes what nobody else wants: in a virtual machine, waking a core that sleeps costs
-/// whoever wakes it several microseconds, and how often depends on which of the two cores is slower, so that a ratio would say more
-/// about that than about what was measured.
-pub(crate) struct Awake(Child);
-
-impl Awake {
-    pub(crate) fn start() -> Self {
-        let me = std::env::current_exe().unwrap();
-        // It ends with its standard input.
-        let mut command = Command::new("taskset");
-        command.args(["-c", "1", "chrt", "--idle", "0"]).arg(me).arg("awake").stdin(Stdio::piped());
-        Self(command.spawn().unwrap())
-    }
-}
-
-/// Takes what nobody else wants, until whoever started it has gone.
-pub(crate) fn awake() {
-    std::thread::spawn(|| {
-        loop {
-            std::hint::spin_loop();
-        }
-    });
-    let _ = std::io::copy(&mut std::io::stdin(), &mut std::io::sink());
-}
-
-impl Drop for Awake {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
 /// Everything that runs.
 pub(crate) struct Lab {
     _folder: tempfile::TempDir,
     pub(crate) data: PathBuf,
-    _upstream: Peer,
+    /// The service's.
+    pub(crate) upstream: TcpListener,
     pub(crate) floor: Peer,
     pub(crate) ours: Peer,
 }
@@ -243,10 +212,11 @@ impl Lab {
         let folder = tempfile::tempdir().unwrap();
         let me = std::env::current_exe().unwrap();
         let me = me.to_str().unwrap();
-        let (port, data) = (free_port(), folder.path().join("data"));
+        let upstream = TcpListener::bind("127.0.0.1:0").unwrap();
+        upstream.set_nonblocking(true).unwrap();
+        let (port, data) = (upstream.local_addr().unwrap().port(), folder.path().join("data"));
         let path = data.to_str().unwrap();
         let target = format!("127.0.0.1:{port}");
-        let upstream = Peer::start("1", Under::Itself, folder.path(), me, &["upstream", &target], port);
         let ours = {
             let (port, control, admin) = (free_port(), free_port(), free_port());
             let at = |port: u16| format!("127.0.0.1:{port}");
@@ -298,7 +268,7 @@ impl Lab {
             std::fs::write(&file, many(others)).unwrap();
             grant(path, &["--file", file.to_str().unwrap()]);
         }
-        Self { data, _folder: folder, _upstream: upstream, floor, ours }
+        Self { data, _folder: folder, upstream, floor, ours }
     }
 
     /// What floor and ours did.

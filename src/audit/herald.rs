@@ -38,6 +38,7 @@ impl Waiting {
     pub(super) fn here(told: oneshot::Sender<()>) -> Self {
         // Not there any more while the thread ends.
         let herald = HERE.try_with(|here| here.borrow().clone()).ok().flatten();
+        let herald = herald.filter(|herald| herald.inbox.lock().is_some());
         Self { told, herald }
     }
 }
@@ -95,7 +96,8 @@ impl Drop for Stays {
         let _ = HERE.try_with(|here| {
             here.borrow_mut().take_if(|here| Arc::ptr_eq(here, &self.0));
         });
-        drop(self.0.inbox.lock().take());
+        let left = self.0.inbox.lock().take();
+        drop(left);
     }
 }
 

@@ -178,9 +178,10 @@ impl Builder {
     /// The index of all lines that were added, for a compressed file of `size` bytes; `None` if one was not understood.
     pub(super) fn finish(self, size: u64) -> Option<Index> {
         let ((first, last), (earliest, latest)) = self.numbers.zip(self.times).filter(|_| !self.unsure)?;
-        let mut filter = vec![0_u64; (self.values.len() * BITS).div_ceil(64).max(1)];
+        let words = (self.values.len() * BITS).div_ceil(64).max(1);
+        let mut filter = vec![0_u64; words];
         for value in self.values {
-            for (word, bit) in probes(value, filter.len()).collect::<Vec<_>>() {
+            for (word, bit) in probes(value, words) {
                 if let Some(word) = filter.get_mut(word) {
                     *word |= bit;
                 }

@@ -25,10 +25,11 @@ const AGAIN: Duration = Duration::from_secs(60);
 /// About a tenth of the size, faster than a disk writes.
 const LEVEL: i32 = 3;
 const PIECE: usize = 256 << 10;
-/// Where requests leave nothing, one file takes a share of a processor that is hardly seen.
-const NICE: i32 = 19;
-/// Where so many files wait, they take a tenth of one: uncompressed ones fill the disk.
-const NICE_IF_MANY: i32 = 10;
+/// What looks after the files comes behind requests.
+const NICE: i32 = 10;
+/// Compressing comes behind that as well, to the lowest priority, while no other file waits: where requests leave nothing, it takes a
+/// share of a processor that is hardly seen. Uncompressed files fill the disk, so where several wait it takes more.
+const LESS_IF_ALONE: i32 = 9;
 const MANY: usize = 2;
 /// Ends the name of a file that is being written.
 pub(super) const DRAFT: &str = "draft";
@@ -68,6 +69,8 @@ impl Packer {
         let stop = Arc::<(Mutex<Told>, Condvar)>::default();
         let told = Arc::clone(&stop);
         let thread = std::thread::Builder::new().name("audit-pack".into()).spawn(move || {
+            // Of this thread alone and those that it starts, on Linux. Without it, it only competes harder.
+            let _ = rustix::process::nice(NICE);
             let (_lock, ended) = (lock, Ended(told));
             run(&path, compress, keeper, &ended.0);
         })?;
@@ -126,19 +129,24 @@ fn run(trail: &Path, compress: bool, mut keeper: Keeper, stop: &(Mutex<Told>, Co
 
 /// Compresses the oldest file that is rotated and plain; `false`: there is none, or it was stopped.
 fn pack_one(trail: &Path, stopped: &(impl Fn() -> bool + Sync)) -> io::Result<bool> {
-    let plain = plain(trail)?;
-    let Some(oldest) = plain.first() else { return Ok(false) };
-    let by = if plain.len() < MANY { NICE } else { NICE_IF_MANY };
+    let waiting = plain(trail)?;
+    let Some(oldest) = waiting.first() else { return Ok(false) };
+    let alone = waiting.len() < MANY;
+    // One that was begun with little is begun anew with more when others have come.
+    let ended = || stopped() || (alone && plain(trail).is_ok_and(|waiting| waiting.len() >= MANY));
+    let draft = with(&compressed(oldest), DRAFT);
     // A thread cannot take its priority back, so each file has one.
-    std::thread::scope(|scope| {
-        let compressing =
-            std::thread::Builder::new().name("audit-zstd".into()).spawn_scoped(scope, || {
-                // Of this thread alone, on Linux. Without it, it only competes harder.
-                let _ = rustix::process::nice(by);
-                one(oldest, folder(trail), stopped)
-            })?;
-        compressing.join().unwrap_or_else(|_| Err(io::Error::other("it panicked, as it has said")))
-    })
+    let made = std::thread::scope(|scope| {
+        let making = std::thread::Builder::new().name("audit-zstd".into()).spawn_scoped(scope, || {
+            let _ = rustix::process::nice(if alone { LESS_IF_ALONE } else { 0 });
+            make(oldest, &draft, &ended)
+        })?;
+        making.join().unwrap_or_else(|_| Err(io::Error::other("it panicked, as it has said")))
+    })?;
+    match made {
+        Some(builder) => put(oldest, &draft, builder, folder(trail), stopped),
+        None => Ok(false),
+    }
 }
 
 fn folder(trail: &Path) -> &Path {
@@ -170,20 +178,31 @@ fn plain(trail: &Path) -> io::Result<Vec<PathBuf>> {
     Ok(plain.into_iter().map(|(_, path)| path).collect())
 }
 
-/// `false`: it was stopped.
-fn one(plain: &Path, folder: &Path, stopped: &(impl Fn() -> bool + Sync)) -> io::Result<bool> {
-    let packed = compressed(plain);
-    let draft = with(&packed, DRAFT);
-    let written = compress(plain, &draft, stopped)?;
-    let Some(written) = written else { return Ok(false) };
-    let size = std::fs::metadata(&draft)?.len();
-    let Some((read, builder)) = read_back(&draft, stopped)? else { return Ok(false) };
+/// Compresses a file and reads it back; `None`: it was stopped.
+fn make(plain: &Path, draft: &Path, stopped: &(impl Fn() -> bool + Sync)) -> io::Result<Option<Builder>> {
+    let Some(written) = compress(plain, draft, stopped)? else { return Ok(None) };
+    let Some((read, builder)) = read_back(draft, stopped)? else { return Ok(None) };
     if read != written {
         return Err(io::Error::new(
             io::ErrorKind::InvalidData,
             "what was compressed does not read back as it was",
         ));
     }
+    Ok(Some(builder))
+}
+
+/// Puts what was made in the place of the plain file; `false`: it was stopped.
+fn put(
+    plain: &Path,
+    draft: &Path,
+    builder: Builder,
+    folder: &Path,
+    stopped: &(impl Fn() -> bool + Sync),
+) -> io::Result<bool> {
+    if stopped() {
+        return Ok(false);
+    }
+    let size = std::fs::metadata(draft)?.len();
     let index = index::path(plain);
     match builder.finish(size) {
         Some(found) => {
@@ -202,7 +221,7 @@ fn one(plain: &Path, folder: &Path, stopped: &(impl Fn() -> bool + Sync)) -> io:
     if stopped() {
         return Ok(false);
     }
-    std::fs::rename(draft, packed)?;
+    std::fs::rename(draft, compressed(plain))?;
     let folder = File::open(folder)?;
     folder.sync_all()?;
     std::fs::remove_file(plain)?;

@@ -42,7 +42,9 @@ impl Keeper {
 
     /// What cannot be verified is the proxy's fault, and told to people.
     pub(super) fn take(&mut self, checkpoint: &SignedCheckpoint) -> Result<(), Status> {
-        if self.keeping.is_some() || !self.pause().is_zero() {
+        // One that is proved from something else than what is kept is not judged, and spends no pause: where the answer takes long to
+        // get there, the next one would come within the pause, and so on.
+        if self.keeping.is_some() || self.is_stale(checkpoint) || !self.pause().is_zero() {
             self.missed = true;
             return Ok(());
         }
@@ -82,9 +84,18 @@ impl Keeper {
         self.keeping = None;
         // A task that is gone ends with the control plane.
         if !asked.unwrap_or(Ok(false))? {
+            // After the pause.
+            self.missed = true;
             return Ok(None);
         }
         Ok(Some(kept(&self.plane, &self.caller.proxy)))
+    }
+
+    /// Whether it is proved from another one than what is kept, which was handed over after it.
+    fn is_stale(&self, checkpoint: &SignedCheckpoint) -> bool {
+        let kept = kept(&self.plane, &self.caller.proxy);
+        let size = Checkpoint::unverified(&checkpoint.note).map_or(0, |checkpoint| checkpoint.size);
+        size > kept && checkpoint.since != kept
     }
 
     /// How long we and the log are still spared another one.

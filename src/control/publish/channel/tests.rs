@@ -352,6 +352,25 @@ async fn a_proxy_that_signs_faster_than_the_log_takes_is_asked_again_later() {
 }
 
 #[tokio::test]
+async fn one_that_is_proved_from_what_is_not_kept_does_not_keep_the_next_from_being_taken() {
+    let plane = plane().await;
+    let edge = signer("d/proxy/edge/audit");
+    let mut proxy = Proxy::connect(&plane, &Followers::default());
+    proxy.hello(None, 1).await;
+    assert_eq!(proxy.kept().await, 0);
+    let mut head = plane.head();
+    for from in 0..2 {
+        let before = *head.borrow_and_update();
+        proxy.send(Up::Checkpoint(checkpoint(&edge, from + 1, 7, "a line"))).await;
+        assert_eq!(proxy.kept().await, from, "asked for from there");
+        proxy.send(Up::Checkpoint(checkpoint(&edge, from + 1, from, "a line"))).await;
+        let logged = head.wait_for(|head| *head > before);
+        tokio::time::timeout(Duration::from_secs(20), logged).await.expect("it was dropped").unwrap();
+        assert_eq!(proxy.kept().await, from + 1);
+    }
+}
+
+#[tokio::test]
 async fn a_checkpoint_of_another_log_or_with_a_signature_that_does_not_hold_ends_the_channel() {
     let edge = signer("d/proxy/edge/audit");
     let mut forged = checkpoint(&edge, 1, 0, "a line");
