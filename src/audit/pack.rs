@@ -1,6 +1,6 @@
 //! Compresses rotated segments, beside the proxy's work: a thread that looks now and then, and also keeps the files
 //! ([`super::keeper`]). Each file is compressed by a thread of its own, of the lowest priority: it takes what requests leave of the
-//! processors, and little else, until several files wait.
+//! processors, and little else; if that is not enough, a share.
 //!
 //! A plain file is removed only when its compressed form is on the disk under its name and was read back: until then readers take the
 //! plain one, from then on either. So a crash at any point leaves a whole copy, and what it left half done is done again.
@@ -27,10 +27,11 @@ const LEVEL: i32 = 3;
 const PIECE: usize = 256 << 10;
 /// What looks after the files comes behind requests.
 const NICE: i32 = 10;
-/// Compressing comes behind that as well, to the lowest priority, while no other file waits: where requests leave nothing, it takes a
-/// share of a processor that is hardly seen. Uncompressed files fill the disk, so where several wait it takes more.
-const LESS_IF_ALONE: i32 = 9;
-const MANY: usize = 2;
+/// Compressing comes behind that as well, to the lowest priority: where requests leave nothing, it takes a share of a processor that is
+/// hardly seen.
+const LESS: i32 = 9;
+/// That goes for so long a time only: files are not looked after meanwhile, and uncompressed ones fill the disk.
+const PATIENCE: Duration = Duration::from_secs(15);
 /// Ends the name of a file that is being written.
 pub(super) const DRAFT: &str = "draft";
 
@@ -107,13 +108,16 @@ impl Drop for Packer {
 
 fn run(trail: &Path, compress: bool, mut keeper: Keeper, stop: &(Mutex<Told>, Condvar)) {
     let stopped = || stop.0.lock().stop;
-    let mut next = Mono::now();
+    let (mut next, mut haste) = (Mono::now(), Haste::None);
     while !stopped() {
         keeper.pass(wall(), Mono::now(), &stopped);
         let mut more = false;
         if compress && Mono::now() >= next {
-            match pack_one(trail, &stopped) {
-                Ok(packed) => more = packed,
+            match pack_one(trail, haste, &stopped) {
+                Ok(packed) => {
+                    more = packed != Packed::Nothing;
+                    haste = if packed == Packed::Late { Haste::Some } else { Haste::None };
+                }
                 Err(error) => {
                     tracing::warn!(path = %trail.display(), %error, "rotated audit files were not compressed; they are kept as they are");
                     next = Mono::now().plus(AGAIN);
@@ -127,25 +131,44 @@ fn run(trail: &Path, compress: bool, mut keeper: Keeper, stop: &(Mutex<Told>, Co
     }
 }
 
-/// Compresses the oldest file that is rotated and plain; `false`: there is none, or it was stopped.
-fn pack_one(trail: &Path, stopped: &(impl Fn() -> bool + Sync)) -> io::Result<bool> {
+/// Whether a file is worth more of the processors.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Haste {
+    /// For [`PATIENCE`] not.
+    None,
+    Some,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Packed {
+    /// There is nothing to do, or it was stopped.
+    Nothing,
+    /// Requests left it too little time: it is begun anew, with more.
+    Late,
+    One,
+}
+
+/// Compresses the oldest file that is rotated and plain.
+fn pack_one(trail: &Path, haste: Haste, stopped: &(impl Fn() -> bool + Sync)) -> io::Result<Packed> {
     let waiting = plain(trail)?;
-    let Some(oldest) = waiting.first() else { return Ok(false) };
-    let alone = waiting.len() < MANY;
-    // One that was begun with little is begun anew with more when others have come.
-    let ended = || stopped() || (alone && plain(trail).is_ok_and(|waiting| waiting.len() >= MANY));
+    let Some(oldest) = waiting.first() else { return Ok(Packed::Nothing) };
+    let until = Mono::now().plus(PATIENCE);
+    let late = || haste == Haste::None && Mono::now() >= until;
     let draft = with(&compressed(oldest), DRAFT);
     // A thread cannot take its priority back, so each file has one.
     let made = std::thread::scope(|scope| {
         let making = std::thread::Builder::new().name("audit-zstd".into()).spawn_scoped(scope, || {
-            let _ = rustix::process::nice(if alone { LESS_IF_ALONE } else { 0 });
-            make(oldest, &draft, &ended)
+            let _ = rustix::process::nice(if haste == Haste::None { LESS } else { 0 });
+            make(oldest, &draft, &|| stopped() || late())
         })?;
         making.join().unwrap_or_else(|_| Err(io::Error::other("it panicked, as it has said")))
     })?;
     match made {
-        Some(builder) => put(oldest, &draft, builder, folder(trail), stopped),
-        None => Ok(false),
+        Some(builder) if !stopped() => put(oldest, &draft, builder, folder(trail)).map(|()| Packed::One),
+        Some(_) | None => {
+            std::fs::remove_file(&draft)?;
+            Ok(if stopped() { Packed::Nothing } else { Packed::Late })
+        }
     }
 }
 
@@ -156,7 +179,7 @@ fn folder(trail: &Path) -> &Path {
 /// Compresses what is rotated and plain, oldest first, until `stopped`.
 #[cfg(test)]
 pub(super) fn pack(trail: &Path, stopped: &(impl Fn() -> bool + Sync)) -> io::Result<()> {
-    while !stopped() && pack_one(trail, stopped)? {}
+    while !stopped() && pack_one(trail, Haste::Some, stopped)? != Packed::Nothing {}
     Ok(())
 }
 
@@ -191,17 +214,8 @@ fn make(plain: &Path, draft: &Path, stopped: &(impl Fn() -> bool + Sync)) -> io:
     Ok(Some(builder))
 }
 
-/// Puts what was made in the place of the plain file; `false`: it was stopped.
-fn put(
-    plain: &Path,
-    draft: &Path,
-    builder: Builder,
-    folder: &Path,
-    stopped: &(impl Fn() -> bool + Sync),
-) -> io::Result<bool> {
-    if stopped() {
-        return Ok(false);
-    }
+/// Puts what was made in the place of the plain file.
+fn put(plain: &Path, draft: &Path, builder: Builder, folder: &Path) -> io::Result<()> {
     let size = std::fs::metadata(draft)?.len();
     let index = index::path(plain);
     match builder.finish(size) {
@@ -218,15 +232,11 @@ fn put(
             Ok(()) | Err(_) => {}
         },
     }
-    if stopped() {
-        return Ok(false);
-    }
     std::fs::rename(draft, compressed(plain))?;
     let folder = File::open(folder)?;
     folder.sync_all()?;
     std::fs::remove_file(plain)?;
-    folder.sync_all()?;
-    Ok(true)
+    folder.sync_all()
 }
 
 fn with(path: &Path, extension: &str) -> PathBuf {
@@ -252,8 +262,6 @@ fn compress(plain: &Path, draft: &Path, stopped: &(impl Fn() -> bool + Sync)) ->
     let mut piece = vec![0; PIECE];
     loop {
         if stopped() {
-            drop(to);
-            std::fs::remove_file(draft)?;
             return Ok(None);
         }
         let length = match from.read(&mut piece) {
@@ -330,7 +338,8 @@ mod tests {
     fn a_rotated_file_becomes_a_compressed_one_and_its_index_and_the_active_one_stays() {
         let (dir, path) = trail();
         let before = std::fs::read(dir.path().join(NAME)).unwrap();
-        pack(&path, &|| false).unwrap();
+        assert_eq!(pack_one(&path, Haste::None, &|| false).unwrap(), Packed::One);
+        assert_eq!(pack_one(&path, Haste::None, &|| false).unwrap(), Packed::Nothing);
         assert_eq!(names(&dir), [format!("{NAME}.idx"), format!("{NAME}.zst"), "audit.jsonl".to_owned()]);
         let packed = dir.path().join(format!("{NAME}.zst"));
         assert_eq!(zstd::decode_all(File::open(packed).unwrap()).unwrap(), before);

@@ -2,7 +2,7 @@
 
 use super::channel::{Caller, submit};
 use crate::control::plane::Plane;
-use crate::control::state::Command;
+use crate::control::state::{Command, Trail};
 use crate::model::{ProxyName, SpiffeId, TrailHead};
 use crate::notary::{self, SignedCheckpoint};
 use crate::runtime::clock::Mono;
@@ -12,7 +12,7 @@ use std::time::Duration;
 use tokio::task::JoinHandle;
 use tonic::{Code, Status};
 
-/// Checkpoints of one proxy are looked at and logged at most so often, whatever it sends: an honest one signs one in this time.
+/// Checkpoints of one proxy are judged and logged at most so often, whatever it sends: an honest one signs one in this time.
 const PAUSE: Duration = Duration::from_millis(900);
 
 /// The size of the proxy's last checkpoint that is kept.
@@ -91,11 +91,16 @@ impl Keeper {
         Ok(Some(kept(&self.plane, &self.caller.proxy)))
     }
 
-    /// Whether it is proved from another one than what is kept, which was handed over after it.
+    /// Whether it is proved from another one than what is kept, which was handed over after it. One with another key is judged: the
+    /// trail is another one.
     fn is_stale(&self, checkpoint: &SignedCheckpoint) -> bool {
-        let kept = kept(&self.plane, &self.caller.proxy);
         let size = Checkpoint::unverified(&checkpoint.note).map_or(0, |checkpoint| checkpoint.size);
-        size > kept && checkpoint.since != kept
+        self.plane.with_state(|state| {
+            let trail = state.proxies().get(&self.caller.proxy).and_then(|known| known.trail.as_deref());
+            trail.is_some_and(|Trail { head, .. }| {
+                head.key == checkpoint.key && size > head.size && checkpoint.since != head.size
+            })
+        })
     }
 
     /// How long we and the log are still spared another one.

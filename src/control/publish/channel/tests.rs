@@ -13,6 +13,7 @@ use crate::notary::SignedCheckpoint;
 use crate::tlog::{Checkpoint, Hash, NoteSigner, Tree};
 use crate::wire::message::{Ack, Down, Position, Received, ReceivedChange};
 use std::sync::Arc;
+use tokio::sync::watch;
 use tonic::Code;
 
 fn id(text: &str) -> SpiffeId {
@@ -359,15 +360,33 @@ async fn one_that_is_proved_from_what_is_not_kept_does_not_keep_the_next_from_be
     proxy.hello(None, 1).await;
     assert_eq!(proxy.kept().await, 0);
     let mut head = plane.head();
-    for from in 0..2 {
-        let before = *head.borrow_and_update();
-        proxy.send(Up::Checkpoint(checkpoint(&edge, from + 1, 7, "a line"))).await;
-        assert_eq!(proxy.kept().await, from, "asked for from there");
-        proxy.send(Up::Checkpoint(checkpoint(&edge, from + 1, from, "a line"))).await;
+    let logged = async |head: &mut watch::Receiver<Revision>| {
+        let before = *head.borrow();
         let logged = head.wait_for(|head| *head > before);
         tokio::time::timeout(Duration::from_secs(20), logged).await.expect("it was dropped").unwrap();
-        assert_eq!(proxy.kept().await, from + 1);
+    };
+    proxy.send(Up::Checkpoint(checkpoint(&edge, 1, 0, "a line"))).await;
+    logged(&mut head).await;
+    assert_eq!(proxy.kept().await, 1);
+    // The first comes in the pause, the second after it.
+    for _ in 0..2 {
+        proxy.send(Up::Checkpoint(checkpoint(&edge, 2, 7, "a line"))).await;
+        assert_eq!(proxy.kept().await, 1, "asked for from there");
     }
+    head.borrow_and_update();
+    proxy.send(Up::Checkpoint(checkpoint(&edge, 2, 1, "a line"))).await;
+    logged(&mut head).await;
+    assert_eq!(proxy.kept().await, 2);
+    // Another key is never stale.
+    proxy.send(Up::Checkpoint(checkpoint(&signer("d/proxy/edge/audit"), 9, 7, "a line"))).await;
+    assert_eq!(proxy.kept().await, 2, "after the pause");
+    proxy.send(Up::Checkpoint(checkpoint(&signer("d/proxy/edge/audit"), 9, 7, "a line"))).await;
+    logged(&mut head).await;
+    let fault = plane.with_state(|state| {
+        let trail = state.proxies().values().next().unwrap().trail.as_deref().unwrap();
+        trail.disputed.map(|(fault, _)| fault)
+    });
+    assert_eq!(fault, Some(TrailFault::Key));
 }
 
 #[tokio::test]
