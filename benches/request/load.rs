@@ -79,6 +79,22 @@ fn answer() -> Bytes {
 
 const LENGTH: usize = 512;
 
+/// The thread of load and service. One for each proxy: connections to the service are as lively as it is.
+pub(crate) struct Stage {
+    runtime: tokio::runtime::Runtime,
+    local: tokio::task::LocalSet,
+}
+
+impl Stage {
+    pub(crate) fn new(service: std::net::TcpListener) -> Self {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let local = tokio::task::LocalSet::new();
+        local.spawn_local(serve(service));
+        local.spawn_local(stay_awake());
+        Self { runtime, local }
+    }
+}
+
 /// The service: answers every request with the same 512 bytes, as long as it is polled.
 async fn serve(listener: std::net::TcpListener) {
     let listener = tokio::net::TcpListener::from_std(listener).unwrap();
@@ -121,8 +137,7 @@ pub(crate) struct Load {
     connections: u64,
     ask: Ask,
     tls: Arc<rustls::ClientConfig>,
-    /// Of the service.
-    upstream: std::net::TcpListener,
+    stage: Rc<Stage>,
 }
 
 pub(crate) struct Figures {
@@ -165,7 +180,7 @@ impl Load {
             connections,
             ask: Ask::get(),
             tls: Arc::new(tls),
-            upstream: lab.upstream.try_clone().unwrap(),
+            stage: Rc::clone(&lab.stage),
         }
     }
 
@@ -199,13 +214,10 @@ impl Load {
         (before, time): (Duration, Duration),
         begin: impl FnOnce(),
     ) -> Figures {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        let local = tokio::task::LocalSet::new();
+        let Stage { runtime, local } = &*self.stage;
         let seen = Seen { latencies: Vec::new(), left: requests, until: Instant::now() };
         let seen = Rc::new(RefCell::new(seen));
-        let took = local.block_on(&runtime, async {
-            tokio::task::spawn_local(serve(self.upstream.try_clone().unwrap()));
-            tokio::task::spawn_local(stay_awake());
+        let took = local.block_on(runtime, async {
             let mut loops = Vec::new();
             for _ in 0..self.connections {
                 let tcp = TcpStream::connect(("127.0.0.1", self.port)).await.unwrap();
@@ -227,9 +239,6 @@ impl Load {
             }
             started.elapsed()
         });
-        drop((local, runtime));
-        // The proxies look at idle connections now and then: those to the service have ended.
-        std::thread::sleep(Duration::from_millis(200));
         let mut latencies = std::mem::take(&mut seen.borrow_mut().latencies);
         latencies.sort_unstable();
         let p99_us = latencies.get(latencies.len() * 99 / 100).map_or(0.0, |nanos| f64::from(*nanos) / 1e3);

@@ -30,7 +30,7 @@ mod load;
 mod peers;
 
 use load::{Ask, Load, Protocol};
-use peers::{Audit, Counts, Lab, Peer, SHA256, Under};
+use peers::{Audit, Costs, Counts, Lab, SHA256, Under};
 use std::collections::BTreeSet;
 use std::time::Duration;
 
@@ -80,70 +80,62 @@ fn in_turn<T, const N: usize>(round: u64, mut run: impl FnMut(usize) -> T) -> [T
     ran.map(Option::unwrap)
 }
 
-/// Requests a second, and CPU seconds for 100,000.
-fn rate_and_cpu(peer: &Peer, load: &Load, time: Duration) -> (f64, f64) {
-    let (run, cpu) = peer.costs(load, time);
-    (run.rate, cpu)
-}
-
-/// Ours and the floor in turn, round by round.
-fn throughput() {
-    stay_on_the_load_core();
-    let lab = Lab::start(Under::Itself, 0);
+/// Runs each of them round by round, and prints the medians, with the ratios to the first of the same round.
+fn compare<const N: usize>(
+    protocol: Protocol,
+    names: [&str; N],
+    mut run: impl FnMut(usize, Duration) -> Costs,
+) {
     let (rounds, time) = (setting("ROUNDS", 20), Duration::from_millis(setting("MILLIS", 500)));
-    println!("| protocol | figure | floor | jitgate | ratio (median of rounds) |\n|---|---|---|---|---|");
-    for protocol in [Protocol::Http1, Protocol::Http2] {
-        let load = |port| Load::new(port, protocol, setting("CONNECTIONS", 32), &lab);
-        let (floor, ours) = (load(lab.floor.port), load(lab.ours.port));
-        let mut rows: Vec<[f64; 6]> = Vec::new();
-        for round in 0..rounds {
-            let runs = in_turn(round, |at| [&lab.floor, &lab.ours][at].costs([&floor, &ours][at], time));
-            let [(first, floor_cpu), (second, ours_cpu)] = runs;
-            rows.push([first.rate, second.rate, first.p99_us, second.p99_us, floor_cpu, ours_cpu]);
-        }
-        for (name, at) in [("requests/s", 0), ("p99 µs", 2), ("CPU s / 100,000 requests", 4)] {
-            let mut floor: Vec<f64> = rows.iter().map(|row| row[at]).collect();
-            let mut ours: Vec<f64> = rows.iter().map(|row| row[at + 1]).collect();
-            let mut ratio: Vec<f64> = rows.iter().map(|row| row[at + 1] / row[at]).collect();
-            let (floor, ours) = (median(&mut floor), median(&mut ours));
-            println!("| {protocol:?} | {name} | {floor:.1} | {ours:.1} | {:.2}x |", median(&mut ratio));
-        }
+    let rows: Vec<[Costs; N]> = (0..rounds).map(|round| in_turn(round, |at| run(at, time))).collect();
+    for (at, name) in names.iter().enumerate() {
+        let of = |value: &dyn Fn(&Costs) -> f64| {
+            median(&mut rows.iter().map(|row| value(&row[at])).collect::<Vec<_>>())
+        };
+        let to = |value: &dyn Fn(&Costs) -> f64| {
+            median(&mut rows.iter().map(|row| value(&row[at]) / value(&row[0])).collect::<Vec<_>>())
+        };
+        let pair = |value: &dyn Fn(&Costs) -> f64| (of(value), to(value));
+        let ((rate, rates), (p99, p99s), (cpu, cpus)) =
+            (pair(&|c| c.rate), pair(&|c| c.p99_us), pair(&|c| c.cpu));
+        let busy = of(&|costs| costs.busy);
+        println!(
+            "| {protocol:?} | {name} | {rate:.0} | {rates:.2}x | {p99:.0} | {p99s:.2}x | {cpu:.2} | {cpus:.2}x | {busy:.2} |"
+        );
     }
 }
 
-/// Requests a second and CPU time a request, of both.
-type Pair = [(f64, f64); 2];
+fn head() {
+    println!(
+        "| protocol | what | requests/s | to the first | p99 µs | to the first | CPU s / 100,000 | to the first | core busy |\n|---|---|---|---|---|---|---|---|---|"
+    );
+}
+
+/// Ours and the floor in turn.
+fn throughput() {
+    stay_on_the_load_core();
+    let lab = Lab::start(Under::Itself, 0);
+    head();
+    for protocol in [Protocol::Http1, Protocol::Http2] {
+        let load = |port| Load::new(port, protocol, setting("CONNECTIONS", 32), &lab);
+        let loads = [load(lab.floor.port), load(lab.ours.port)];
+        compare(protocol, ["floor", "jitgate"], |at, time| {
+            [&lab.floor, &lab.ours][at].costs(&loads[at], time)
+        });
+    }
+}
 
 /// Tool calls and plain HTTP in turn, both through the gate.
 fn tools() {
     stay_on_the_load_core();
     let lab = Lab::start(Under::Itself, 0);
-    let (rounds, time) = (setting("ROUNDS", 20), Duration::from_millis(setting("MILLIS", 500)));
-    println!(
-        "| protocol | figure | plain HTTP | tool calls | ratio (median of rounds) |\n|---|---|---|---|---|"
-    );
+    head();
     for protocol in [Protocol::Http1, Protocol::Http2] {
         let load = |ask| Load::new(lab.ours.port, protocol, setting("CONNECTIONS", 32), &lab).asks(ask);
-        let (plain, tool) = (load(Ask::post()), load(Ask::tool()));
-        let mut rows: Vec<Pair> = Vec::new();
-        for round in 0..rounds {
-            rows.push(in_turn(round, |at| rate_and_cpu(&lab.ours, [&plain, &tool][at], time)));
-        }
-        let of = |value: &dyn Fn(&Pair) -> f64| median(&mut rows.iter().map(value).collect::<Vec<_>>());
-        println!(
-            "| {protocol:?} | requests/s | {:.0} | {:.0} | {:.2}x |\n| {protocol:?} | CPU s / 100,000 | {:.2} | {:.2} | {:.2}x |",
-            of(&|row| row[0].0),
-            of(&|row| row[1].0),
-            of(&|row| row[1].0 / row[0].0),
-            of(&|row| row[0].1),
-            of(&|row| row[1].1),
-            of(&|row| row[0].1 / row[1].1),
-        );
+        let loads = [load(Ask::post()), load(Ask::tool())];
+        compare(protocol, ["plain HTTP", "tool calls"], |at, time| lab.ours.costs(&loads[at], time));
     }
 }
-
-/// Requests a second and CPU time a request, of each of the three.
-type Rates = [(f64, f64); 3];
 
 /// Three proxies in turn, whose trails are off, `buffered` and `durable`.
 fn audit() {
@@ -153,27 +145,14 @@ fn audit() {
         );
         std::process::exit(2);
     }
-    let (rounds, time) = (setting("ROUNDS", 20), Duration::from_millis(setting("MILLIS", 500)));
     let kinds = [Audit::Off, Audit::Buffered, Audit::Durable];
     stay_on_the_load_core();
     let labs = kinds.map(|audit| Lab::start_audited(Under::Itself, 0, audit));
-    println!(
-        "| protocol | connections | trail | requests/s | of off (median of rounds) | CPU s / 100,000 requests | of off |\n|---|---|---|---|---|---|---|"
-    );
     for (protocol, connections) in [(Protocol::Http1, 32), (Protocol::Http1, 256), (Protocol::Http2, 32)] {
+        println!("\n{connections} connections\n");
+        head();
         let loads = labs.each_ref().map(|lab| Load::new(lab.ours.port, protocol, connections, lab));
-        let mut rows: Vec<Rates> = Vec::new();
-        for round in 0..rounds {
-            rows.push(in_turn(round, |at| rate_and_cpu(&labs[at].ours, &loads[at], time)));
-        }
-        for (at, kind) in kinds.iter().enumerate() {
-            let of = |value: &dyn Fn(&Rates) -> f64| median(&mut rows.iter().map(value).collect::<Vec<_>>());
-            let (rate, cpu) = (of(&|row| row[at].0), of(&|row| row[at].1));
-            let (rates, cpus) = (of(&|row| row[at].0 / row[0].0), of(&|row| row[at].1 / row[0].1));
-            println!(
-                "| {protocol:?} | {connections} | {kind:?} | {rate:.0} | {rates:.2}x | {cpu:.2} | {cpus:.2}x |"
-            );
-        }
+        compare(protocol, ["off", "buffered", "durable"], |at, time| labs[at].ours.costs(&loads[at], time));
     }
 }
 

@@ -1,11 +1,12 @@
 //! The processes: floor, and `jitgate up` with one grant. Each is ended when the lab is dropped.
 
-use super::load::{Figures, Load};
+use super::load::{Load, Stage};
 use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 /// What a process runs under.
@@ -30,6 +31,15 @@ pub(crate) enum Audit {
     Off,
 }
 
+/// See [`Peer::costs`].
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Costs {
+    pub(crate) rate: f64,
+    pub(crate) p99_us: f64,
+    pub(crate) cpu: f64,
+    pub(crate) busy: f64,
+}
+
 /// One process, on one core.
 pub(crate) struct Peer {
     child: Child,
@@ -49,8 +59,7 @@ pub(crate) const SHA256: &str = "sha256_block_data_order";
 pub(crate) struct Lab {
     _folder: tempfile::TempDir,
     pub(crate) data: PathBuf,
-    /// The service's.
-    pub(crate) upstream: TcpListener,
+    pub(crate) stage: Rc<Stage>,
     pub(crate) floor: Peer,
     pub(crate) ours: Peer,
 }
@@ -127,12 +136,14 @@ impl Peer {
         (fields[11].parse::<f64>().unwrap() + fields[12].parse::<f64>().unwrap()) / 100.0
     }
 
-    /// What a load sees, and CPU seconds for 100,000 requests.
-    pub(crate) fn costs(&self, load: &Load, time: Duration) -> (Figures, f64) {
+    /// What a load sees, CPU seconds for 100,000 requests, and how busy its core was: well below 1, it was the load that was the limit, and
+    /// a rate says less than the CPU time does.
+    pub(crate) fn costs(&self, load: &Load, time: Duration) -> Costs {
         let before = Cell::new(0.0);
         let run = load.run(time, || before.set(self.cpu_seconds()));
-        let cpu = (self.cpu_seconds() - before.get()) / run.requests as f64 * 1e5;
-        (run, cpu)
+        let cpu = self.cpu_seconds() - before.get();
+        let (requests, busy) = (run.requests as f64, cpu * run.rate / run.requests as f64);
+        Costs { rate: run.rate, p99_us: run.p99_us, cpu: cpu / requests * 1e5, busy }
     }
 
     fn stop(&mut self) -> Counts {
@@ -268,7 +279,7 @@ impl Lab {
             std::fs::write(&file, many(others)).unwrap();
             grant(path, &["--file", file.to_str().unwrap()]);
         }
-        Self { data, _folder: folder, upstream, floor, ours }
+        Self { data, _folder: folder, stage: Rc::new(Stage::new(upstream)), floor, ours }
     }
 
     /// What floor and ours did.
