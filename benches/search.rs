@@ -22,8 +22,8 @@ use std::time::Duration;
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// Far fewer than places in the queue.
-const PORTION: u64 = 20_000;
+/// Far fewer than places in the queue, and than there is room for on the disk while the writer waits for it.
+const PORTION: u64 = 4_000;
 const PRINCIPALS: u64 = 1_000;
 /// Calls of a task; so many tasks run at a time.
 const CALLS: u64 = 100;
