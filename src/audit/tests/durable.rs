@@ -28,7 +28,7 @@ fn whoever_waits_is_told_when_the_line_is_on_disk_and_one_sync_is_for_all() {
 }
 
 #[test]
-fn after_a_sync_for_a_crowd_nothing_of_it_is_left_over_and_who_comes_next_is_told_as_well() {
+fn after_a_sync_for_many_nothing_of_it_is_left_over_and_who_comes_next_is_told_as_well() {
     let folder = tempfile::tempdir().unwrap();
     let mut world = World::at(folder.path().join("audit.jsonl"));
     let mut records: Vec<_> = (0..20).map(|_| world.admit().unwrap()).collect();

@@ -30,7 +30,7 @@ pub(super) struct Keeper {
     caller: Caller,
     /// Ends with whether it could be asked for.
     keeping: Option<JoinHandle<Result<bool, Status>>>,
-    /// When the last one was taken that was looked at.
+    /// When the last one was taken that was judged.
     taken: Option<Mono>,
     missed: bool,
 }
@@ -40,20 +40,20 @@ impl Keeper {
         Self { plane: plane.clone(), caller: caller.clone(), keeping: None, taken: None, missed: false }
     }
 
-    /// What cannot be verified is the proxy's fault, and told to people.
+    /// What cannot be verified is the proxy's fault, and told to people, whenever it comes.
     pub(super) fn take(&mut self, checkpoint: &SignedCheckpoint) -> Result<(), Status> {
-        // One that is proved from something else than what is kept is not judged, and spends no pause: where the answer takes long to
-        // get there, the next one would come within the pause, and so on.
-        if self.keeping.is_some() || self.is_stale(checkpoint) || !self.pause().is_zero() {
-            self.missed = true;
-            return Ok(());
-        }
-        self.taken = Some(self.plane.mono());
         let proxy = self.caller.proxy.clone();
         let head = verified(checkpoint, &self.caller.identity).map_err(|why| {
             tracing::error!(%proxy, why, "a checkpoint of an audit trail cannot be verified");
             Status::invalid_argument(why)
         })?;
+        // One that is proved from something else than what is kept is not judged, and spends no pause: where the answer takes long to
+        // get there, the next one would come within the pause, and so on.
+        if self.keeping.is_some() || self.is_stale(&head, checkpoint.since) || !self.pause().is_zero() {
+            self.missed = true;
+            return Ok(());
+        }
+        self.taken = Some(self.plane.mono());
         let (plane, caller) = (self.plane.clone(), self.caller.clone());
         let (since, proof) = (checkpoint.since, checkpoint.proof.as_slice().into());
         let keep = Command::KeepCheckpoint { proxy, head, since, proof };
@@ -93,12 +93,11 @@ impl Keeper {
 
     /// Whether it is proved from another one than what is kept, which was handed over after it. One with another key is judged: the
     /// trail is another one.
-    fn is_stale(&self, checkpoint: &SignedCheckpoint) -> bool {
-        let size = Checkpoint::unverified(&checkpoint.note).map_or(0, |checkpoint| checkpoint.size);
+    fn is_stale(&self, head: &TrailHead, since: u64) -> bool {
         self.plane.with_state(|state| {
             let trail = state.proxies().get(&self.caller.proxy).and_then(|known| known.trail.as_deref());
-            trail.is_some_and(|Trail { head, .. }| {
-                head.key == checkpoint.key && size > head.size && checkpoint.since != head.size
+            trail.is_some_and(|Trail { head: kept, .. }| {
+                kept.key == head.key && head.size > kept.size && since != kept.size
             })
         })
     }

@@ -333,13 +333,18 @@ async fn checkpoints_of_a_trail_are_kept_and_contradictions_found() {
     assert_eq!(again.kept().await, 1);
 }
 
-#[tokio::test]
-async fn a_proxy_that_signs_faster_than_the_log_takes_is_asked_again_later() {
-    let plane = plane().await;
-    let edge = signer("d/proxy/edge/audit");
+/// A proxy of whose trail nothing is kept, and what signs for it.
+async fn signing() -> (Plane, NoteSigner, Proxy) {
+    let (plane, edge) = (plane().await, signer("d/proxy/edge/audit"));
     let mut proxy = Proxy::connect(&plane, &Followers::default());
     proxy.hello(None, 1).await;
     assert_eq!(proxy.kept().await, 0);
+    (plane, edge, proxy)
+}
+
+#[tokio::test]
+async fn a_proxy_that_signs_faster_than_the_log_takes_is_asked_again_later() {
+    let (plane, edge, mut proxy) = signing().await;
     let mut head = plane.head();
     let before = *head.borrow_and_update();
     proxy.send(Up::Checkpoint(checkpoint(&edge, 1, 0, "a line"))).await;
@@ -354,11 +359,7 @@ async fn a_proxy_that_signs_faster_than_the_log_takes_is_asked_again_later() {
 
 #[tokio::test]
 async fn one_that_is_proved_from_what_is_not_kept_does_not_keep_the_next_from_being_taken() {
-    let plane = plane().await;
-    let edge = signer("d/proxy/edge/audit");
-    let mut proxy = Proxy::connect(&plane, &Followers::default());
-    proxy.hello(None, 1).await;
-    assert_eq!(proxy.kept().await, 0);
+    let (plane, edge, mut proxy) = signing().await;
     let mut head = plane.head();
     let logged = async |head: &mut watch::Receiver<Revision>| {
         let before = *head.borrow();
@@ -387,6 +388,13 @@ async fn one_that_is_proved_from_what_is_not_kept_does_not_keep_the_next_from_be
         trail.disputed.map(|(fault, _)| fault)
     });
     assert_eq!(fault, Some(TrailFault::Key));
+    // Nor is what nobody signed, although it comes in the pause.
+    let forged = SignedCheckpoint {
+        note: checkpoint(&edge, 9, 7, "a line").note,
+        ..checkpoint(&signer("d/proxy/edge/audit"), 9, 7, "a line")
+    };
+    proxy.send(Up::Checkpoint(forged)).await;
+    assert_eq!(proxy.end().await.code(), Code::InvalidArgument);
 }
 
 #[tokio::test]
