@@ -16,7 +16,7 @@ use crate::proxy::reply::{Refusal, Shape, refuse};
 use crate::proxy::router::Route;
 use crate::proxy::user::{Carried, Demand, Presented};
 use crate::runtime::clock::{Mono, wall};
-use crate::session::{Live, NotAdmitted};
+use crate::session::{Live, NotAdmitted, Undecided};
 use http::header::AUTHORIZATION;
 use http::request::Parts;
 use http::{HeaderMap, Response, Version};
@@ -45,6 +45,8 @@ pub(crate) enum Need<'a> {
 /// A request that was not decided yet, with its line in the audit trail begun.
 pub(crate) struct Incoming<'a> {
     connected: &'a Connected,
+    /// Gone when it is refused, or admitted and a [`Live`] is there.
+    _undecided: Undecided<'a>,
     draft: Draft,
     id: RequestId,
     trace: TraceId,
@@ -58,9 +60,10 @@ pub(crate) struct Incoming<'a> {
 }
 
 impl<'a> Incoming<'a> {
-    pub(crate) fn begin(connected: &'a Connected, parts: &Parts) -> Self {
+    /// `has_body`: more than the head of it is to come.
+    pub(crate) fn begin(connected: &'a Connected, parts: &Parts, has_body: bool) -> Self {
         let started = Mono::now();
-        connected.caller.reading_head(false, || started);
+        let undecided = connected.caller.begin(has_body);
         let id = ids::request(wall());
         let trace = ids::trace(&parts.headers);
         let mut draft = Draft::begin(&connected.worker.shared.audit, &connected.audited, id, started);
@@ -69,6 +72,7 @@ impl<'a> Incoming<'a> {
         draft.head(&parts.method, parts.uri.path(), protocol(parts.version, form));
         Self {
             connected,
+            _undecided: undecided,
             draft,
             id,
             trace,

@@ -29,10 +29,7 @@ impl<S> Metered<S> {
             return Ok(());
         }
         let Some(frames) = &mut self.frames else {
-            // HTTP/1: bytes that come while nothing runs belong to a head.
-            if self.caller.is_idle() {
-                self.caller.reading_head(true, Mono::now);
-            }
+            self.caller.heard(Mono::now);
             return Ok(());
         };
         frames.feed(bytes, Mono::now()).map_err(io::Error::other)?;

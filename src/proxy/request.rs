@@ -14,14 +14,14 @@ use crate::proxy::forward::forward;
 use crate::proxy::incoming::{Incoming, Need};
 use crate::proxy::{durable, mcp, tunnel};
 use http::{Request, Response};
-use hyper::body::Incoming as Body;
+use hyper::body::{Body as _, Incoming as Body};
 use std::pin::pin;
 use std::sync::Arc;
 
 /// Serves one request.
 pub(crate) async fn serve(connected: &Connected, request: Request<Body>) -> Response<Download> {
     let (mut parts, body) = request.into_parts();
-    let mut incoming = Incoming::begin(connected, &parts);
+    let mut incoming = Incoming::begin(connected, &parts, !body.is_end_stream());
     let (admitted, form) = {
         let view = match View::of(&parts) {
             Ok(view) => view,

@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 use slab::Slab;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 /// One connection of a verified peer.
 pub struct Caller {
@@ -19,6 +19,10 @@ pub struct Caller {
     source: SocketAddr,
     killer: Arc<Killer>,
     streams: Mutex<Slab<Arc<Stream>>>,
+    /// Requests whose heads have come and that are neither admitted nor refused yet.
+    undecided: AtomicUsize,
+    /// What comes next may be the rest of a body that nobody has read.
+    may_be_rest: AtomicBool,
     /// When nothing was first seen to run after the last exchange, or the connection began; nanoseconds of [`Mono`], 0: not
     /// seen yet.
     idle_since: AtomicU64,
@@ -38,6 +42,8 @@ impl Caller {
             source,
             killer: Arc::default(),
             streams: Mutex::default(),
+            undecided: AtomicUsize::new(0),
+            may_be_rest: AtomicBool::new(false),
             idle_since: AtomicU64::new(now.as_nanos()),
             head_since: AtomicU64::new(0),
         }
@@ -96,10 +102,26 @@ impl Caller {
         self.killer.kill();
     }
 
-    /// Whether nothing runs on it.
+    /// A request whose head has come, until it is admitted or refused. `has_body`: more of it is to come.
+    pub fn begin(&self, has_body: bool) -> Undecided<'_> {
+        self.head_since.store(0, Ordering::Relaxed);
+        self.may_be_rest.store(false, Ordering::Relaxed);
+        self.undecided.fetch_add(1, Ordering::Relaxed);
+        Undecided { caller: self, has_body }
+    }
+
+    /// Whether no request is being served on it.
     #[must_use]
     pub fn is_idle(&self) -> bool {
-        self.streams.lock().is_empty()
+        self.undecided.load(Ordering::Relaxed) == 0 && self.streams.lock().is_empty()
+    }
+
+    /// Bytes came over HTTP/1.1. They belong to a head when no request is being served; but of a body that nobody has read hyper waits
+    /// for the rest, and goes on if one read brings all of it.
+    pub fn heard(&self, now: impl FnOnce() -> Mono) {
+        if self.is_idle() && !self.may_be_rest.swap(false, Ordering::Relaxed) {
+            self.reading_head(true, now);
+        }
     }
 
     /// How long nothing has run on it; none while something does. The first look after the last exchange begins the time, so that
@@ -107,7 +129,7 @@ impl Caller {
     pub fn idle_for(&self, now: Mono) -> Option<std::time::Duration> {
         // Under the lock: an exchange that ends now begins the time anew.
         let streams = self.streams.lock();
-        if !streams.is_empty() {
+        if !streams.is_empty() || self.undecided.load(Ordering::Relaxed) > 0 {
             return None;
         }
         let since = match self.idle_since.load(Ordering::Relaxed) {
@@ -134,6 +156,19 @@ impl Caller {
     pub fn head_since_before(&self, limit: Mono) -> bool {
         let since = self.head_since.load(Ordering::Relaxed);
         since != 0 && since < limit.as_nanos()
+    }
+}
+
+/// See [`Caller::begin`].
+pub struct Undecided<'a> {
+    caller: &'a Caller,
+    has_body: bool,
+}
+
+impl Drop for Undecided<'_> {
+    fn drop(&mut self) {
+        self.caller.may_be_rest.fetch_or(self.has_body, Ordering::Relaxed);
+        self.caller.undecided.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -178,5 +213,54 @@ pub struct Joined {
 impl Drop for Joined {
     fn drop(&mut self) {
         self.callers.callers.lock().try_remove(self.seat);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::access::Table;
+    use crate::config::Ceilings;
+    use crate::model::Time;
+
+    fn at(seconds: u64) -> Mono {
+        Mono::from_nanos(seconds * 1_000_000_000)
+    }
+
+    fn caller() -> Caller {
+        let peer = Peer::for_tests("spiffe://d/a", Time::MAX);
+        let max_ttl = Ceilings::MAX_TTL;
+        let ceilings = Ceilings { max_ttl, trust_domains: None, methods: None, tools: None };
+        let slot = Table::new(ceilings).slot(peer.principal());
+        Caller::new(peer, slot, "192.0.2.1:9".parse().unwrap(), at(1))
+    }
+
+    #[test]
+    fn bytes_belong_to_a_head_only_while_nothing_is_served() {
+        let caller = caller();
+        let reads_head = || caller.head_since_before(at(100));
+        caller.heard(|| at(2));
+        assert!(reads_head());
+        let undecided = caller.begin(true);
+        caller.heard(|| at(3));
+        assert!(!reads_head(), "a body that is looked at before it is decided on");
+        drop(undecided);
+        caller.heard(|| at(4));
+        assert!(!reads_head(), "the rest of a body that nobody has read");
+        caller.heard(|| at(5));
+        assert!(reads_head());
+        drop(caller.begin(false));
+        caller.heard(|| at(6));
+        assert!(reads_head(), "after a request without a body there is no rest of one");
+    }
+
+    #[test]
+    fn a_connection_is_not_idle_while_a_request_is_looked_at() {
+        let caller = caller();
+        assert!(caller.is_idle() && caller.idle_for(at(2)).is_some());
+        let undecided = caller.begin(true);
+        assert!(!caller.is_idle() && caller.idle_for(at(2)).is_none());
+        drop(undecided);
+        assert!(caller.is_idle());
     }
 }

@@ -8,6 +8,6 @@ pub mod gate;
 pub mod live;
 pub mod sweep;
 
-pub use caller::{Caller, Callers};
+pub use caller::{Caller, Callers, Undecided};
 pub use gate::{Cutting, Gate, NotAdmitted, Snapshot, Usage, UsesRequest};
 pub use live::Live;

@@ -37,6 +37,7 @@ mod facts;
 mod frames;
 mod headers;
 mod hostile;
+mod keep_alive;
 mod killed;
 mod limits;
 mod mcp;
