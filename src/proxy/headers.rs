@@ -2,80 +2,14 @@
 //!
 //! Removed from requests (and request trailers): hop-by-hop fields (RFC 9110 section 7.6.1) and what `Connection` names; every
 //! `x-jitgate-*` and `jitgate-*`; every field by which applications learn an identity, an original address or another method.
-//! Removed from responses: hop-by-hop fields.
+//! Removed from responses: hop-by-hop fields. Which names these are says `access::view::names`.
 
 use crate::access::Cell;
+use crate::access::view::names::{is_claim, is_hop_by_hop, is_safe_trailer};
 use crate::model::GrantId;
 use http::HeaderMap;
 use http::header::{self, HeaderName, HeaderValue};
 use parking_lot::Mutex;
-
-/// Fields of one connection, not of the message (RFC 9110 section 7.6.1, RFC 9113 section 8.2.2).
-fn is_hop_by_hop(name: &str) -> bool {
-    matches!(
-        name,
-        "connection"
-            | "keep-alive"
-            | "proxy-connection"
-            | "proxy-authenticate"
-            | "proxy-authorization"
-            | "te"
-            | "trailer"
-            | "transfer-encoding"
-            | "upgrade"
-            | "http2-settings"
-    )
-}
-
-/// Fields that would name an identity, an address, a host, a path or a method in place of what was checked.
-fn is_claim(name: &str) -> bool {
-    match name.as_bytes().first() {
-        Some(b'x') => {
-            name.starts_with("x-jitgate-")
-                || name.starts_with("x-forwarded-")
-                || name.starts_with("x-original-")
-                || name.starts_with("x-auth-request-")
-                || name.starts_with("x-ssl-")
-                || name.starts_with("x-envoy-")
-                || matches!(
-                    name,
-                    "x-real-ip"
-                        | "x-client-ip"
-                        | "x-cluster-client-ip"
-                        | "x-client-cert"
-                        | "x-client-dn"
-                        | "x-remote-addr"
-                        | "x-remote-user"
-                        | "x-user"
-                        | "x-rewrite-url"
-                        | "x-host"
-                        | "x-http-method"
-                        | "x-http-method-override"
-                        | "x-method-override"
-                        | "x-request-id"
-                        | "x-spiffe-id"
-                )
-        }
-        Some(b'j') => name.starts_with("jitgate-"),
-        Some(b'f') => name == "forwarded",
-        Some(b's') => name.starts_with("ssl-client-"),
-        Some(b'r') => matches!(name, "remote-user" | "remote-addr"),
-        Some(b't') => matches!(name, "true-client-ip" | "traceparent"),
-        Some(b'c') => matches!(name, "cf-connecting-ip" | "client-ip" | "client-cert" | "client-cert-chain"),
-        Some(b'e') => name == "expect",
-        Some(_) | None => false,
-    }
-}
-
-/// Whether a request trailer may be forwarded: no hop-by-hop field, no claim, nothing that frames or routes.
-fn is_safe_trailer(name: &str) -> bool {
-    !is_hop_by_hop(name)
-        && !is_claim(name)
-        && !matches!(
-            name,
-            "host" | "content-length" | "content-type" | "content-encoding" | "authorization" | "cookie"
-        )
-}
 
 /// Names listed in `Connection` that are fields of the message for us; these are removed too.
 fn connection_names(headers: &HeaderMap) -> Vec<HeaderName> {
@@ -247,6 +181,8 @@ mod tests {
     fn trailers_cannot_bring_back_what_headers_may_not() {
         let mut trailers = map(&[
             ("x-jitgate-grant", "gr"),
+            ("x_jitgate_principal", "spiffe://d/root"),
+            ("x.remote.user", "root"),
             ("grpc-status", "0"),
             ("content-length", "1"),
             ("x-checksum", "1"),

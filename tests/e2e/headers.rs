@@ -6,7 +6,7 @@ use crate::harness::world::AGENT;
 use crate::harness::{Answer, Protocol, World};
 
 /// Headers by which applications learn who calls, from where, or what really to do.
-const CLAIMS: [&str; 17] = [
+const CLAIMS: [&str; 38] = [
     "x-jitgate-principal",
     "x-jitgate-grant",
     "x-jitgate-task",
@@ -24,6 +24,27 @@ const CLAIMS: [&str; 17] = [
     "x-http-method-override",
     "x-http-method",
     "x-method-override",
+    "remote-user",
+    "remote-addr",
+    "x-remote-user",
+    "x-remote-addr",
+    "x-user",
+    "x-auth-request-user",
+    "x-spiffe-id",
+    "x-host",
+    "x-envoy-external-address",
+    "x-client-ip",
+    "x-cluster-client-ip",
+    "cf-connecting-ip",
+    "true-client-ip",
+    "client-ip",
+    "client-cert",
+    "client-cert-chain",
+    "x-client-cert",
+    "x-client-dn",
+    "x-ssl-client-cn",
+    "ssl-client-s-dn",
+    "proxy",
 ];
 
 async fn send(world: &World, protocol: Protocol, headers: &[(&str, &str)]) -> (Answer, Received) {
@@ -48,6 +69,30 @@ async fn nothing_that_a_caller_claims_about_itself_arrives() {
         for (name, value) in &received.headers {
             assert!(!value.to_str().unwrap().contains("a-lie"), "{protocol:?} {name}: {value:?}");
         }
+    }
+}
+
+/// CGI, WSGI, Rack and their kin read `x_remote_user` as `x-remote-user`.
+#[tokio::test]
+async fn a_claim_in_another_spelling_is_refused() {
+    let world = World::start().await;
+    world.grant("orders:GET:/**").await;
+    for protocol in Protocol::BOTH {
+        let mut connection = world.client(protocol).connect().await;
+        for name in CLAIMS.into_iter().chain(["content-length", "transfer-encoding"]) {
+            for twin in [name.replace('-', "_"), name.replacen('-', "_", 1), name.replacen('-', ".", 1)] {
+                if twin == name {
+                    continue;
+                }
+                let request = connection.request("GET", "/v1/orders").header(&twin, "a-lie");
+                let answer = Answer::of(connection.send(request.body(empty()).unwrap()).await).await;
+                assert_eq!(answer.status, 400, "{protocol:?} {twin}: {answer:?}");
+                assert_eq!(answer.reason(), "ambiguous", "{protocol:?} {twin}: {answer:?}");
+            }
+        }
+        // What has no meaning here passes in any spelling.
+        let (_, received) = send(&world, protocol, &[("x_custom", "kept")]).await;
+        assert_eq!(received.headers["x_custom"], "kept", "{protocol:?}");
     }
 }
 

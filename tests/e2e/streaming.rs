@@ -60,10 +60,11 @@ async fn trailers_pass_in_both_directions_and_are_cleaned_like_headers() {
         trailers.insert("x-checksum", "123".parse().unwrap());
         trailers.insert("x-jitgate-principal", "a-lie".parse().unwrap());
         trailers.insert("x-forwarded-for", "a-lie".parse().unwrap());
+        trailers.insert("x_jitgate_principal", "a-lie".parse().unwrap());
         let frames = [Ok::<_, Infallible>(Frame::data(Bytes::from("body"))), Ok(Frame::trailers(trailers))];
         let body: Body = StreamBody::new(stream::iter(frames)).boxed_unsync();
         let request = connection.request("POST", "/trailers").header("te", "trailers");
-        let request = request.header("trailer", "x-checksum, x-jitgate-principal, x-forwarded-for");
+        let request = request.header("trailer", "x-checksum, x-jitgate-principal, x-forwarded-for, x_jitgate_principal");
         let answer = Answer::of(connection.send(request.body(body).unwrap()).await).await;
         assert_eq!((answer.status.as_u16(), &answer.body[..]), (200, &b"body"[..]), "{protocol:?}");
         let received = world.upstream.only();
@@ -72,8 +73,7 @@ async fn trailers_pass_in_both_directions_and_are_cleaned_like_headers() {
         world.upstream.forget();
         assert_eq!(received.body, "body");
         assert_eq!(received.trailers.get("x-checksum").unwrap(), "123", "{protocol:?}");
-        assert!(!received.trailers.contains_key("x-jitgate-principal"), "{received:?}");
-        assert!(!received.trailers.contains_key("x-forwarded-for"), "{received:?}");
+        assert_eq!(received.trailers.len(), 1, "{protocol:?} {received:?}");
     }
 }
 

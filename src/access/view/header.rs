@@ -1,5 +1,6 @@
-//! The headers that take part in the decision, and the twins of headers that others believe.
+//! The headers that take part in the decision.
 
+use super::names::is_twin;
 use super::{Form, Unclear};
 use http::header::{AUTHORIZATION, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, TRANSFER_ENCODING, UPGRADE};
 use http::request::Parts;
@@ -7,36 +8,6 @@ use http::{HeaderMap, HeaderName, Version};
 
 /// Restricts a request to the grants of one task.
 pub(super) const TASK: HeaderName = HeaderName::from_static("jitgate-task");
-
-/// Headers by which a service learns who calls, from where and for what, or by which a message is framed. CGI, WSGI and their
-/// kin read `x_forwarded_for` as `x-forwarded-for`: such a twin would pass by whoever removes the header itself.
-const BELIEVED: [&str; 24] = [
-    "authorization",
-    "connection",
-    "content-length",
-    "content-type",
-    "cookie",
-    "expect",
-    "forwarded",
-    "host",
-    "proxy-authorization",
-    "te",
-    "traceparent",
-    "tracestate",
-    "trailer",
-    "transfer-encoding",
-    "true-client-ip",
-    "upgrade",
-    "x-client-ip",
-    "x-http-method",
-    "x-http-method-override",
-    "x-method-override",
-    "x-real-ip",
-    "x-request-id",
-    "proxy",
-    "proxy-connection",
-];
-const BELIEVED_PREFIXES: [&str; 5] = ["jitgate-", "x-jitgate-", "x-forwarded-", "x-original-", "x-rewrite-"];
 
 /// Which of the headers that matter are there: one pass over the names costs less than a look-up for each.
 #[derive(Debug, Clone, Copy, Default)]
@@ -48,18 +19,11 @@ pub(super) struct Seen {
     pub(super) task: bool,
 }
 
-/// Refuses names that are another spelling of a header that somebody believes: `_` (or any other punctuation) in place of `-`.
-/// Says which headers it has seen.
+/// Refuses names that are another spelling of one with a meaning. Says which headers it has seen.
 pub(super) fn check_names(headers: &HeaderMap) -> Result<Seen, Unclear> {
-    let odd = |b: u8| !b.is_ascii_alphanumeric() && b != b'-';
-    let twin = |name: &str| {
-        name.bytes().any(odd)
-            && (BELIEVED.iter().any(|believed| believed.len() == name.len() && begins(name, believed))
-                || BELIEVED_PREFIXES.iter().any(|prefix| begins(name, prefix)))
-    };
     let mut seen = Seen::default();
     for name in headers.keys() {
-        if twin(name.as_str()) {
+        if is_twin(name.as_str()) {
             return Err(Unclear::ambiguous("a header name is another spelling of one with a meaning here"));
         }
         seen.authorization |= *name == AUTHORIZATION;
@@ -69,12 +33,6 @@ pub(super) fn check_names(headers: &HeaderMap) -> Result<Seen, Unclear> {
         seen.task |= *name == TASK;
     }
     Ok(seen)
-}
-
-/// Whether `name` begins with `prefix` when every punctuation mark is read as `-`.
-fn begins(name: &str, prefix: &str) -> bool {
-    let fold = |b: u8| if b.is_ascii_alphanumeric() { b } else { b'-' };
-    name.len() >= prefix.len() && name.bytes().map(fold).zip(prefix.bytes()).all(|(a, b)| a == b)
 }
 
 /// Refuses a header that is repeated; its value may be a list.

@@ -16,6 +16,7 @@
 
 mod header;
 mod host;
+pub(crate) mod names;
 mod path;
 
 use crate::model::DenyReason;

@@ -302,6 +302,9 @@ fn twins_of_headers_that_others_believe_are_ambiguous() {
         "x.forwarded.for",
         "x_http_method_override",
         "x_original_url",
+        "remote_user",
+        "x_auth_request_user",
+        "ssl_client_s_dn",
     ] {
         // `forwarded_` is another name altogether.
         let expected = if name == "forwarded_" { None } else { Some(DenyReason::Ambiguous) };
