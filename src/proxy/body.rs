@@ -105,7 +105,6 @@ pub(crate) struct Downloading {
     tape: Option<Arc<Tape>>,
     /// When the head or the last frame was handed on.
     moved: Mono,
-    admit_written: bool,
 }
 
 impl Download {
@@ -130,17 +129,8 @@ impl Download {
             channel.run_by_itself();
         }
         exchange.live.stream().set_deadline(Turn::ServiceSends, None);
-        let (tape, record, admit_written) = (record.response_tape(), Some(record), false);
-        Self::Streaming(Box::new(Downloading {
-            inner,
-            exchange,
-            record,
-            channel,
-            route,
-            tape,
-            moved: now,
-            admit_written,
-        }))
+        let (tape, record) = (record.response_tape(), Some(record));
+        Self::Streaming(Box::new(Downloading { inner, exchange, record, channel, route, tape, moved: now }))
     }
 }
 
@@ -160,14 +150,17 @@ impl Downloading {
         match polled {
             Poll::Pending => {
                 stream.set_deadline(Turn::CallerTakes, None);
-                match live.wait(Turn::ServiceSends, cx.waker(), exchange.patience.service_idle, now) {
-                    Ok(()) => self.note_long_life(now),
+                let waiting = live.wait(Turn::ServiceSends, cx.waker(), exchange.patience.service_idle, now);
+                match waiting.and_then(|()| note_long_life(live, self.record.as_mut())) {
+                    Ok(()) => Poll::Pending,
                     Err(cause) => self.cut(cause, now),
                 }
             }
             Poll::Ready(Some(Ok(frame))) => {
                 let bytes = frame.data_ref().map_or(0, Bytes::len);
-                if let Err(cause) = live.check_frame(bytes, now) {
+                // Also here: to a slow reader something is always there to be handed on.
+                let admitted = note_long_life(live, self.record.as_mut());
+                if let Err(cause) = admitted.and_then(|()| live.check_frame(bytes, now)) {
                     return self.cut(cause, now);
                 }
                 self.moved = now;
@@ -195,17 +188,6 @@ impl Downloading {
                 Err(cause) => self.cut(cause, now),
             },
         }
-    }
-
-    /// A stream that lives for long gets its `admit` line; without one it does not go on (law 7).
-    fn note_long_life(&mut self, now: Mono) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
-        if !self.admit_written && self.exchange.live.stream().is_long_lived() {
-            self.admit_written = true;
-            if self.record.as_mut().is_some_and(|record| record.write_admit().is_err()) {
-                return self.cut(CutCause::Audit, now);
-            }
-        }
-        Poll::Pending
     }
 
     fn cut(&mut self, cause: CutCause, now: Mono) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
@@ -285,6 +267,17 @@ impl Body for Download {
 fn tape(tape: Option<&Tape>, frame: &Frame<Bytes>) {
     if let (Some(tape), Some(data)) = (tape, frame.data_ref()) {
         tape.push(data);
+    }
+}
+
+/// What lives for long gets its `admit` line; without one it does not go on (law 7).
+pub(crate) fn note_long_life(live: &Live, record: Option<&mut Record>) -> Result<(), CutCause> {
+    if !live.stream().is_long_lived() {
+        return Ok(());
+    }
+    match record.map(Record::write_admit) {
+        Some(Err(_)) => Err(live.cut(CutCause::Audit)),
+        Some(Ok(())) | None => Ok(()),
     }
 }
 

@@ -4,7 +4,7 @@ use crate::access::stream::{CutCause, Turn};
 use crate::audit::record::{End, Record, TraceId};
 use crate::config::{HostHeader, Transport};
 use crate::model::{DenyReason, RequestId};
-use crate::proxy::body::{Download, Exchange, Patience, Upload};
+use crate::proxy::body::{Download, Exchange, Patience, Upload, note_long_life};
 use crate::proxy::connection::Connected;
 use crate::proxy::headers::{self, ours};
 use crate::proxy::ids;
@@ -93,7 +93,6 @@ pub(crate) async fn wait<T>(
     record: &mut Record,
     mut answer: Pin<&mut impl Future<Output = Result<T, UpstreamError>>>,
 ) -> (Result<T, Failure>, Mono) {
-    let mut admit_written = false;
     poll_fn(|cx| {
         let polled = answer.as_mut().poll(cx);
         let now = Mono::now();
@@ -105,16 +104,11 @@ pub(crate) async fn wait<T>(
             Poll::Ready(answer) => Poll::Ready((answer.map_err(Failure::Upstream), now)),
             Poll::Pending => {
                 exchange.live.stream().register(crate::access::stream::Direction::Down, cx.waker());
-                if let Err(cause) = exchange.live.check(now) {
-                    return Poll::Ready((Err(Failure::Cut(cause)), now));
+                let live = &exchange.live;
+                match live.check(now).and_then(|()| note_long_life(live, Some(&mut *record))) {
+                    Ok(()) => Poll::Pending,
+                    Err(cause) => Poll::Ready((Err(Failure::Cut(cause)), now)),
                 }
-                if exchange.live.stream().is_long_lived() && !admit_written {
-                    admit_written = true;
-                    if record.write_admit().is_err() {
-                        return Poll::Ready((Err(Failure::Cut(exchange.live.cut(CutCause::Audit))), now));
-                    }
-                }
-                Poll::Pending
             }
         }
     })

@@ -4,7 +4,7 @@
 use crate::access::stream::{CutCause, Direction, Turn, Wanted};
 use crate::audit::record::{End, Protocol, Record};
 use crate::audit::recording::Tape;
-use crate::proxy::body::{Download, Exchange, Upload, poll_cut};
+use crate::proxy::body::{Download, Exchange, Upload, note_long_life, poll_cut};
 use crate::proxy::connection::Connected;
 use crate::proxy::forward::{
     Admitted, Failure, address, await_first_byte, failed, patience, set_headers, wait,
@@ -141,8 +141,14 @@ async fn run(
             out += bytes.len() as u64;
             tape(&tapes.1, bytes);
         });
+        // Looked at whenever the tunnel is woken, and it is woken for this.
+        let unaudited = poll_fn(|_| match note_long_life(&exchange.live, Some(&mut record)) {
+            Ok(()) => Poll::Pending,
+            Err(cause) => Poll::Ready(cause),
+        });
         tokio::select! {
             biased;
+            cause = unaudited => Stopped::Cut(cause),
             () = killed(&exchange) => Stopped::Cut(exchange.live.cut(CutCause::Identity)),
             end = both(up, down) => end,
         }

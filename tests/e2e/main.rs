@@ -40,6 +40,7 @@ mod hostile;
 mod keep_alive;
 mod killed;
 mod limits;
+mod long_lived;
 mod mcp;
 mod mcp_limits;
 mod mcp_streams;

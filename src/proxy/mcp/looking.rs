@@ -72,6 +72,11 @@ impl Looking {
                 self.cut(cause, now);
                 continue;
             }
+            // Each time: to a slow reader something is always there to be handed on.
+            if !self.note_long_life() {
+                self.cut(CutCause::Audit, now);
+                continue;
+            }
             if !self.out.is_empty() {
                 if let Some(frame) = self.hand_on(now) {
                     return Poll::Ready(Some(Ok(frame)));
@@ -135,14 +140,20 @@ impl Looking {
             self.cut(cause, now);
             return false;
         }
-        if !self.admit_written && live.stream().is_long_lived() {
-            self.admit_written = true;
-            if self.record.as_mut().is_some_and(|record| record.write_admit().is_err()) {
-                self.cut(CutCause::Audit, now);
-                return false;
-            }
+        if !self.note_long_life() {
+            self.cut(CutCause::Audit, now);
+            return false;
         }
         true
+    }
+
+    /// A stream that lives for long gets its `admit` line. False if it cannot be written: then it does not go on (law 7).
+    fn note_long_life(&mut self) -> bool {
+        if self.admit_written || !self.exchange.live.stream().is_long_lived() {
+            return true;
+        }
+        self.admit_written = true;
+        self.record.as_mut().is_none_or(|record| record.write_admit().is_ok())
     }
 
     /// A piece of the answer.
