@@ -237,6 +237,15 @@ impl Stream {
         }
     }
 
+    /// The same, if it is set: what moves elsewhere gives a turn that has begun more time, and begins none.
+    pub fn renew_deadline(&self, turn: Turn, deadline: Mono) {
+        if let Some(slot) = self.deadlines.get(turn as usize)
+            && slot.load(Ordering::Relaxed) != u64::MAX
+        {
+            slot.store(deadline.as_nanos(), Ordering::Relaxed);
+        }
+    }
+
     /// The turn whose deadline has passed, if one has.
     #[must_use]
     pub fn overdue(&self, now: Mono) -> Option<Turn> {

@@ -47,13 +47,15 @@ pub(crate) struct Exchange {
     pub(crate) live: Live,
     pub(crate) patience: Patience,
     sent_whole: AtomicBool,
+    /// The service has begun to answer.
+    answered: AtomicBool,
     caller_broke_off: AtomicBool,
 }
 
 impl Exchange {
     pub(crate) fn new(live: Live, patience: Patience) -> Arc<Self> {
-        let (sent_whole, caller_broke_off) = (AtomicBool::new(false), AtomicBool::new(false));
-        Arc::new(Self { live, patience, sent_whole, caller_broke_off })
+        let [sent_whole, answered, caller_broke_off] = [const { AtomicBool::new(false) }; 3];
+        Arc::new(Self { live, patience, sent_whole, answered, caller_broke_off })
     }
 
     /// The request has been handed on to its end: from now on the service is to answer.
@@ -62,6 +64,23 @@ impl Exchange {
         let stream = self.live.stream();
         stream.set_deadline(Turn::CallerSends, None);
         stream.set_deadline(Turn::ServiceSends, Some(now.plus(self.patience.first_byte)));
+    }
+
+    /// A part of the response has come. While the service talks the caller may be silent (gRPC in both directions), and from now on
+    /// as long as the service may: the exchange ends when neither moves.
+    fn answer_moves(&self, now: Mono) {
+        if !self.is_request_sent() {
+            self.answered.store(true, Ordering::Release);
+            self.live.stream().renew_deadline(Turn::CallerSends, now.plus(self.patience.service_idle));
+        }
+    }
+
+    /// How long the caller may take to send the next part of its request.
+    fn patience_with_caller(&self) -> Duration {
+        match self.answered.load(Ordering::Acquire) {
+            true => self.patience.service_idle,
+            false => self.patience.caller_sends,
+        }
     }
 
     /// Whether the caller broke its request off, or sent a body that cannot be read: then it is not the service's fault.
@@ -129,6 +148,7 @@ impl Download {
             channel.run_by_itself();
         }
         exchange.live.stream().set_deadline(Turn::ServiceSends, None);
+        exchange.answer_moves(now);
         let (tape, record) = (record.response_tape(), Some(record));
         Self::Streaming(Box::new(Downloading { inner, exchange, record, channel, route, tape, moved: now }))
     }
@@ -164,6 +184,7 @@ impl Downloading {
                     return self.cut(cause, now);
                 }
                 self.moved = now;
+                exchange.answer_moves(now);
                 stream.set_deadline(Turn::ServiceSends, None);
                 stream.set_deadline(Turn::CallerTakes, Some(now.plus(exchange.patience.caller_takes)));
                 if let Some(record) = &mut self.record {

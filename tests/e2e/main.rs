@@ -20,6 +20,7 @@ mod approvers;
 mod asking_over_mcp;
 mod at_once;
 mod audit;
+mod both_ways;
 mod bounds;
 mod break_glass;
 mod browser;

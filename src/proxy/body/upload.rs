@@ -104,7 +104,7 @@ impl Uploading {
         match polled {
             Poll::Pending => {
                 stream.set_deadline(Turn::ServiceSends, None);
-                match live.wait(Turn::CallerSends, cx.waker(), exchange.patience.caller_sends, now) {
+                match live.wait(Turn::CallerSends, cx.waker(), exchange.patience_with_caller(), now) {
                     Ok(()) => Poll::Pending,
                     Err(cause) => self.broken(Broken::Cut(cause)),
                 }

@@ -161,6 +161,17 @@ async fn answer(request: Request<Incoming>, shared: Arc<Shared>) -> Response<Bod
             tokio::spawn(request.into_body().collect());
             return endless(running);
         }
+        // Events while it reads the body.
+        "/talk" => {
+            note(&request, &shared);
+            tokio::spawn(request.into_body().collect());
+            return events(running);
+        }
+        // Each frame of the body as it comes.
+        "/echo" => {
+            note(&request, &shared);
+            return echo(request.into_body(), running);
+        }
         _ => {}
     }
     let (head, body) = request.into_parts();
@@ -241,6 +252,14 @@ fn events(running: Running) -> Response<Body> {
 fn endless(running: Running) -> Response<Body> {
     let frames = unfold(running, |running| async move {
         Some((Ok(Frame::data(Bytes::from_static(&[b'x'; 16 * 1024]))), running))
+    });
+    Response::new(BodyExt::boxed_unsync(StreamBody::new(frames)))
+}
+
+fn echo(body: Incoming, running: Running) -> Response<Body> {
+    let frames = unfold((body, running), |(mut body, running)| async move {
+        let data = body.frame().await?.ok()?.into_data().unwrap_or_default();
+        Some((Ok(Frame::data(data)), (body, running)))
     });
     Response::new(BodyExt::boxed_unsync(StreamBody::new(frames)))
 }
