@@ -13,6 +13,7 @@ use crate::identity::refusal::Refusal;
 use crate::identity::tls::{Accepted, Acceptor};
 use crate::identity::trust::Trust;
 use crate::model::SpiffeId;
+use crate::runtime::accepted;
 use crate::runtime::drain::{Drain, Hold};
 use axum::Router;
 use axum::body::Body;
@@ -151,8 +152,7 @@ impl Server {
     }
 
     async fn connection(self: Arc<Self>, socket: TcpStream, _permit: OwnedSemaphorePermit, _hold: Hold) {
-        // A reset socket says so again at the first read.
-        let _ = socket.set_nodelay(true);
+        accepted::set_up(&socket);
         let handshake = tokio::time::timeout(HANDSHAKE, self.acceptor.accept(socket));
         let accepted = tokio::select! {
             biased;

@@ -7,6 +7,7 @@ use crate::proxy::connection::{self, Counted};
 use crate::proxy::mcp;
 use crate::proxy::router::Route;
 use crate::proxy::worker::Worker;
+use crate::runtime::accepted;
 use crate::runtime::clock::{Mono, wall};
 use crate::session::sweep;
 use socket2::{Domain, Protocol, Socket, Type};
@@ -82,7 +83,7 @@ async fn accept(worker: &Arc<Worker>, listener: &TcpListener, route: Option<Arc<
                 continue;
             }
         };
-        let _ = tcp.set_nodelay(true);
+        accepted::set_up(&tcp);
         let Some(counted) = Counted::take(&worker.shared) else {
             connection::refuse(&worker.shared, source, Refusal::TooManyConnections, None);
             continue;

@@ -14,7 +14,7 @@ use crate::proxy::router::Route;
 use crate::proxy::upstream::{Answered, UpstreamError};
 use crate::runtime::clock::Mono;
 use bytes::Bytes;
-use http::header::{CONNECTION, UPGRADE};
+use http::header::{CONNECTION, TE, UPGRADE};
 use http::request::Parts;
 use http::{HeaderValue, Request, Response, StatusCode};
 use hyper::body::Incoming;
@@ -42,7 +42,9 @@ pub(crate) async fn open(
     let Admitted { live, mut record, route, request_id, trace, shape, .. } = admitted;
     let ours = parts.extensions.remove::<OnUpgrade>();
     record.request_head(&parts.headers, parts.uri.query());
-    let te = set_headers(&mut parts, connected, &live, &route, request_id, trace);
+    set_headers(&mut parts, connected, &live, &route, request_id, trace);
+    // A handshake is answered without trailers, and `connection` is to name the upgrade.
+    parts.headers.remove(TE);
     parts.headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
     parts.headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
     let exchange = Exchange::new(live, patience(connected, &route));
@@ -50,7 +52,7 @@ pub(crate) async fn open(
     drop(body);
     let mut request = Request::from_parts(parts, Upload::Empty);
     let (Some(ours), true, Some(upstream)) =
-        (ours, address(&mut request, &route, te), connected.worker.upstreams.get(route.index))
+        (ours, address(&mut request, &route, false), connected.worker.upstreams.get(route.index))
     else {
         return failed(&exchange, record, &shape, request_id, &Failure::Unaddressable);
     };
@@ -215,32 +217,65 @@ async fn copy(
         Direction::Up => Direction::Down,
         Direction::Down => Direction::Up,
     };
+    let Exchange { live, patience, .. } = exchange;
     let mut chunk = vec![0; CHUNK];
     loop {
         let read = tokio::select! {
             biased;
-            cause = poll_fn(|cx| poll_cut(&exchange.live, direction, cx)) => return Stopped::Cut(cause),
+            cause = poll_fn(|cx| poll_cut(live, direction, cx)) => return Stopped::Cut(cause),
             read = from.read(&mut chunk) => read,
         };
+        let now = Mono::now();
+        if direction == Direction::Down {
+            live.stream().renew_deadline(Turn::ServiceSends, now.plus(patience.service_idle));
+        }
         let bytes = match read {
-            Ok(0) => {
-                let _ = to.shutdown().await;
-                return Stopped::Closed;
-            }
+            Ok(0) => break,
             Ok(read) => chunk.get(..read).unwrap_or_default(),
             Err(_) => return Stopped::Broken(direction),
         };
-        if let Err(cause) = exchange.live.check_frame(bytes.len(), Mono::now()) {
+        if let Err(cause) = live.check_frame(bytes.len(), now) {
             return Stopped::Cut(cause);
         }
-        let written = tokio::select! {
-            biased;
-            cause = poll_fn(|cx| poll_cut(&exchange.live, direction, cx)) => return Stopped::Cut(cause),
-            written = async { to.write_all(bytes).await?; to.flush().await } => written,
+        let writing = async {
+            to.write_all(bytes).await?;
+            to.flush().await
         };
-        if written.is_err() {
-            return Stopped::Broken(other);
+        match taken(exchange, direction, now, writing).await {
+            Ok(Ok(())) => handed_on(bytes),
+            Ok(Err(_)) => return Stopped::Broken(other),
+            Err(cause) => return Stopped::Cut(cause),
         }
-        handed_on(bytes);
     }
+    let now = Mono::now();
+    if let Err(cause) = taken(exchange, direction, now, to.shutdown()).await {
+        return Stopped::Cut(cause);
+    }
+    if direction == Direction::Up {
+        // The caller has said its last: what the service still says may not be waited for without end.
+        live.stream().set_deadline(Turn::ServiceSends, Some(now.plus(patience.service_idle)));
+    }
+    Stopped::Closed
+}
+
+/// Writes to the other side, which has to take it in time.
+async fn taken<T>(
+    exchange: &Exchange,
+    direction: Direction,
+    now: Mono,
+    writing: impl Future<Output = T>,
+) -> Result<T, CutCause> {
+    let Exchange { live, patience, .. } = exchange;
+    let (turn, within) = match direction {
+        Direction::Up => (Turn::ServiceSends, patience.service_idle),
+        Direction::Down => (Turn::CallerTakes, patience.caller_takes),
+    };
+    live.stream().set_deadline(turn, Some(now.plus(within)));
+    let written = tokio::select! {
+        biased;
+        cause = poll_fn(|cx| poll_cut(live, direction, cx)) => return Err(cause),
+        written = writing => written,
+    };
+    live.stream().set_deadline(turn, None);
+    Ok(written)
 }

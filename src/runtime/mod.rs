@@ -1,5 +1,6 @@
 //! What every half of the program stands on: clocks, draining, metrics, telemetry, the admin listener.
 
+pub mod accepted;
 pub mod backoff;
 pub mod clock;
 pub mod drain;

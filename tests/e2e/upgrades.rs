@@ -1,21 +1,67 @@
 //! Of all upgrades only `websocket`, only with the action `UPGRADE`, and only once the upstream agreed; it ends with its grant.
 
 use crate::harness::raw::statuses;
-use crate::harness::{Protocol, World, client, within};
+use crate::harness::{Protocol, Setup, World, client, within};
 use futures_util::{SinkExt, StreamExt};
+use http::{HeaderMap, HeaderName, HeaderValue};
+use std::net::SocketAddr;
 use std::sync::Arc;
-use tokio::net::TcpStream;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::client::TlsStream;
 use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::client::IntoClientRequest;
+use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use tokio_tungstenite::tungstenite::{Error, Message};
 
 type Socket = WebSocketStream<TlsStream<TcpStream>>;
 
 async fn websocket(world: &World, path: &str) -> Result<Socket, Error> {
+    websocket_with(world, &format!("wss://orders.localhost{path}"), &[]).await
+}
+
+async fn websocket_with(
+    world: &World,
+    url: &str,
+    headers: &[(&'static str, &'static str)],
+) -> Result<Socket, Error> {
     let tls = Arc::new(client::tls(&world.ca, Some(&world.agent), &[Protocol::H1]));
     let stream = client::open(world.listener(), tls).await.unwrap();
-    let opening = tokio_tungstenite::client_async(format!("wss://orders.localhost{path}"), stream);
+    let mut request = url.into_client_request().unwrap();
+    let fields =
+        headers.iter().map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)));
+    request.headers_mut().extend(fields.collect::<HeaderMap>());
+    let opening = tokio_tungstenite::client_async(request, stream);
     within("the answer to an upgrade", opening).await.map(|(socket, _)| socket)
+}
+
+/// A service that accepts a WebSocket, then neither reads nor says anything, and does not go away either.
+async fn stubborn() -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        let mut held = Vec::new();
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let (mut head, mut piece) = (String::new(), [0; 1024]);
+            while !head.ends_with("\r\n\r\n") {
+                let count = stream.read(&mut piece).await.unwrap();
+                head.push_str(std::str::from_utf8(&piece[..count]).unwrap());
+            }
+            let key = head.lines().find_map(|line| line.strip_prefix("sec-websocket-key: ")).unwrap();
+            let answer = format!(
+                "HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Accept: {}\r\n\r\n",
+                derive_accept_key(key.as_bytes())
+            );
+            stream.write_all(answer.as_bytes()).await.unwrap();
+            held.push(stream);
+        }
+    });
+    address
+}
+
+/// Says more than all sockets on the way hold and takes nothing, until it cannot.
+async fn says_too_much(mut socket: Socket) {
+    while socket.send(Message::binary(vec![0; 64 << 10])).await.is_ok() {}
 }
 
 fn status(refused: Result<Socket, Error>) -> u16 {
@@ -51,6 +97,77 @@ async fn a_websocket_carries_messages_until_its_grant_is_revoked() {
         (&line["end"], &line["cause"], &line["status"]),
         (&"cut".into(), &"revoked".into(), &101.into())
     );
+}
+
+#[tokio::test]
+async fn a_caller_that_takes_nothing_from_a_tunnel_is_cut() {
+    let limits = "[proxy.limits]\nwrite_stall_timeout = \"1s\"\n";
+    let world = Setup::new().tables(limits).start().await;
+    world.grant("orders:UPGRADE:/ws").await;
+    let talking = tokio::spawn(says_too_much(websocket(&world, "/ws").await.unwrap()));
+    world.upstream.running(1).await;
+    world.upstream.running(0).await;
+    within("the end of the caller", talking).await.unwrap();
+    let line = &world.ends("/ws").await[0];
+    assert_eq!((&line["end"], &line["cause"]), (&"cut".into(), &"client_timeout".into()), "{line}");
+}
+
+#[tokio::test]
+async fn a_service_that_takes_nothing_from_a_tunnel_or_does_not_end_it_is_given_up() {
+    let service = format!(
+        "[[service]]\nname = \"tape\"\nupstream = [\"http://{}\"]\nidle_timeout = \"1s\"\n",
+        stubborn().await
+    );
+    let world = Setup::new().tables(&service).start().await;
+    world.grant("tape:UPGRADE:/**").await;
+    let open = |path: &str| {
+        let (world, url) = (&world, format!("wss://tape.localhost{path}"));
+        async move { websocket_with(world, &url, &[]).await.unwrap() }
+    };
+    let talking = tokio::spawn(says_too_much(open("/full").await));
+    within("the end of the caller", talking).await.unwrap();
+    let mut gone = open("/gone").await;
+    gone.get_mut().shutdown().await.unwrap();
+    // As long as both are there, silence is no reason.
+    let mut quiet = open("/quiet").await;
+    for path in ["/full", "/gone"] {
+        let line = &world.ends(path).await[0];
+        assert_eq!((&line["end"], &line["cause"]), (&"cut".into(), &"upstream_timeout".into()), "{line}");
+    }
+    quiet.send(Message::text("still there")).await.unwrap();
+    assert!(world.audit().iter().all(|line| line["path"] != "/quiet"), "it was cut");
+}
+
+#[tokio::test]
+async fn a_host_that_has_vanished_is_noticed() {
+    let world = World::start().await;
+    let raw = world.raw(Protocol::H1).await;
+    let api = world.api_as(&world.agent).connect().await;
+    for port in [8443, 8444] {
+        // Of `proc_pid_net(5)`: the addresses, then state 01 (established), then which timer runs: 02 is that of keep-alive.
+        let local = format!("{:08X}:{port:04X}", u32::from(world.address).swap_bytes());
+        let table = std::fs::read_to_string("/proc/net/tcp").unwrap();
+        let ours = table.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+        let timers: Vec<_> = ours
+            .filter(|line| line[1] == local && line[3] == "01")
+            .map(|line| line[5][..2].to_owned())
+            .collect();
+        assert!(!timers.is_empty() && timers.iter().all(|timer| timer == "02"), "{port}: {timers:?}");
+    }
+    drop((raw, api));
+}
+
+#[tokio::test]
+async fn an_upgrade_that_takes_trailers_is_one_to_the_service_too() {
+    let world = World::start().await;
+    world.grant("orders:UPGRADE:/ws").await;
+    let te = [("te", "trailers"), ("connection", "upgrade, te")];
+    let mut socket = websocket_with(&world, "wss://orders.localhost/ws", &te).await.unwrap();
+    socket.send(Message::text("one")).await.unwrap();
+    assert_eq!(within("an echo", socket.next()).await.unwrap().unwrap(), Message::text("one"));
+    let received = world.upstream.only();
+    assert_eq!(received.headers["connection"], "upgrade", "{received:?}");
+    assert!(!received.headers.contains_key("te"), "{received:?}");
 }
 
 #[tokio::test]
