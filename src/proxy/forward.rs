@@ -13,11 +13,11 @@ use crate::proxy::router::Route;
 use crate::proxy::upstream::{Answered, UpstreamError};
 use crate::runtime::clock::Mono;
 use crate::session::Live;
-use http::header::{HOST, TE};
+use http::header::{CONNECTION, HOST, TE, TRANSFER_ENCODING};
 use http::request::Parts;
 use http::uri::{PathAndQuery, Scheme};
 use http::{HeaderValue, Request, Response, Uri, Version};
-use hyper::body::Incoming;
+use hyper::body::{Body as _, Incoming};
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
@@ -212,6 +212,7 @@ pub(crate) fn set_headers(
     let host = parts.uri.authority().and_then(|authority| HeaderValue::from_str(authority.as_str()).ok());
     let host = parts.headers.remove(HOST).or(host);
     let trailers = headers::clean_request(&mut parts.headers);
+    headers::join_cookies(&mut parts.headers);
     let fields = &mut parts.headers;
     // Once, not in steps.
     let _ = fields.try_reserve(OURS);
@@ -262,7 +263,12 @@ pub(crate) fn address(request: &mut Request<Upload>, route: &Route, te: bool) ->
     } else {
         // `te` belongs to the connection over HTTP/1.1, and has to be named there.
         if te {
-            request.headers_mut().insert(http::header::CONNECTION, HeaderValue::from_static("te"));
+            request.headers_mut().insert(CONNECTION, HeaderValue::from_static("te"));
+        }
+        // Said by us, since hyper takes it that a `GET` or `HEAD` that does not say so has no body.
+        let unsized_body = !request.body().is_end_stream() && request.body().size_hint().exact().is_none();
+        if unsized_body {
+            request.headers_mut().insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
         }
     }
     *request.version_mut() = if http2 { Version::HTTP_2 } else { Version::HTTP_11 };

@@ -61,6 +61,19 @@ pub(crate) fn clean_request(headers: &mut HeaderMap) -> bool {
     takes_trailers
 }
 
+/// Joins what HTTP/2 callers send in pieces: outside of HTTP/2 there is one field of cookies (RFC 9113 section 8.2.3).
+pub(crate) fn join_cookies(headers: &mut HeaderMap) {
+    // Mostly no field is repeated at all.
+    if headers.len() == headers.keys_len() || headers.get_all(header::COOKIE).iter().nth(1).is_none() {
+        return;
+    }
+    let pieces: Vec<&[u8]> = headers.get_all(header::COOKIE).iter().map(HeaderValue::as_bytes).collect();
+    // Of values that are valid, the joined one is.
+    if let Ok(joined) = HeaderValue::from_maybe_shared(bytes::Bytes::from(pieces.join(&b"; "[..]))) {
+        headers.insert(header::COOKIE, joined);
+    }
+}
+
 /// The names in `Trailer` that may be forwarded: over HTTP/1.1 hyper sends no trailer that is not announced.
 fn announced_trailers(headers: &HeaderMap) -> Option<HeaderValue> {
     let mut safe = Vec::new();
@@ -175,6 +188,18 @@ mod tests {
         left.sort_unstable();
         assert_eq!(left, ["accept", "authorization", "content-length", "host", "trailer"]);
         assert_eq!(headers["trailer"], "x-checksum");
+    }
+
+    #[test]
+    fn cookies_in_pieces_become_one_field() {
+        let pieces =
+            [("cookie", "a=1"), ("accept", "*/*"), ("cookie", "b=2; c=3"), ("x-a", "1"), ("x-a", "2")];
+        let mut headers = map(&pieces);
+        join_cookies(&mut headers);
+        assert_eq!(
+            headers,
+            map(&[("cookie", "a=1; b=2; c=3"), ("accept", "*/*"), ("x-a", "1"), ("x-a", "2")])
+        );
     }
 
     #[test]

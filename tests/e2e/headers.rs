@@ -117,6 +117,20 @@ async fn the_upstream_is_told_who_calls_under_which_grant() {
     }
 }
 
+/// HTTP/2 callers may send them in pieces (RFC 9113 section 8.2.3).
+#[tokio::test]
+async fn cookies_arrive_in_one_field() {
+    let world = World::start().await;
+    world.grant("orders:GET:/**").await;
+    for protocol in Protocol::BOTH {
+        let pieces = [("cookie", "a=1"), ("cookie", "b=2; c=3"), ("x-custom", "1"), ("x-custom", "2")];
+        let (_, received) = send(&world, protocol, &pieces).await;
+        let values = |name| received.headers.get_all(name).iter().collect::<Vec<_>>();
+        assert_eq!(values("cookie"), ["a=1; b=2; c=3"], "{protocol:?}");
+        assert_eq!(values("x-custom"), ["1", "2"], "{protocol:?}");
+    }
+}
+
 #[tokio::test]
 async fn a_trace_goes_on_under_the_callers_trace_id() {
     let world = World::start().await;

@@ -64,7 +64,8 @@ async fn trailers_pass_in_both_directions_and_are_cleaned_like_headers() {
         let frames = [Ok::<_, Infallible>(Frame::data(Bytes::from("body"))), Ok(Frame::trailers(trailers))];
         let body: Body = StreamBody::new(stream::iter(frames)).boxed_unsync();
         let request = connection.request("POST", "/trailers").header("te", "trailers");
-        let request = request.header("trailer", "x-checksum, x-jitgate-principal, x-forwarded-for, x_jitgate_principal");
+        let request = request
+            .header("trailer", "x-checksum, x-jitgate-principal, x-forwarded-for, x_jitgate_principal");
         let answer = Answer::of(connection.send(request.body(body).unwrap()).await).await;
         assert_eq!((answer.status.as_u16(), &answer.body[..]), (200, &b"body"[..]), "{protocol:?}");
         let received = world.upstream.only();
@@ -74,6 +75,31 @@ async fn trailers_pass_in_both_directions_and_are_cleaned_like_headers() {
         assert_eq!(received.body, "body");
         assert_eq!(received.trailers.get("x-checksum").unwrap(), "123", "{protocol:?}");
         assert_eq!(received.trailers.len(), 1, "{protocol:?} {received:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_body_of_unknown_length_arrives_whatever_the_method_is() {
+    let world = World::start().await;
+    world.grant("orders:*:/**").await;
+    for protocol in Protocol::BOTH {
+        for method in ["GET", "HEAD", "DELETE", "OPTIONS", "POST"] {
+            let path = format!("/v1/{method}/{protocol:?}");
+            let mut connection = world.client(protocol).connect().await;
+            let frames = ["a ", "query"].map(|part| Ok::<_, Infallible>(Frame::data(Bytes::from(part))));
+            let body: Body = StreamBody::new(stream::iter(frames)).boxed_unsync();
+            let request = connection.request(method, &path);
+            let request = match protocol {
+                Protocol::H1 => request.header("transfer-encoding", "chunked"),
+                Protocol::H2 => request,
+            };
+            let answer = Answer::of(connection.send(request.body(body).unwrap()).await).await;
+            assert_eq!(answer.status, 200, "{path}: {answer:?}");
+            assert_eq!(world.upstream.only().body, "a query", "{path}");
+            world.upstream.forget();
+            let line = &world.ends(&path).await[0];
+            assert_eq!(line["bytes_in"], 7, "{line}");
+        }
     }
 }
 
