@@ -63,6 +63,11 @@ impl Crls {
     pub(super) fn next_update(&self) -> Option<Time> {
         self.lists.iter().filter_map(|listed| listed.next_update).min()
     }
+
+    /// Whether a list has run out after `from` and by `to`.
+    pub(super) fn ran_out(&self, from: Time, to: Time) -> bool {
+        self.lists.iter().filter_map(|listed| listed.next_update).any(|end| from < end && end <= to)
+    }
 }
 
 /// How `webpki` is to use the lists: the whole chain, unknown denies, expired denies. `None` where no list is configured.

@@ -261,13 +261,20 @@ impl Trust {
         self.current.load().verify(chain, usage, now)
     }
 
-    /// Whether a client that was accepted earlier would be accepted now. To be asked after each of [`Trust::changes`].
+    /// Whether a client that was accepted earlier would be accepted now. To be asked after each of [`Trust::changes`], and when
+    /// [`Trust::ran_out`] since it was asked last.
     ///
     /// # Errors
     /// Why not; the connection must end.
     pub fn recheck(&self, peer: &Peer, now: Time) -> Result<(), Refusal> {
         let svid = self.verify(peer.chain(), Usage::Client, now)?;
         if svid.principal() == peer.principal() { Ok(()) } else { Err(Refusal::WrongIdentity) }
+    }
+
+    /// Whether a list of revocations has run out after `from` and by `to`: what it said of its issuer's certificates holds no longer.
+    #[must_use]
+    pub fn ran_out(&self, from: Time, to: Time) -> bool {
+        self.current.load().crls.ran_out(from, to)
     }
 
     /// Ticks at each replacement. Take it *before* a handshake (as [`super::Acceptor`] does): then a replacement during the

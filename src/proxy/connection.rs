@@ -120,6 +120,7 @@ pub(crate) async fn serve(
     counted: Counted,
 ) {
     let shared = Arc::clone(&worker.shared);
+    let began = wall();
     let accepted =
         match tokio::time::timeout(shared.limits.handshake_timeout, shared.acceptor.accept(tcp)).await {
             Ok(Ok(accepted)) => accepted,
@@ -143,9 +144,10 @@ pub(crate) async fn serve(
     let caller = Arc::new(Caller::new(peer, slot, source, Mono::now()));
     let _joined = worker.callers.join(Arc::clone(&caller));
     // Trust may have changed while the handshake ran, before the sweep could see this caller.
-    if changes.has_changed().unwrap_or(true) {
+    let now = wall();
+    if changes.has_changed().unwrap_or(true) || shared.trust.ran_out(began, now) {
         changes.mark_unchanged();
-        if shared.trust.recheck(caller.peer(), wall()).is_err() {
+        if shared.trust.recheck(caller.peer(), now).is_err() {
             return;
         }
     }

@@ -95,13 +95,15 @@ async fn accept(worker: &Arc<Worker>, listener: &TcpListener, route: Option<Arc<
 async fn sweep_forever(worker: &Arc<Worker>) {
     let shared = &worker.shared;
     let mut trust = shared.trust.changes();
+    let mut before = wall();
     loop {
         tokio::time::sleep(sweep::EVERY).await;
         let (now, wall) = (Mono::now(), wall());
-        if trust.has_changed().unwrap_or(true) {
+        if trust.has_changed().unwrap_or(true) || shared.trust.ran_out(before, wall) {
             trust.mark_unchanged();
             recheck(worker, wall);
         }
+        before = wall;
         sweep::sweep(&worker.callers, &shared.gate, &shared.limits, now, wall);
         mcp::sweep(worker, now);
         worker.upstreams.iter().for_each(|upstream| upstream.sweep(now));

@@ -218,3 +218,27 @@ async fn a_certificate_on_a_revocation_list_loses_its_connection_and_gets_no_oth
     })
     .await;
 }
+
+#[tokio::test]
+async fn a_connection_ends_when_its_issuers_revocation_list_runs_out() {
+    let mut world = Setup::new().trust("crls = [\"list.pem\"]\n").prepare().await;
+    fs::write(world.path("list.pem"), world.ca.crl(1, &[], 2090)).unwrap();
+    world.start_control().await;
+    world.start_proxy().await;
+    world.grant("orders:GET:/**").await;
+    let mut connection = world.client(Protocol::H2).connect().await;
+    let mut events = connection.open("/sse").await.into_body();
+    let end = std::time::SystemTime::now() + std::time::Duration::from_secs(8);
+    let list = world.ca.bent_crl(2, &[], |params| params.next_update = end.into());
+    fs::write(world.path("list.new"), list).unwrap();
+    fs::rename(world.path("list.new"), world.path("list.pem")).unwrap();
+    crate::harness::within("the end of the stream", async {
+        while let Some(Ok(_)) = http_body_util::BodyExt::frame(&mut events).await {}
+    })
+    .await;
+    // Certificates know seconds alone.
+    let cut = std::time::SystemTime::now() + std::time::Duration::from_secs(1);
+    assert!(cut >= end, "it was cut before its list had run out");
+    let line = &world.ends("/sse").await[0];
+    assert_eq!((&line["end"], &line["cause"]), (&"cut".into(), &"identity".into()), "{line}");
+}

@@ -52,20 +52,31 @@ impl Authority {
 
     /// A revocation list that names these serial numbers and is good until a year.
     pub(crate) fn crl(&self, number: u64, serials: &[u64], until: i32) -> String {
+        self.bent_crl(number, serials, |params| params.next_update = rcgen::date_time_ymd(until, 1, 1))
+    }
+
+    /// The same after `bend` did something to it.
+    pub(crate) fn bent_crl(
+        &self,
+        number: u64,
+        serials: &[u64],
+        bend: impl FnOnce(&mut CertificateRevocationListParams),
+    ) -> String {
         let revoked = |serial: &u64| RevokedCertParams {
             serial_number: SerialNumber::from(*serial),
             revocation_time: rcgen::date_time_ymd(2021, 1, 1),
             reason_code: Some(RevocationReason::KeyCompromise),
             invalidity_date: None,
         };
-        let list = CertificateRevocationListParams {
+        let mut list = CertificateRevocationListParams {
             this_update: rcgen::date_time_ymd(2020, 1, 1),
-            next_update: rcgen::date_time_ymd(until, 1, 1),
+            next_update: rcgen::date_time_ymd(2090, 1, 1),
             crl_number: SerialNumber::from(number),
             issuing_distribution_point: None,
             revoked_certs: serials.iter().map(revoked).collect(),
             key_identifier_method: KeyIdMethod::Sha256,
         };
+        bend(&mut list);
         list.signed_by(&self.issuer).unwrap().pem().unwrap()
     }
 
