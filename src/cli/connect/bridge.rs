@@ -72,7 +72,33 @@ impl Bridge {
                     self.out.send(&fault::plain(None, INVALID_REQUEST, text)).await;
                 }
             }
-            Err(why) => self.out.send(&unread(&line, &why)).await,
+            Err(why) => self.unread(&line, &why).await,
+        }
+    }
+
+    /// What the strict reader refuses. Ids of the two sides are apart: only what asks is answered with its id; where the client answers,
+    /// whoever asked is told.
+    async fn unread(&self, line: &[u8], why: &Unreadable) {
+        let loose = match serde_json::from_slice::<serde_json::Value>(line) {
+            Ok(value) => value,
+            Err(_) => {
+                return self.out.send(&fault::plain(None, PARSE_ERROR, &format!("parse error: {why}"))).await;
+            }
+        };
+        let text = format!("{}: {why}", why.reason.as_str());
+        let id = match loose.get("id") {
+            Some(serde_json::Value::String(text)) if text.len() <= 256 => Some(Id::Text(text.as_str().into())),
+            Some(serde_json::Value::Number(number)) => number.as_i64().map(Id::Number),
+            Some(_) | None => None,
+        };
+        if loose.get("method").is_some() {
+            return self.out.send(&fault::plain(id.as_ref(), INVALID_REQUEST, &text)).await;
+        }
+        self.out.send(&fault::plain(None, INVALID_REQUEST, &text)).await;
+        let answers = loose.get("result").is_some() || loose.get("error").is_some();
+        if let (true, Some(id)) = (answers, id) {
+            let says = fault::plain(Some(&id), INVALID_REQUEST, &format!("the client's answer cannot be read: {text}"));
+            self.tell(&Way::within(self.service.sessions.live()), says.into()).await;
         }
     }
 
@@ -112,7 +138,7 @@ impl Bridge {
 
     async fn note(self: &Arc<Self>, notification: &Notification, line: Bytes) {
         if let Some(id) = notification.cancels() {
-            let call = self.calls.lock().get(&id).map(|running| (running.alone, running.stop.clone()));
+            let call = self.calls.lock().get(id).map(|running| (running.alone, running.stop.clone()));
             // Of a call that stands alone, the end of its answer says so.
             if let Some((false, _)) | None = &call
                 && let Some(live) = self.service.sessions.live()
@@ -165,17 +191,4 @@ impl Bridge {
     pub(super) async fn close(&self) {
         self.service.close().await;
     }
-}
-
-/// The answer to what is no message: a parse error where it is no JSON, else an invalid request, with its id where it has one.
-fn unread(line: &[u8], why: &Unreadable) -> Vec<u8> {
-    let Ok(value) = serde_json::from_slice::<serde_json::Value>(line) else {
-        return fault::plain(None, PARSE_ERROR, &format!("parse error: {why}"));
-    };
-    let id = match value.get("id") {
-        Some(serde_json::Value::String(text)) if text.len() <= 256 => Some(Id::Text(text.as_str().into())),
-        Some(serde_json::Value::Number(number)) => number.as_i64().map(Id::Number),
-        Some(_) | None => None,
-    };
-    fault::plain(id.as_ref(), INVALID_REQUEST, &format!("{}: {why}", why.reason.as_str()))
 }
