@@ -216,14 +216,17 @@ pub(super) fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
         .map_err(Failure::failed)
 }
 
-/// Resolves at SIGINT (Ctrl-C) or SIGTERM; both are caught from the moment of the call.
+/// Resolves at SIGINT (Ctrl-C), SIGTERM or SIGHUP (the terminal was closed; files reload by themselves); all are caught from the
+/// moment of the call.
 pub(super) fn stop_signal() -> Result<impl Future<Output = ()>, Failure> {
     let mut interrupt = signal(SignalKind::interrupt()).map_err(Failure::failed)?;
     let mut terminate = signal(SignalKind::terminate()).map_err(Failure::failed)?;
+    let mut hangup = signal(SignalKind::hangup()).map_err(Failure::failed)?;
     Ok(async move {
         tokio::select! {
             _ = interrupt.recv() => {}
             _ = terminate.recv() => {}
+            _ = hangup.recv() => {}
         }
     })
 }

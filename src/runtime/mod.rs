@@ -7,3 +7,4 @@ pub mod metrics;
 pub mod telemetry;
 pub mod admin;
 pub mod files;
+pub mod listen;

@@ -53,7 +53,9 @@ fn desk(heard: &Heard) -> Reply {
             let error = json!({"code": -32_600, "message": "Session has been terminated"});
             Reply::Refused(404, json!({"jsonrpc": "2.0", "id": "server-error", "error": error}))
         }
-        ("tools/call", "binary") => Reply::Json(json!({"jsonrpc": "2.0", "id": id, "result": {"content": [{"type": "text", "text": "A=1\0B=2"}]}})),
+        ("tools/call", "binary") => Reply::Json(
+            json!({"jsonrpc": "2.0", "id": id, "result": {"content": [{"type": "text", "text": "A=1\0B=2"}]}}),
+        ),
         ("tasks/list", _) => {
             let tasks = json!([{"taskId": "t-0", "statusMessage": "somebody else's"}, {"taskId": "t-1"}]);
             Reply::Json(json!({"jsonrpc": "2.0", "id": id, "result": {"tasks": tasks}}))
@@ -193,7 +195,10 @@ async fn an_error_under_an_id_of_nobody_keeps_its_status_and_a_result_may_hold_a
     desk.world.grant("desk:tools/call:*{*}").await;
     desk.session(NEW).await;
     let read = desk.post(&own(NEW), &call(3, "binary")).await;
-    assert_eq!((read.status.as_u16(), &read.json()["result"]["content"][0]["text"]), (200, &json!("A=1\0B=2")));
+    assert_eq!(
+        (read.status.as_u16(), &read.json()["result"]["content"][0]["text"]),
+        (200, &json!("A=1\0B=2"))
+    );
     // Python's servers say so of a session that is gone: clients begin a new one by the status.
     let lost = desk.post(&own(NEW), &call(4, "lost")).await;
     assert_eq!((lost.status.as_u16(), &*lost.body), (404, &b""[..]), "{lost:?}");

@@ -1,6 +1,7 @@
 //! What operations rely on: health that tells the truth, metrics that Prometheus takes, a drain with an end, and a gate that closes
 //! when it no longer knows.
 
+use crate::harness::world::Process;
 use crate::harness::{Protocol, Setup, World, eventually, within};
 use http_body_util::BodyExt;
 use std::io::Write;
@@ -55,7 +56,12 @@ async fn past_the_lease_everything_is_denied_and_what_runs_is_cut() {
 }
 
 #[tokio::test]
-async fn sigterm_lets_answers_finish_and_takes_no_new_ones() {
+async fn sigterm_and_a_closed_terminal_let_answers_finish_and_take_no_new_ones() {
+    lets_answers_finish(Process::terminate).await;
+    lets_answers_finish(Process::hang_up).await;
+}
+
+async fn lets_answers_finish(stop: fn(&Process)) {
     let mut world = World::start().await;
     world.grant("orders:*:/**").await;
     let mut connection = world.client(Protocol::H1).connect().await;
@@ -63,7 +69,7 @@ async fn sigterm_lets_answers_finish_and_takes_no_new_ones() {
     let request = connection.request("PUT", "/v1/orders").body(body).unwrap();
     let call = tokio::spawn(async move { connection.send(request).await.status() });
     world.upstream.running(1).await;
-    world.proxy().terminate();
+    stop(world.proxy());
     eventually("a listener that refuses", || async {
         tokio::net::TcpStream::connect(world.listener()).await.is_err().then_some(())
     })

@@ -139,7 +139,8 @@ fn what_is_cut_and_not_gone_under_a_grant_that_ended_here_is_waited_for_when_the
         let place = cell.entry.admit(&stream, cell.limits(), Mono::default()).unwrap();
         assert_eq!(table.expire(at(200)).len(), 2);
         let cut = match by_snapshot {
-            false => table.apply(&delta(6, vec![ended(1, EndCause::Revoked), ended(2, EndCause::Revoked)]), at(200)),
+            false => table
+                .apply(&delta(6, vec![ended(1, EndCause::Revoked), ended(2, EndCause::Revoked)]), at(200)),
             true => table.replace(vec![], Epoch(0), Revision(6), at(200)),
         };
         let cut = cut.unwrap();

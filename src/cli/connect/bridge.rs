@@ -87,7 +87,9 @@ impl Bridge {
         };
         let text = format!("{}: {why}", why.reason.as_str());
         let id = match loose.get("id") {
-            Some(serde_json::Value::String(text)) if text.len() <= 256 => Some(Id::Text(text.as_str().into())),
+            Some(serde_json::Value::String(text)) if text.len() <= 256 => {
+                Some(Id::Text(text.as_str().into()))
+            }
             Some(serde_json::Value::Number(number)) => number.as_i64().map(Id::Number),
             Some(_) | None => None,
         };
@@ -97,7 +99,11 @@ impl Bridge {
         self.out.send(&fault::plain(None, INVALID_REQUEST, &text)).await;
         let answers = loose.get("result").is_some() || loose.get("error").is_some();
         if let (true, Some(id)) = (answers, id) {
-            let says = fault::plain(Some(&id), INVALID_REQUEST, &format!("the client's answer cannot be read: {text}"));
+            let says = fault::plain(
+                Some(&id),
+                INVALID_REQUEST,
+                &format!("the client's answer cannot be read: {text}"),
+            );
             self.tell(&Way::within(self.service.sessions.live()), says.into()).await;
         }
     }

@@ -91,7 +91,13 @@ fn other_messages() {
         r#"{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":7,"reason":"x"}}"#;
     let Message::Notification(cancel) = one(cancel).unwrap() else { panic!() };
     assert_eq!(cancel.cancels(), Some(&Id::Number(7)));
-    for none in ["{}", r#"{"requestId":null}"#, r#"{"requestId":7.0}"#, r#"{"requestId":[7]}"#, r#"{"requestId":"a\n"}"#] {
+    for none in [
+        "{}",
+        r#"{"requestId":null}"#,
+        r#"{"requestId":7.0}"#,
+        r#"{"requestId":[7]}"#,
+        r#"{"requestId":"a\n"}"#,
+    ] {
         let text = format!(r#"{{"jsonrpc":"2.0","method":"notifications/cancelled","params":{none}}}"#);
         assert_eq!(one(&text).map_err(|fault| fault.reason), Err(DenyReason::Malformed), "{text}");
     }

@@ -137,14 +137,18 @@ fn what_a_result_holds_beside_names_is_passed_on_whatever_it_is() {
     ] {
         for text in [
             format!(r#"{{"jsonrpc":"2.0","id":2,"result":{{"content":[{{"type":"text","text":{held}}}]}}}}"#),
-            format!(r#"{{"jsonrpc":"2.0","id":1,"result":{{"tools":[{{"name":"a","x":{held}}}],"y":{held}}}}}"#),
+            format!(
+                r#"{{"jsonrpc":"2.0","id":1,"result":{{"tools":[{{"name":"a","x":{held}}}],"y":{held}}}}}"#
+            ),
             format!(r#"{{"jsonrpc":"2.0","method":"notifications/message","params":{{"data":{held}}}}}"#),
             format!(r#"{{"jsonrpc":"2.0","id":2,"error":{{"code":1,"message":"m","data":{held}}}}}"#),
         ] {
             assert_eq!(filtered(&text, |_, _| true).unwrap(), text);
         }
     }
-    for broken in [r#""\u12""#, r#""\x""#, r#""\"#, "\"a\nb\"", "\"\0\"", r#""a"#, "01", "[1,]", r#"{"a"}"#, r#"{1:2}"#] {
+    for broken in
+        [r#""\u12""#, r#""\x""#, r#""\"#, "\"a\nb\"", "\"\0\"", r#""a"#, "01", "[1,]", r#"{"a"}"#, r#"{1:2}"#]
+    {
         let text = format!(r#"{{"jsonrpc":"2.0","id":2,"result":{{"text":{broken}}}}}"#);
         assert!(filtered(&text, |_, _| true).is_err(), "{text}");
     }

@@ -147,7 +147,8 @@ impl<C: Clone> State<C> {
             self.events.pop_front();
         }
         // Of a call that is over already, an earlier event of its stream knows it.
-        let known = call.map(|id| self.calls.get(id).or_else(|| self.of_events(id)).map(|of| (id.clone(), of.clone())));
+        let known = call
+            .map(|id| self.calls.get(id).or_else(|| self.of_events(id)).map(|of| (id.clone(), of.clone())));
         match known {
             None => self.events.push_back((event, None)),
             Some(Some(of)) => self.events.push_back((event, Some(of))),

@@ -111,7 +111,10 @@ impl Calls {
     /// Whether its caller has withdrawn whatever has no answer yet, so long ago that none is waited for.
     pub(super) fn is_withdrawn(&self, now: Time) -> bool {
         !self.open.is_empty()
-            && self.open.iter().all(|(id, _)| self.withdrawn(id).is_some_and(|since| now.since(since) >= WITHDRAWN))
+            && self
+                .open
+                .iter()
+                .all(|(id, _)| self.withdrawn(id).is_some_and(|since| now.since(since) >= WITHDRAWN))
     }
 
     fn withdrawn(&self, id: &Id) -> Option<Time> {
