@@ -153,3 +153,32 @@ fn slow_body() -> (tokio::sync::oneshot::Sender<()>, crate::harness::client::Bod
     });
     (until, http_body_util::StreamBody::new(frames).boxed_unsync())
 }
+
+#[tokio::test]
+async fn check_finds_in_files_what_a_start_would() {
+    let world = Setup::new().prepare().await;
+    let check = async || {
+        let checked = world.try_cli(&["check", "jitgate.toml"]).await;
+        (checked.status.code(), String::from_utf8_lossy(&checked.stderr).into_owned())
+    };
+    let (code, said) = check().await;
+    assert_eq!(code, Some(0), "{said}");
+    let mode = |mode| std::os::unix::fs::PermissionsExt::from_mode(mode);
+    std::fs::set_permissions(world.path("proxy/key.pem"), mode(0o644)).unwrap();
+    std::fs::write(world.path("control/cert.pem"), "no certificate").unwrap();
+    std::fs::write(world.path("idp.json"), "{}").unwrap();
+    world.append_config(
+        "[[issuers]]\nissuer = \"https://idp.example\"\naudience = \"jitgate\"\njwks_file = \"idp.json\"\n\
+         [[proxy.audit.export]]\nname = \"siem\"\nkind = \"syslog\"\nurl = \"tls://127.0.0.1\"\nca = \"siem-ca.pem\"\n",
+    );
+    let (code, said) = check().await;
+    assert_eq!(code, Some(2), "{said}");
+    for problem in [
+        "jitgate.toml: proxy: `proxy/key.pem` has mode 0644",
+        "jitgate.toml: control: ",
+        "jitgate.toml: issuer `https://idp.example`: jwks_file: ",
+        "jitgate.toml: proxy.audit.export `siem`: ca: `siem-ca.pem` cannot be read: No such file",
+    ] {
+        assert!(said.contains(problem), "{problem} in {said}");
+    }
+}
