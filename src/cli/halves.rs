@@ -105,7 +105,8 @@ impl RunningProxy {
         let drain_timeout = config.drain_timeout;
         let admin = AdminListener::bind(config.admin_listen).map_err(Failure::usage)?;
         let proxy = app::start(config, Arc::clone(&metrics)).map_err(Failure::usage)?;
-        let admin = admin.serve(metrics, proxy.readiness()).map_err(Failure::failed)?;
+        let admin =
+            admin.serve(Arc::new(move || metrics.render()), proxy.readiness()).map_err(Failure::failed)?;
         Ok(Self { proxy, admin, drain_timeout })
     }
 
@@ -168,8 +169,8 @@ impl RunningControl {
         tokio::spawn(reloader.run(stop.clone()));
         let draining = drain.clone();
         let readiness = Arc::new(move || if draining.is_draining() { Err("draining") } else { Ok(()) });
-        let admin =
-            admin.map(|admin| admin.serve(metrics, readiness)).transpose().map_err(Failure::failed)?;
+        let scrape = Arc::new(move || metrics.render_of_control());
+        let admin = admin.map(|admin| admin.serve(scrape, readiness)).transpose().map_err(Failure::failed)?;
         let drain_timeout = config.drain_timeout;
         Ok(Self { app, drain, drain_timeout, _admin: admin, _reload: stop.drop_guard() })
     }
