@@ -10,7 +10,10 @@ use super::out::Out;
 use super::request::{Era, Params};
 use crate::cli::run::say;
 use crate::mcp::refused::INVALID_REQUEST;
-use crate::mcp::{Content, Fault as Unreadable, Id, Message, Notification, Request, body, header};
+use crate::mcp::{
+    AnswerKind, Content, Fault as Unreadable, Id, Message, Notification, Request, Version, answer, body,
+    header,
+};
 use bytes::Bytes;
 use parking_lot::Mutex;
 use std::collections::HashMap;
@@ -79,31 +82,15 @@ impl Bridge {
     /// What the strict reader refuses. Ids of the two sides are apart: only what asks is answered with its id; where the client answers,
     /// whoever asked is told.
     async fn unread(&self, line: &[u8], why: &Unreadable) {
-        let loose = match serde_json::from_slice::<serde_json::Value>(line) {
-            Ok(value) => value,
-            Err(_) => {
-                return self.out.send(&fault::plain(None, PARSE_ERROR, &format!("parse error: {why}"))).await;
-            }
+        let Some(told) = Told::of(line) else {
+            return self.out.send(&fault::plain(None, PARSE_ERROR, &format!("parse error: {why}"))).await;
         };
         let text = format!("{}: {why}", why.reason.as_str());
-        let id = match loose.get("id") {
-            Some(serde_json::Value::String(text)) if text.len() <= 256 => {
-                Some(Id::Text(text.as_str().into()))
-            }
-            Some(serde_json::Value::Number(number)) => number.as_i64().map(Id::Number),
-            Some(_) | None => None,
-        };
-        if loose.get("method").is_some() {
-            return self.out.send(&fault::plain(id.as_ref(), INVALID_REQUEST, &text)).await;
-        }
-        self.out.send(&fault::plain(None, INVALID_REQUEST, &text)).await;
-        let answers = loose.get("result").is_some() || loose.get("error").is_some();
-        if let (true, Some(id)) = (answers, id) {
-            let says = fault::plain(
-                Some(&id),
-                INVALID_REQUEST,
-                &format!("the client's answer cannot be read: {text}"),
-            );
+        let id = if let Told::Asks(id) = &told { id.as_ref() } else { None };
+        self.out.send(&fault::plain(id, INVALID_REQUEST, &text)).await;
+        if let Told::Answers(id) = told {
+            let text = format!("the client's answer cannot be read: {text}");
+            let says = fault::plain(Some(&id), INVALID_REQUEST, &text);
             self.tell(&Way::within(self.service.sessions.live()), says.into()).await;
         }
     }
@@ -196,5 +183,41 @@ impl Bridge {
     /// Ends the session.
     pub(super) async fn close(&self) {
         self.service.close().await;
+    }
+}
+
+/// What a text that the strict reader refuses is about, as far as it shows.
+enum Told {
+    /// It wants an answer, perhaps with this id.
+    Asks(Option<Id>),
+    /// It answers this question.
+    Answers(Id),
+}
+
+impl Told {
+    /// `None`: it is no JSON.
+    fn of(text: &[u8]) -> Option<Self> {
+        let read = answer::read(text, Version::V20251125, LIMITS).ok().and_then(|mut read| read.pop());
+        if let Some(message) = read {
+            return Some(match message.kind {
+                AnswerKind::Result(id) | AnswerKind::Error(Some(id)) => Self::Answers(id),
+                AnswerKind::Question(id) => Self::Asks(Some(id)),
+                AnswerKind::Error(None) | AnswerKind::Notification => Self::Asks(None),
+            });
+        }
+        let loose: serde_json::Value = serde_json::from_slice(text).ok()?;
+        let id = match loose.get("id") {
+            Some(serde_json::Value::String(text)) if text.len() <= 256 => {
+                Some(Id::Text(text.as_str().into()))
+            }
+            Some(serde_json::Value::Number(number)) => number.as_i64().map(Id::Number),
+            Some(_) | None => None,
+        };
+        let answers = loose.get("result").is_some() || loose.get("error").is_some();
+        Some(match (loose.get("method").is_some(), answers, id) {
+            (false, true, Some(id)) => Self::Answers(id),
+            (true, _, id) => Self::Asks(id),
+            (false, ..) => Self::Asks(None),
+        })
     }
 }
