@@ -218,6 +218,11 @@ impl Entry {
         streams
     }
 
+    /// Whether anything runs under it, or has been cut and is not gone yet.
+    pub(super) fn is_occupied(&self) -> bool {
+        self.lock().as_ref().is_some_and(|inner| !inner.streams.is_empty())
+    }
+
     /// Why the grant ended, if it did.
     #[must_use]
     pub fn ended(&self) -> Option<EndCause> {

@@ -50,6 +50,13 @@ impl Lease {
         Ok(Time::from_micros(self.offset.load(Ordering::Acquire).saturating_add(micros(mono))))
     }
 
+    /// Control time at `mono` as far as it was ever known, fresh or not: nothing may be permitted by it.
+    #[must_use]
+    pub fn reckoned(&self, mono: Mono) -> Option<Time> {
+        let offset = self.offset.load(Ordering::Acquire);
+        (offset != 0).then(|| Time::from_micros(offset.saturating_add(micros(mono))))
+    }
+
     /// Whether the lease is fresh at `mono`.
     ///
     /// # Errors
@@ -93,6 +100,8 @@ mod tests {
         assert_eq!(lease.now(at(103)), Ok(Time::from_micros(8_000_000)));
         assert_eq!(lease.now(Mono::from_nanos(115 * SECOND - 1)), Ok(Time::from_micros(19_999_999)));
         assert_eq!(lease.now(at(115)), Err(Stale), "the window is half-open");
+        assert_eq!(lease.reckoned(at(115)), Some(Time::from_micros(20_000_000)));
+        assert_eq!(Lease::default().reckoned(at(115)), None);
     }
 
     #[test]

@@ -97,16 +97,17 @@ impl Ledger {
         self.get(grant.id).filter(|cell| cell.is_of(grant))
     }
 
-    /// Ends a grant because the log did; the cell if it was live here.
+    /// Ends a grant because the log did; the cell if it was live here, or if something still runs under it: what had ended here a moment
+    /// ago is cut, but perhaps not gone.
     pub(super) fn end_by_log(&mut self, id: GrantId, cause: EndCause, now: Time) -> Option<Arc<Cell>> {
         let cell = Arc::clone(self.get(id)?);
-        let newly = self.end_here(id, cause, now);
+        let newly = self.end_here(id, cause, now).is_some();
         if let Some(end) = self.ended.get_mut(&id).filter(|end| end.listed) {
             end.listed = false;
             self.digest.remove(id, cell.revision());
             self.drop_if_done(id);
         }
-        newly
+        (newly || cell.entry.is_occupied()).then_some(cell)
     }
 
     /// Ends a grant ahead of the log, which still lists it; the cell if it was live.

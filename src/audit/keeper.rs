@@ -128,13 +128,9 @@ impl Keeper {
         self.tell_space(&files, Needs { blocked, ..needs }, time);
     }
 
-    /// What old files are judged by. Whoever can set this host's clock must not make them old: where a control plane says what time it
-    /// is, no later than that, and none before it has said so.
+    /// What old files are judged by.
     fn time(&self, wall: Time, now: Mono) -> Option<Time> {
-        if !self.followed {
-            return Some(wall);
-        }
-        self.shared.control_time(now).map(|time| time.min(wall))
+        self.shared.clock.judge(self.followed, wall, now)
     }
 
     /// Somebody outside has signed for other lines than are here: they are evidence.

@@ -17,6 +17,7 @@ pub mod verify;
 mod batch;
 mod budget;
 mod disk;
+mod clock;
 mod herald;
 mod index;
 mod keeper;

@@ -12,7 +12,7 @@ use crate::runtime::clock::{Mono, wall};
 use parking_lot::{Condvar, Mutex};
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -25,6 +25,8 @@ const AGAIN: Duration = Duration::from_secs(60);
 /// About a tenth of the size, faster than a disk writes.
 const LEVEL: i32 = 3;
 const PIECE: usize = 256 << 10;
+/// Several times the longest line.
+const TAIL: u64 = 1 << 20;
 /// What looks after the files comes behind requests.
 const NICE: i32 = 10;
 /// Compressing comes behind that as well, to the lowest priority: where requests leave nothing, it takes a share of a processor that is
@@ -151,7 +153,19 @@ enum Packed {
 /// Compresses the oldest file that is rotated and plain.
 fn pack_one(trail: &Path, haste: Haste, stopped: &(impl Fn() -> bool + Sync)) -> io::Result<Packed> {
     let waiting = plain(trail)?;
-    let Some(oldest) = waiting.first() else { return Ok(Packed::Nothing) };
+    let Some(oldest) = waiting.iter().find(|path| is_whole(trail, path)) else {
+        return match waiting.first() {
+            None => Ok(Packed::Nothing),
+            Some(odd) => Err(io::Error::new(
+                io::ErrorKind::InvalidData,
+                format!(
+                    "`{}` does not end with the line that its name says: it is left alone, and hides a compressed one of that name; move it away \
+                     if it is not of this trail, or wait until whatever writes it is done",
+                    odd.display()
+                ),
+            )),
+        };
+    };
     let until = Mono::now().plus(PATIENCE);
     let late = || haste == Haste::None && Mono::now() >= until;
     let draft = with(&compressed(oldest), DRAFT);
@@ -199,6 +213,23 @@ fn plain(trail: &Path) -> io::Result<Vec<PathBuf>> {
     }
     plain.sort();
     Ok(plain.into_iter().map(|(_, path)| path).collect())
+}
+
+/// Whether a plain file ends with the line that its name says, and so is no copy that somebody has just begun: it will take the place of
+/// a compressed one of that name.
+fn is_whole(trail: &Path, plain: &Path) -> bool {
+    let said = plain.file_name().and_then(|name| last_of(trail, name));
+    let found = || -> io::Result<Option<u64>> {
+        let file = File::open(plain)?;
+        let length = file.metadata()?.len();
+        let tail = length.min(TAIL);
+        let mut end = vec![0; usize::try_from(tail).unwrap_or(0)];
+        file.read_exact_at(&mut end, length - tail)?;
+        let Some((b'\n', lines)) = end.split_last() else { return Ok(None) };
+        let begin = memchr::memrchr(b'\n', lines);
+        Ok(segments::seq(lines.get(begin.map_or(0, |at| at + 1)..).unwrap_or_default()))
+    };
+    said.is_some() && found().ok().flatten() == said
 }
 
 /// Compresses a file and reads it back; `None`: it was stopped.
@@ -366,6 +397,29 @@ mod tests {
         assert_eq!(names(&dir).len(), 3);
         assert_eq!(lines(&path), 301);
         assert!(Index::of(&list(&path).unwrap()[0]).is_some());
+    }
+
+    #[test]
+    fn a_copy_that_was_just_begun_takes_nobodys_place() {
+        let (dir, path) = trail();
+        let plain = dir.path().join(NAME);
+        let whole = std::fs::read(&plain).unwrap();
+        pack(&path, &|| false).unwrap();
+        let packed = std::fs::read(dir.path().join(format!("{NAME}.zst"))).unwrap();
+        let other = dir.path().join("audit-20261122T110000Z-000000000301.jsonl");
+        for begun in
+            [&b""[..], whole.get(..whole.len() / 2).unwrap(), whole.get(..whole.len() - 1).unwrap(), b"\n"]
+        {
+            std::fs::write(&plain, begun).unwrap();
+            assert!(pack_one(&path, Haste::None, &|| false).is_err());
+            // Others are not held up by it.
+            std::fs::write(&other, line(301)).unwrap();
+            assert_eq!(pack_one(&path, Haste::None, &|| false).unwrap(), Packed::One);
+            assert_eq!(std::fs::read(dir.path().join(format!("{NAME}.zst"))).unwrap(), packed);
+            assert_eq!(std::fs::read(&plain).unwrap(), begun);
+        }
+        std::fs::write(&plain, &whole).unwrap();
+        assert_eq!(pack_one(&path, Haste::None, &|| false).unwrap(), Packed::One);
     }
 
     #[test]

@@ -4,14 +4,14 @@
 //! the order of the file. Refuses to know the disk: nothing here waits for it.
 
 use super::budget::Budget;
+use super::clock::Clock;
 use super::disk::Disk;
 use super::herald::Waiting;
 use super::line;
 use super::record::Kind;
 use super::removal::Removed;
 use super::room::Room;
-use crate::model::{ProxyName, Time};
-use crate::runtime::clock::Mono;
+use crate::model::ProxyName;
 use crate::runtime::metrics::Metrics;
 use parking_lot::{Condvar, Mutex};
 use std::cell::Cell;
@@ -112,9 +112,8 @@ pub(super) struct Shared {
     pub(super) open: AtomicU64,
     /// The control plane keeps a checkpoint over so many lines; 0 before it has said so.
     pub(super) acknowledged: AtomicU64,
-    /// What the control plane's clock is ahead of ours that counts from the start of the machine, in microseconds; `None` before it
-    /// has said so.
-    pub(super) control_clock: Mutex<Option<i64>>,
+    /// What time it is for what is old.
+    pub(super) clock: Arc<Clock>,
     /// The line of a removal.
     pub(super) removal: Mutex<RemovalLine>,
 }
@@ -134,10 +133,6 @@ pub(super) enum RemovalLine {
         /// Ready when it is on disk.
         on_disk: oneshot::Receiver<()>,
     },
-}
-
-fn micros(mono: Mono) -> i64 {
-    i64::try_from(mono.as_nanos() / 1_000).unwrap_or(i64::MAX)
 }
 
 thread_local! {
@@ -198,17 +193,6 @@ impl Shared {
             self.wake();
         }
         number_of_it
-    }
-
-    /// What time it is for the control plane, as far as it has said so.
-    pub(super) fn control_time(&self, now: Mono) -> Option<Time> {
-        let ahead = *self.control_clock.lock();
-        ahead.map(|ahead| Time::from_micros(ahead.saturating_add(micros(now))))
-    }
-
-    /// The control plane says that it was `time` at `asked` or later.
-    pub(super) fn set_control_time(&self, time: Time, asked: Mono) {
-        *self.control_clock.lock() = Some(time.as_micros().saturating_sub(micros(asked)));
     }
 
     /// Lets the writer look now.

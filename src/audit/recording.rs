@@ -23,6 +23,7 @@ pub(crate) use tape::Tape;
 pub(super) use reel::{Reel, Stored};
 pub(super) use writer::Job;
 
+use super::clock::Clock;
 use crate::config::{RecipientSource, RecordingConfig};
 use crate::identity::keyfile::{self, Secrecy};
 use crate::model::age;
@@ -68,13 +69,17 @@ enum Stage {
 }
 
 impl Recorder {
-    /// Opens the folder and starts the thread.
+    /// Opens the folder and starts the thread. `clock`: what says how old a recording is, and whether a control plane does.
     ///
     /// # Errors
     /// [`RecordingError`] when there is no key, or the folder cannot be used. A lack of space is none: it closes the gate to those
     /// who must be recorded, until there is some.
-    pub(super) fn open(config: &RecordingConfig, metrics: Arc<Metrics>) -> Result<Self, RecordingError> {
-        let (recorder, writer) = Self::with_writer(config, metrics)?;
+    pub(super) fn open(
+        config: &RecordingConfig,
+        clock: (Arc<Clock>, bool),
+        metrics: Arc<Metrics>,
+    ) -> Result<Self, RecordingError> {
+        let (recorder, writer) = Self::with_writer(config, clock, metrics)?;
         let thread = std::thread::Builder::new()
             .name("recording".into())
             .spawn(move || writer.run())
@@ -87,6 +92,7 @@ impl Recorder {
     /// The recorder and its writer, which the caller drives.
     fn with_writer(
         config: &RecordingConfig,
+        clock: (Arc<Clock>, bool),
         metrics: Arc<Metrics>,
     ) -> Result<(Self, writer::Writer), RecordingError> {
         let shared = Arc::new(Shared {
@@ -98,8 +104,12 @@ impl Recorder {
             stopped: Condvar::new(),
             writer: OnceLock::new(),
         });
-        let writer =
-            writer::Writer::new(Arc::clone(&shared), config, recipients(&config.recipient)?, metrics)?;
+        let writer = writer::Writer::new(
+            Arc::clone(&shared),
+            config,
+            recipients(&config.recipient)?,
+            (clock, metrics),
+        )?;
         Ok((Self { shared }, writer))
     }
 

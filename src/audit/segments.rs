@@ -55,10 +55,12 @@ pub fn list(trail: &Path) -> io::Result<Vec<Segment>> {
     segments.dedup_by(|second, first| second.plain() == first.plain());
     if let Some(file) = active {
         let active = Segment { path: trail.to_owned(), last: None, active: Some(Arc::new(file)) };
-        // Rotated since it was opened, if a rotated file holds its first line: then it is in the list already.
+        // Rotated since it was opened, if a rotated file begins with its first line: then it is in the list already. Of their names
+        // alone nothing follows: anybody can give a file one.
         let first = active.first()?;
-        let newest = segments.last().and_then(|segment| segment.last);
-        if first.is_none_or(|first| newest.is_none_or(|newest| newest < first)) {
+        let reaches = |segment: &&Segment| first.is_some() && segment.last >= first;
+        let is_it = |segment: &Segment| segment.first().ok().flatten() == first;
+        if !segments.iter().rev().take_while(reaches).any(is_it) {
             segments.push(active);
         }
     }
@@ -406,6 +408,17 @@ mod tests {
         assert_eq!(all.iter().map(Segment::last).collect::<Vec<_>>(), [Some(2), Some(4), None]);
         assert_eq!(numbers(&all), [1, 2, 3, 4, 5, 6]);
         assert!(list(&dir.path().join("none.jsonl")).is_err());
+    }
+
+    #[test]
+    fn a_name_alone_hides_no_line() {
+        let (dir, path) = trail();
+        let odd = dir.path().join("audit-20991231T235959Z-999999999999.jsonl");
+        std::fs::write(&odd, "").unwrap();
+        assert_eq!(numbers(&list(&path).unwrap()), [1, 2, 3, 4, 5, 6]);
+        std::fs::remove_file(&odd).unwrap();
+        std::fs::rename(dir.path().join(SECOND), &odd).unwrap();
+        assert_eq!(numbers(&list(&path).unwrap()), [1, 2, 3, 4, 5, 6]);
     }
 
     #[test]

@@ -90,10 +90,11 @@ impl AuditSink {
             Target::Stdout => "standard output".into(),
         };
         let recording = config.recording.clone();
-        let recorder = recording.map(|config| Recorder::open(&config, Arc::clone(&metrics))).transpose()?;
         let (compress, is_file) = (config.compress, matches!(config.target, Target::File(_)));
         let (retention, followed) = (config.retention, config.followed);
-        let (mut sink, writer) = Self::with_writer(config, metrics, wall(), Mono::now())?;
+        let (mut sink, writer) = Self::with_writer(config, Arc::clone(&metrics), wall(), Mono::now())?;
+        let clock = || (Arc::clone(&sink.shared.clock), followed);
+        let recorder = recording.map(|config| Recorder::open(&config, clock(), metrics)).transpose()?;
         sink.recorder = recorder;
         if is_file {
             let keeper = sink.keeper(&path, (retention, exported, followed));
@@ -178,7 +179,7 @@ impl AuditSink {
             disk,
             open: AtomicU64::new(0),
             acknowledged: AtomicU64::new(0),
-            control_clock: Mutex::default(),
+            clock: Arc::default(),
             removal: Mutex::default(),
         });
         let writer = Writer::new(Arc::clone(&shared), output, now)?;
@@ -274,7 +275,7 @@ impl AuditSink {
 
     /// The control plane has said what time it is: old files are judged by that.
     pub fn control_time(&self, time: Time, asked: Mono) {
-        self.shared.set_control_time(time, asked);
+        self.shared.clock.set(time, asked);
     }
 
     #[cfg(test)]

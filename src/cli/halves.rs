@@ -105,7 +105,8 @@ impl RunningProxy {
         let drain_timeout = config.drain_timeout;
         let admin = AdminListener::bind(config.admin_listen).map_err(Failure::usage)?;
         let proxy = app::start(config, Arc::clone(&metrics)).map_err(Failure::usage)?;
-        let admin = admin.serve(metrics, proxy.readiness()).map_err(Failure::failed)?;
+        let admin =
+            admin.serve(Arc::new(move || metrics.render()), proxy.readiness()).map_err(Failure::failed)?;
         Ok(Self { proxy, admin, drain_timeout })
     }
 
@@ -168,8 +169,8 @@ impl RunningControl {
         tokio::spawn(reloader.run(stop.clone()));
         let draining = drain.clone();
         let readiness = Arc::new(move || if draining.is_draining() { Err("draining") } else { Ok(()) });
-        let admin =
-            admin.map(|admin| admin.serve(metrics, readiness)).transpose().map_err(Failure::failed)?;
+        let scrape = Arc::new(move || metrics.render_of_control());
+        let admin = admin.map(|admin| admin.serve(scrape, readiness)).transpose().map_err(Failure::failed)?;
         let drain_timeout = config.drain_timeout;
         Ok(Self { app, drain, drain_timeout, _admin: admin, _reload: stop.drop_guard() })
     }
@@ -216,14 +217,17 @@ pub(super) fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
         .map_err(Failure::failed)
 }
 
-/// Resolves at SIGINT (Ctrl-C) or SIGTERM; both are caught from the moment of the call.
+/// Resolves at SIGINT (Ctrl-C), SIGTERM or SIGHUP (the terminal was closed; files reload by themselves); all are caught from the
+/// moment of the call.
 pub(super) fn stop_signal() -> Result<impl Future<Output = ()>, Failure> {
     let mut interrupt = signal(SignalKind::interrupt()).map_err(Failure::failed)?;
     let mut terminate = signal(SignalKind::terminate()).map_err(Failure::failed)?;
+    let mut hangup = signal(SignalKind::hangup()).map_err(Failure::failed)?;
     Ok(async move {
         tokio::select! {
             _ = interrupt.recv() => {}
             _ = terminate.recv() => {}
+            _ = hangup.recv() => {}
         }
     })
 }

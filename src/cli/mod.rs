@@ -168,8 +168,9 @@ fn run(cli: Cli) -> Result<ExitCode, Failure> {
         Verb::Audit(verb) => verb.run(&connection, output, format),
         Verb::Certs(verb) => verb.run(&connection, output),
         Verb::Completions(Completions { shell }) => {
-            clap_complete::generate(shell, &mut Cli::command(), "jitgate", &mut std::io::stdout());
-            Ok(())
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "jitgate", &mut script);
+            output::bytes(&script)
         }
     };
     done.map(|()| ExitCode::SUCCESS)

@@ -88,7 +88,7 @@ pub(super) fn line(text: &str) -> Result<(), Failure> {
     bytes(format!("{text}\n").as_bytes())
 }
 
-fn bytes(text: &[u8]) -> Result<(), Failure> {
+pub(super) fn bytes(text: &[u8]) -> Result<(), Failure> {
     let mut out = std::io::stdout().lock();
     match out.write_all(text).and_then(|()| out.flush()) {
         // Whoever reads has enough (`| head`).

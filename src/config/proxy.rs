@@ -60,6 +60,8 @@ impl ProxyConfig {
     pub const DOMAIN: &str = "localhost";
     /// How long a drain may take by default.
     pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(30);
+    /// Threads; 0 is one for each core.
+    pub const WORKERS: std::ops::RangeInclusive<usize> = 0..=1_024;
 }
 
 /// What is allowed in TLS beyond the strict default (TLS 1.3 only, every connection a full handshake).

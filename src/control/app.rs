@@ -51,7 +51,7 @@ pub struct Parts {
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// It cannot listen.
-    #[error("cannot listen on {address}: {source}; choose another address or stop what uses it")]
+    #[error("cannot listen on {address}: {source}{}", crate::runtime::listen::remedy(source))]
     Listen {
         /// Where.
         address: SocketAddr,

@@ -136,6 +136,8 @@ impl Chronicle {
             }
             self = match tokio::task::spawn_blocking(move || self.sign()).await {
                 Ok(signed) => signed,
+                // The runtime ends.
+                Err(error) if error.is_cancelled() => return,
                 Err(error) => {
                     tracing::error!(%error, "the event log is not signed for any more: restart the control plane");
                     return;

@@ -13,7 +13,7 @@ use crate::identity::receiver::ReceiverError;
 use std::time::Duration;
 
 /// OCSF events are sent in bodies of about so many bytes: an event of the log may be about thousands of grants.
-const BODY: usize = 2 << 20;
+const BODY: usize = 512 << 10;
 
 /// Why an export cannot be set up.
 #[derive(Debug, thiserror::Error)]
@@ -117,10 +117,17 @@ impl Sink {
     pub(super) async fn deliver(&mut self, records: &[Record]) -> Result<Taken, Failed> {
         match self {
             Self::OcsfHttp(sink) => {
-                for body in ocsf::bodies(records, BODY) {
-                    sink.post(body).await?;
+                // Fewer records are the worker's to try. One alone may be thousands of events, of which a receiver takes some at once.
+                let events: usize = records.iter().map(|record| record.ocsf.len()).sum();
+                let mut most = BODY;
+                loop {
+                    let bodies = ocsf::bodies(records, most);
+                    let parts = bodies.len();
+                    match post_all(sink, bodies).await {
+                        Err(Failed::Refused { .. }) if records.len() == 1 && parts < events => most /= 8,
+                        posted => return posted.map(|()| Taken::default()),
+                    }
                 }
-                Ok(Taken::default())
             }
             Self::OcsfFile(sink) => {
                 for body in ocsf::bodies(records, BODY) {
@@ -147,5 +154,88 @@ impl Sink {
                 Ok(Taken::default())
             }
         }
+    }
+}
+
+async fn post_all(sink: &mut HttpSink, bodies: Vec<Vec<u8>>) -> Result<(), Failed> {
+    for body in bodies {
+        sink.post(body).await?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::HttpReceiver;
+    use crate::model::Time;
+    use serde_json::{Value, json};
+    use std::io::{BufRead, BufReader, Read, Write};
+
+    /// Takes bodies of at most so many bytes, without one that it never takes.
+    fn receiver(most: usize) -> (String, std::sync::mpsc::Receiver<Vec<u8>>) {
+        let socket = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}/", socket.local_addr().unwrap());
+        let (taken, bodies) = std::sync::mpsc::channel();
+        std::thread::spawn(move || {
+            for stream in socket.incoming() {
+                let mut stream = BufReader::new(stream.unwrap());
+                let mut length = 0;
+                loop {
+                    let mut line = String::new();
+                    stream.read_line(&mut line).unwrap();
+                    let line = line.trim().to_ascii_lowercase();
+                    if let Some(value) = line.strip_prefix("content-length: ") {
+                        length = value.parse().unwrap();
+                    }
+                    if line.is_empty() {
+                        break;
+                    }
+                }
+                let mut body = vec![0; length];
+                stream.read_exact(&mut body).unwrap();
+                let takes = length <= most && !body.windows(6).any(|part| part == b"poison");
+                let status = if takes { "204 No Content" } else { "413 Payload Too Large" };
+                if takes {
+                    taken.send(body).unwrap();
+                }
+                let answer = format!("HTTP/1.1 {status}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
+                stream.get_mut().write_all(answer.as_bytes()).unwrap();
+            }
+        });
+        (url, bodies)
+    }
+
+    fn record(events: Vec<Value>) -> Record {
+        Record {
+            seq: 1,
+            time: Time::default(),
+            kind: "end".into(),
+            notable: false,
+            trace_id: None,
+            text: String::new(),
+            fields: Vec::new(),
+            ocsf: events,
+        }
+    }
+
+    #[tokio::test]
+    async fn one_record_of_many_events_goes_in_parts_to_a_receiver_that_takes_little() {
+        let (url, bodies) = receiver(3_000);
+        let to = HttpReceiver { url: url.parse().unwrap(), tls: Default::default(), header: None };
+        let sink = HttpSink::new(to, "application/x-ndjson", Duration::from_secs(10)).unwrap();
+        let mut sink = Sink::OcsfHttp(sink);
+        let events: Vec<Value> = (0..2_000).map(|n| json!({"n": n, "x": "y".repeat(500)})).collect();
+        sink.deliver(&[record(events.clone())]).await.unwrap();
+        let read = |bodies: Vec<Vec<u8>>| -> Vec<Value> {
+            let lines = bodies.concat();
+            lines.split(|byte| *byte == b'\n').filter_map(|line| serde_json::from_slice(line).ok()).collect()
+        };
+        assert_eq!(read(bodies.try_iter().collect()), events);
+        // What it takes in no part is refused, and several records are the worker's to part.
+        let poison = vec![json!({"n": 1}), json!({"n": "poison"})];
+        assert!(matches!(sink.deliver(&[record(poison)]).await, Err(Failed::Refused { .. })));
+        let two = [record(events), record(vec![json!({"n": 1})])];
+        assert!(matches!(sink.deliver(&two).await, Err(Failed::Refused { .. })));
     }
 }

@@ -26,3 +26,11 @@ pub use deliver::{SetupError, SinkError};
 pub use record::Source;
 pub use trail::TrailSource;
 pub use worker::Exporter;
+
+/// Whether an export can be set up as it is configured.
+///
+/// # Errors
+/// [`SinkError`], when a file that the configuration names cannot be used.
+pub fn check(config: &crate::config::ExportConfig) -> Result<(), SinkError> {
+    deliver::Sink::new(config, "", "").map(drop)
+}

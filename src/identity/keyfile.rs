@@ -17,7 +17,7 @@ const MAX_FILE: u64 = 64 * 1024 * 1024;
 #[derive(Debug, thiserror::Error)]
 pub enum FileError {
     /// The operating system refuses.
-    #[error("`{}`", path.display())]
+    #[error("`{}`: {source}", path.display())]
     Io {
         /// Which file.
         path: PathBuf,

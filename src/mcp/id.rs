@@ -2,10 +2,13 @@
 
 use super::fault::Fault;
 use super::json::{Kind, Reader};
+use crate::model::json::Value;
 use std::fmt;
 
 /// Bytes of an id that is a string; ids are kept for as long as a call runs.
 const LONGEST: usize = 256;
+
+const NONE: Fault = Fault::malformed("an id is a string or an integer");
 
 /// The id of a JSON-RPC request. `1` and `"1"` are two ids.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -18,19 +21,26 @@ pub enum Id {
 
 impl Id {
     pub(super) fn read(reader: &mut Reader<'_>) -> Result<Self, Fault> {
-        const NONE: Fault = Fault::malformed("an id is a string or an integer");
         match reader.kind()? {
             Kind::Number => reader.number()?.as_i64().map(Self::Number).ok_or(NONE),
-            Kind::Text => {
-                let text = reader.string()?;
-                match text.len() <= LONGEST && !text.chars().any(char::is_control) {
-                    true => Ok(Self::Text(text.into())),
-                    false => {
-                        Err(Fault::malformed("an id is longer than 256 bytes or holds control characters"))
-                    }
-                }
-            }
+            Kind::Text => Self::text(reader.string()?.into()),
             Kind::Object | Kind::Array | Kind::Word => Err(NONE),
+        }
+    }
+
+    /// The id that a member of `params` is.
+    pub(super) fn of(value: &Value) -> Result<Self, Fault> {
+        match value {
+            Value::Number(number) => number.as_i64().map(Self::Number).ok_or(NONE),
+            Value::String(text) => Self::text(text.clone()),
+            Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_) => Err(NONE),
+        }
+    }
+
+    fn text(text: Box<str>) -> Result<Self, Fault> {
+        match text.len() <= LONGEST && !text.chars().any(char::is_control) {
+            true => Ok(Self::Text(text)),
+            false => Err(Fault::malformed("an id is longer than 256 bytes or holds control characters")),
         }
     }
 }

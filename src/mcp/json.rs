@@ -92,37 +92,16 @@ impl<'a> Reader<'a> {
         &mut self,
         mut member: impl FnMut(&mut Self, Cow<'a, str>) -> Result<(), Fault>,
     ) -> Result<(), Fault> {
-        self.open(b'{', "an object is expected")?;
-        if !self.closes(b'}') {
-            loop {
-                let name = self.string()?;
-                self.expect(b':')?;
-                member(self, name)?;
-                if !self.goes_on(b'}')? {
-                    break;
-                }
-            }
-        }
-        self.depth += 1;
-        Ok(())
+        self.within([b'{', b'}'], "an object is expected", |reader| {
+            let name = reader.string()?;
+            reader.expect(b':')?;
+            member(reader, name)
+        })
     }
 
     /// A list, item by item; `item` reads it.
-    pub(super) fn array(
-        &mut self,
-        mut item: impl FnMut(&mut Self) -> Result<(), Fault>,
-    ) -> Result<(), Fault> {
-        self.open(b'[', "a list is expected")?;
-        if !self.closes(b']') {
-            loop {
-                item(self)?;
-                if !self.goes_on(b']')? {
-                    break;
-                }
-            }
-        }
-        self.depth += 1;
-        Ok(())
+    pub(super) fn array(&mut self, item: impl FnMut(&mut Self) -> Result<(), Fault>) -> Result<(), Fault> {
+        self.within([b'[', b']'], "a list is expected", item)
     }
 
     /// A number that every reader takes for the same one.
@@ -130,12 +109,24 @@ impl<'a> Reader<'a> {
         number::read(self.digits()?)
     }
 
-    /// Steps over a value: well-formed, and nothing more is known about it.
+    /// Steps over a value: well-formed, and nothing more is known about it. Nothing of it is kept, so that it may hold as many values
+    /// as it likes, and strings that not every reader can read: NUL, half of a surrogate pair.
     pub(super) fn skip(&mut self) -> Result<(), Fault> {
+        let values = std::mem::replace(&mut self.values, u32::MAX);
+        let skipped = self.step_over();
+        self.values = values;
+        skipped
+    }
+
+    fn step_over(&mut self) -> Result<(), Fault> {
         match self.kind()? {
-            Kind::Object => self.object(|reader, _| reader.skip()),
-            Kind::Array => self.array(Self::skip),
-            Kind::Text => self.string().map(drop),
+            Kind::Object => self.within([b'{', b'}'], "an object is expected", |reader| {
+                reader.step_over_string()?;
+                reader.expect(b':')?;
+                reader.step_over()
+            }),
+            Kind::Array => self.array(Self::step_over),
+            Kind::Text => self.step_over_string(),
             Kind::Number => self.digits().map(drop),
             Kind::Word => self.word().map(drop),
         }
@@ -186,13 +177,28 @@ impl<'a> Reader<'a> {
         Ok(members)
     }
 
-    fn open(&mut self, bracket: u8, expected: &'static str) -> Result<(), Fault> {
+    /// What stands between two brackets, element by element.
+    fn within(
+        &mut self,
+        [open, close]: [u8; 2],
+        expected: &'static str,
+        mut element: impl FnMut(&mut Self) -> Result<(), Fault>,
+    ) -> Result<(), Fault> {
         self.count()?;
         self.space();
-        if self.next() != Some(bracket) {
+        if self.next() != Some(open) {
             return Err(Fault::malformed(expected));
         }
         self.depth = self.depth.checked_sub(1).ok_or(Fault::too_large("the body is nested too deep"))?;
+        if !self.closes(close) {
+            loop {
+                element(self)?;
+                if !self.goes_on(close)? {
+                    break;
+                }
+            }
+        }
+        self.depth += 1;
         Ok(())
     }
 

@@ -68,6 +68,7 @@ pub struct Notification {
     method: Box<str>,
     params: Object,
     sent: usize,
+    cancels: Option<Id>,
 }
 
 /// A JSON-RPC response. What it says is the upstream's business; which question it answers is ours.
@@ -186,7 +187,12 @@ impl Notification {
         }
         let (method, params) = checked(method, params)?;
         let sent = sent.arguments(&method);
-        Ok(Self { method, params, sent })
+        // What two readers could take for the id of another's call is none.
+        let cancels = match &*method {
+            "notifications/cancelled" => Some(Id::of(params.get("requestId").unwrap_or(&Value::Null))?),
+            _ => None,
+        };
+        Ok(Self { method, params, sent, cancels })
     }
 
     /// `notifications/…`.
@@ -203,15 +209,8 @@ impl Notification {
 
     /// Which call a `notifications/cancelled` is about.
     #[must_use]
-    pub fn cancels(&self) -> Option<Id> {
-        if &*self.method != "notifications/cancelled" {
-            return None;
-        }
-        match self.params.get("requestId")? {
-            Value::Number(number) => number.as_i64().map(Id::Number),
-            Value::String(text) => Some(Id::Text(text.clone())),
-            Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_) => None,
-        }
+    pub fn cancels(&self) -> Option<&Id> {
+        self.cancels.as_ref()
     }
 
     /// The version that it names in its own body.

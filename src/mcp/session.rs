@@ -32,7 +32,7 @@ pub struct Sessions<C> {
     bounds: Bounds,
 }
 
-impl<C> Sessions<C> {
+impl<C: Clone> Sessions<C> {
     /// None yet.
     #[must_use]
     pub fn new(bounds: Bounds) -> Self {
@@ -165,6 +165,28 @@ impl<C> Sessions<C> {
         self.own(id, owner, now)?.called(call).map(drop).ok_or(SessionError::NotRunning)
     }
 
+    /// The caller has withdrawn a call (`notifications/cancelled`): nobody waits for its answer any more.
+    ///
+    /// # Errors
+    /// [`SessionError::Unknown`].
+    pub fn withdraw(
+        &mut self,
+        id: &SessionId,
+        owner: &Owner,
+        call: &Id,
+        now: Time,
+    ) -> Result<(), SessionError> {
+        self.own(id, owner, now)?.withdraw(call, now);
+        Ok(())
+    }
+
+    /// When its caller has withdrawn a call that runs; `None` of one that somebody waits for.
+    #[must_use]
+    pub fn withdrawn(&self, id: &SessionId, owner: &Owner, call: &Id) -> Option<Time> {
+        let state = self.by_id.get(&(owner.service.clone(), id.clone()))?;
+        if state.owner == *owner { state.withdrawn(call) } else { None }
+    }
+
     /// A call is over and its answer was not passed on: nothing else goes by its id any more. A session with too many of these is over;
     /// true says so.
     pub fn abandon(&mut self, id: &SessionId, owner: &Owner, call: &Id) -> bool {
@@ -240,12 +262,12 @@ impl<C> Sessions<C> {
         now: Time,
     ) -> Result<(), SessionError> {
         let events = self.bounds.events;
-        self.own(id, owner, now)?.remember(event, call, events);
+        self.own(id, owner, now)?.remember(event, call.as_ref(), events);
         Ok(())
     }
 
-    /// A stream is resumed from an event: it must be one of this session, and the call that it belonged to must still be there (it is
-    /// gone when its grant ended: resumption does not revive it). None for a stream of the session.
+    /// A stream is resumed from an event: it must be one of this session, and what its call was under must not have ended: resumption does
+    /// not revive it. The call may have its answer, which was perhaps lost on the way. None for a stream of the session.
     ///
     /// # Errors
     /// [`SessionError::UnknownEvent`], [`SessionError::Unknown`].

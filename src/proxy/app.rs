@@ -56,7 +56,7 @@ pub enum StartError {
     #[error("service `{0}` demands tokens of an issuer that is not configured: add it to `[[issuers]]`")]
     UnknownIssuer(ServiceName),
     /// An address cannot be listened on.
-    #[error("cannot listen on {address}: {source}; choose another address or stop what uses it")]
+    #[error("cannot listen on {address}: {source}{}", crate::runtime::listen::remedy(source))]
     Listen {
         /// Which.
         address: SocketAddr,

@@ -131,19 +131,22 @@ impl<'a> Incoming<'a> {
         service: &str,
         need: Need<'_>,
     ) -> Result<Live, Denial> {
-        let mut reserved = false;
-        loop {
+        let mut reserved: Option<GrantId> = None;
+        for _ in 0..TRIES {
             let gate = &self.connected.worker.shared.gate;
             let cell = match self.try_admit(view, service, need) {
                 Ok(live) => return Ok(live),
                 Err(Hindrance::Denied(denial)) => return Err(denial),
                 Err(Hindrance::NeedsUse(cell)) => cell,
             };
-            if reserved || Box::pin(gate.reserve_use(&cell)).await.is_err() {
-                return Err(Denial { reason: DenyReason::Limit, nearest: Some(cell.id()) });
+            let limited = Denial { reason: DenyReason::Limit, nearest: Some(cell.id()) };
+            // One that has none left makes way for the next one.
+            if reserved == Some(cell.id()) || Box::pin(gate.reserve_use(&cell)).await.is_err() {
+                return Err(limited);
             }
-            reserved = true;
+            reserved = Some(cell.id());
         }
+        Err(Denial { reason: DenyReason::Limit, nearest: reserved })
     }
 
     /// Whose the token is, if there is one. The answer depends on the token, the certificate and the published keys alone.
@@ -247,7 +250,7 @@ impl<'a> Incoming<'a> {
             };
             draft.grant(permit.cell().id(), permit.cell().task());
             let admitted = match permit.cell().limits().take_arguments(arguments) {
-                true => gate.admit(permit, &connected.caller, *started),
+                true => gate.admit(permit, &connected.caller, (*started, before)),
                 false => Err(NotAdmitted::Limit(permit.into_cell())),
             };
             match admitted {

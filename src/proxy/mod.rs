@@ -10,7 +10,7 @@ mod exports;
 mod headers;
 mod bearer;
 mod body;
-mod upstream;
+pub(crate) mod upstream;
 mod user;
 mod reply;
 mod worker;

@@ -4,7 +4,6 @@
 //! and times are bounded. Refuses to know what readiness depends on; it is a closure. Changes nothing, so it needs no identity, but
 //! bind it to an address that strangers cannot reach.
 
-use crate::runtime::metrics::Metrics;
 use bytes::Bytes;
 use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE};
 use http::{HeaderValue, Method, Request, Response, StatusCode};
@@ -32,6 +31,9 @@ const CONNECTION_TIMEOUT: Duration = Duration::from_secs(120);
 const HEADER_BYTES: usize = 16 << 10;
 /// When accepting fails (out of file descriptors), it is tried again after this.
 const ACCEPT_RETRY: Duration = Duration::from_millis(100);
+
+/// What `/metrics` answers: the Prometheus text format.
+pub type Scrape = Arc<dyn Fn() -> String + Send + Sync>;
 
 /// `Ok` when requests can be served; otherwise why not, in a word of a closed set (`no_snapshot`, `stale`, `draining`, …).
 pub type Readiness = Arc<dyn Fn() -> Result<(), &'static str> + Send + Sync>;
@@ -84,7 +86,7 @@ impl AdminListener {
     ///
     /// # Errors
     /// [`AdminError::Start`].
-    pub fn serve(self, metrics: Arc<Metrics>, readiness: Readiness) -> Result<AdminServer, AdminError> {
+    pub fn serve(self, metrics: Scrape, readiness: Readiness) -> Result<AdminServer, AdminError> {
         let runtime =
             tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(AdminError::Start)?;
         let stop = CancellationToken::new();
@@ -130,7 +132,7 @@ impl Drop for AdminServer {
 }
 
 struct Admin {
-    metrics: Arc<Metrics>,
+    metrics: Scrape,
     readiness: Readiness,
 }
 
@@ -179,7 +181,7 @@ impl Admin {
         }
         match path {
             "/metrics" => {
-                let mut response = text(StatusCode::OK, self.metrics.render());
+                let mut response = text(StatusCode::OK, (self.metrics)());
                 let format = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
                 response.headers_mut().insert(CONTENT_TYPE, format);
                 response
@@ -206,13 +208,15 @@ fn text(status: StatusCode, body: String) -> Response<Full<Bytes>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::runtime::metrics::Metrics;
     use std::io::{Read, Write};
     use std::net::{Ipv4Addr, TcpStream};
     use std::sync::atomic::{AtomicBool, Ordering};
 
     fn serve(readiness: Readiness) -> AdminServer {
         let listener = AdminListener::bind((Ipv4Addr::LOCALHOST, 0).into()).unwrap();
-        listener.serve(Metrics::new(&[]).unwrap(), readiness).unwrap()
+        let metrics = Metrics::new(&[]).unwrap();
+        listener.serve(Arc::new(move || metrics.render()), readiness).unwrap()
     }
 
     fn ask(server: &AdminServer, request: &str) -> String {

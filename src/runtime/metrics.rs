@@ -337,12 +337,33 @@ impl Metrics {
     /// The Prometheus text format.
     #[must_use]
     pub fn render(&self) -> String {
+        self.render_but(|_| false)
+    }
+
+    /// The same of a control plane that runs without a proxy: what only a proxy has would tell of one that is never connected.
+    #[must_use]
+    pub fn render_of_control(&self) -> String {
+        self.render_but(is_of_proxy)
+    }
+
+    fn render_but(&self, hides: impl Fn(&str) -> bool) -> String {
         for hook in self.hooks.lock().iter() {
             hook(self);
         }
+        let mut families = self.registry.gather();
+        families.retain(|family| !hides(family.name()));
         // Encoding only fails for metric families without metrics, which `gather` leaves out.
-        TextEncoder::new().encode_to_string(&self.registry.gather()).unwrap_or_default()
+        TextEncoder::new().encode_to_string(&families).unwrap_or_default()
     }
+}
+
+/// Whether only a proxy has this metric.
+fn is_of_proxy(name: &str) -> bool {
+    let name = name.strip_prefix("jitgate_").unwrap_or(name);
+    let groups = ["audit_", "streams_", "request", "control_"];
+    let single =
+        ["decision_seconds", "upstream_seconds", "grants", "revocation_apply_seconds", "connections"];
+    groups.iter().any(|group| name.starts_with(group)) || single.contains(&name)
 }
 
 impl AuditLines {
@@ -483,6 +504,18 @@ mod tests {
         let metrics = filled();
         metrics.at_scrape(|metrics| metrics.control_lease_remaining_seconds.set(7.5));
         assert!(metrics.render().contains("jitgate_control_lease_remaining_seconds 7.5"));
+        let of_control = metrics.render_of_control();
+        let names = of_control.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next());
+        let names: Vec<&str> = names.collect();
+        assert!(
+            names.contains(&"jitgate_build_info") && names.contains(&"jitgate_reload_failures_total"),
+            "{names:?}"
+        );
+        for of_proxy in
+            ["control_connected", "grants", "requests_total", "request_seconds", "audit_disk_bytes"]
+        {
+            assert!(!names.contains(&&*format!("jitgate_{of_proxy}")), "{names:?}");
+        }
     }
 
     #[test]

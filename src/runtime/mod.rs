@@ -8,3 +8,4 @@ pub mod metrics;
 pub mod telemetry;
 pub mod admin;
 pub mod files;
+pub mod listen;

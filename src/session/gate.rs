@@ -118,7 +118,8 @@ impl Gate {
 
     /// Admits a request under its permit, or says why not (law 5: from here on every frame is checked).
     ///
-    /// An attendance takes no use, no rate and no concurrent stream, and is no activity.
+    /// An attendance takes no use, no rate and no concurrent stream, and is no activity. `began`: when its request did, from which on
+    /// it counts as long-lived; a rate goes by `now`, as its body may have been waited for since.
     ///
     /// # Errors
     /// [`NotAdmitted`]; nothing was taken from the grant's limits.
@@ -126,11 +127,11 @@ impl Gate {
         self: &Arc<Self>,
         permit: Permit,
         caller: &Arc<Caller>,
-        now: Mono,
+        (began, now): (Mono, Mono),
     ) -> Result<Live, NotAdmitted> {
         let attendance = permit.is_attendance();
         let cell = permit.into_cell();
-        let stream = Arc::new(Stream::new(Arc::clone(caller.killer()), now));
+        let stream = Arc::new(Stream::new(Arc::clone(caller.killer()), began));
         let place = match attendance {
             true => cell.entry.attend(&stream),
             false => cell.entry.admit(&stream, cell.limits(), now),

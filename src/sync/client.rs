@@ -339,7 +339,8 @@ impl Client {
 
     /// For the memory of ended grants only: how long they are remembered.
     fn now(&self) -> Time {
-        self.gate.lease().now(Mono::now()).unwrap_or_else(|_| wall())
+        // Not the wall clock, which may be years ahead: what is put off that far keeps everything after it in memory.
+        self.gate.lease().reckoned(Mono::now()).unwrap_or_else(wall)
     }
 }
 

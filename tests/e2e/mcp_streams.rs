@@ -49,6 +49,13 @@ fn desk(heard: &Heard) -> Reply {
                 "lastUpdatedAt": "2026-01-01T00:00:00Z", "ttl": 60_000});
             Reply::Json(json!({"jsonrpc": "2.0", "id": id, "result": {"task": task}}))
         }
+        ("tools/call", "lost") => {
+            let error = json!({"code": -32_600, "message": "Session has been terminated"});
+            Reply::Refused(404, json!({"jsonrpc": "2.0", "id": "server-error", "error": error}))
+        }
+        ("tools/call", "binary") => Reply::Json(
+            json!({"jsonrpc": "2.0", "id": id, "result": {"content": [{"type": "text", "text": "A=1\0B=2"}]}}),
+        ),
         ("tasks/list", _) => {
             let tasks = json!([{"taskId": "t-0", "statusMessage": "somebody else's"}, {"taskId": "t-1"}]);
             Reply::Json(json!({"jsonrpc": "2.0", "id": id, "result": {"tasks": tasks}}))
@@ -180,6 +187,52 @@ async fn each_message_of_a_batch_is_decided() {
     let refused = desk.post(&own(OLD), &json!([call(4, "sum"), call(5, "echo")])).await;
     assert!(refused.json().to_string().contains("revoked"), "{refused:?}");
     assert_eq!(arrived(), 1);
+}
+
+#[tokio::test]
+async fn an_error_under_an_id_of_nobody_keeps_its_status_and_a_result_may_hold_any_text() {
+    let desk = Desk::start().await;
+    desk.world.grant("desk:tools/call:*{*}").await;
+    desk.session(NEW).await;
+    let read = desk.post(&own(NEW), &call(3, "binary")).await;
+    assert_eq!(
+        (read.status.as_u16(), &read.json()["result"]["content"][0]["text"]),
+        (200, &json!("A=1\0B=2"))
+    );
+    // Python's servers say so of a session that is gone: clients begin a new one by the status.
+    let lost = desk.post(&own(NEW), &call(4, "lost")).await;
+    assert_eq!((lost.status.as_u16(), &*lost.body), (404, &b""[..]), "{lost:?}");
+}
+
+#[tokio::test]
+async fn a_call_that_its_caller_has_withdrawn_ends_though_the_service_keeps_its_stream_open() {
+    let desk = Desk::start().await;
+    desk.world.grant_with("desk:tools/call:*{*}", &["--concurrent", "1"]).await;
+    desk.session(NEW).await;
+    let (_connection, response) = desk.open(&own(NEW), &call(5, "wait")).await;
+    let mut body = response.into_body();
+    until(&mut body, "id: e-5").await;
+    let full = desk.post(&own(NEW), &call(6, "echo")).await.json();
+    assert_eq!(full["error"]["data"]["reason"], "limit", "{full}");
+    let cancel = json!({"jsonrpc": "2.0", "method": "notifications/cancelled", "params": {"requestId": 5}});
+    assert_eq!(desk.post(&own(NEW), &cancel).await.status, 202);
+    // Servers of the TypeScript SDK answer nothing, and send a comment every 15 s.
+    let ended = async { while body.frame().await.is_some_and(|frame| frame.is_ok()) {} };
+    let comments = async {
+        eventually("never", || async {
+            desk.service.tell(": \n\n");
+            None::<()>
+        })
+        .await
+    };
+    tokio::select! {
+        () = ended => {}
+        () = comments => {}
+    }
+    let free = desk.post(&own(NEW), &call(7, "echo")).await.json();
+    assert_eq!(free, result(&json!(7)));
+    let (_connection, response) = desk.get(&[own(NEW)[0], own(NEW)[1], ("last-event-id", "e-5")]).await;
+    assert!(response.status().is_client_error(), "nobody goes on with it: {}", response.status());
 }
 
 #[tokio::test]

@@ -1,6 +1,7 @@
 //! What operations rely on: health that tells the truth, metrics that Prometheus takes, a drain with an end, and a gate that closes
 //! when it no longer knows.
 
+use crate::harness::world::Process;
 use crate::harness::{Protocol, Setup, World, eventually, within};
 use http_body_util::BodyExt;
 use std::io::Write;
@@ -55,7 +56,12 @@ async fn past_the_lease_everything_is_denied_and_what_runs_is_cut() {
 }
 
 #[tokio::test]
-async fn sigterm_lets_answers_finish_and_takes_no_new_ones() {
+async fn sigterm_and_a_closed_terminal_let_answers_finish_and_take_no_new_ones() {
+    lets_answers_finish(Process::terminate).await;
+    lets_answers_finish(Process::hang_up).await;
+}
+
+async fn lets_answers_finish(stop: fn(&Process)) {
     let mut world = World::start().await;
     world.grant("orders:*:/**").await;
     let mut connection = world.client(Protocol::H1).connect().await;
@@ -63,7 +69,7 @@ async fn sigterm_lets_answers_finish_and_takes_no_new_ones() {
     let request = connection.request("PUT", "/v1/orders").body(body).unwrap();
     let call = tokio::spawn(async move { connection.send(request).await.status() });
     world.upstream.running(1).await;
-    world.proxy().terminate();
+    stop(world.proxy());
     eventually("a listener that refuses", || async {
         tokio::net::TcpStream::connect(world.listener()).await.is_err().then_some(())
     })
@@ -146,4 +152,33 @@ fn slow_body() -> (tokio::sync::oneshot::Sender<()>, crate::harness::client::Bod
         Ok::<_, std::convert::Infallible>(hyper::body::Frame::data(bytes::Bytes::from_static(b"done")))
     });
     (until, http_body_util::StreamBody::new(frames).boxed_unsync())
+}
+
+#[tokio::test]
+async fn check_finds_in_files_what_a_start_would() {
+    let world = Setup::new().prepare().await;
+    let check = async || {
+        let checked = world.try_cli(&["check", "jitgate.toml"]).await;
+        (checked.status.code(), String::from_utf8_lossy(&checked.stderr).into_owned())
+    };
+    let (code, said) = check().await;
+    assert_eq!(code, Some(0), "{said}");
+    let mode = |mode| std::os::unix::fs::PermissionsExt::from_mode(mode);
+    std::fs::set_permissions(world.path("proxy/key.pem"), mode(0o644)).unwrap();
+    std::fs::write(world.path("control/cert.pem"), "no certificate").unwrap();
+    std::fs::write(world.path("idp.json"), "{}").unwrap();
+    world.append_config(
+        "[[issuers]]\nissuer = \"https://idp.example\"\naudience = \"jitgate\"\njwks_file = \"idp.json\"\n\
+         [[proxy.audit.export]]\nname = \"siem\"\nkind = \"syslog\"\nurl = \"tls://127.0.0.1\"\nca = \"siem-ca.pem\"\n",
+    );
+    let (code, said) = check().await;
+    assert_eq!(code, Some(2), "{said}");
+    for problem in [
+        "jitgate.toml: proxy: `proxy/key.pem` has mode 0644",
+        "jitgate.toml: control: ",
+        "jitgate.toml: issuer `https://idp.example`: jwks_file: ",
+        "jitgate.toml: proxy.audit.export `siem`: ca: `siem-ca.pem` cannot be read: No such file",
+    ] {
+        assert!(said.contains(problem), "{problem} in {said}");
+    }
 }

@@ -151,6 +151,26 @@ async fn refused_granted_permitted_revoked_cut_audited() {
         words.iter().all(|word| text.contains(word)).then_some(())
     })
     .await;
+    asks_again(&up).await;
+}
+
+/// What was revoked is asked for again once the cool-down is lifted, as README goes on.
+async fn asks_again(up: &Up) {
+    let ask =
+        ["request", "--task", "tour-2", "--scope", "orders:GET:/v1/**", "--ttl", "15m", "--reason", "again"];
+    let early = up.jitgate(&ask).await;
+    assert!(!early.status.success() && String::from_utf8_lossy(&early.stderr).contains("429"), "{early:?}");
+    let lifted = up.jitgate(&["cooldown", "lift", AGENT, "--reason", "the tour goes on"]).await;
+    assert!(lifted.status.success(), "{lifted:?}");
+    let asked = up.json(&ask).await;
+    let id = asked["id"].as_str().unwrap_or_else(|| panic!("{asked}"));
+    let approved =
+        up.jitgate(&["approve", id, "--scope", "orders:GET:/v1/orders", "--reason", "enough"]).await;
+    assert!(approved.status.success(), "{approved:?}");
+    eventually("permission", || async { (up.curl("/v1/orders", &[]).await.0 == "200").then_some(()) }).await;
+    let done = up.jitgate(&["task", "done", "tour-2"]).await;
+    assert!(done.status.success(), "{done:?}");
+    eventually("the end", || async { (up.curl("/v1/orders", &[]).await.0 == "403").then_some(()) }).await;
 }
 
 #[tokio::test]

@@ -2,10 +2,12 @@
 
 use super::*;
 use crate::access::ledger::REMEMBERED;
+use crate::access::stream::Stream;
 use crate::access::table::REMEMBERED_PER_PRINCIPAL;
 use crate::access::{Ended, TableError};
 use crate::model::Epoch;
 use crate::model::digest::Digest;
+use crate::runtime::clock::Mono;
 use std::time::Duration;
 
 fn ids(ended: &[Ended]) -> Vec<(GrantId, EndCause)> {
@@ -126,6 +128,30 @@ fn what_ended_here_stays_ended() {
     let cut = table.apply(&delta(7, vec![ended(1, EndCause::Revoked)]), at(150)).unwrap();
     assert!(cut.is_empty(), "it was cut already");
     assert!(table.end(id(9), EndCause::Idle, at(150)).is_none());
+}
+
+#[test]
+fn what_is_cut_and_not_gone_under_a_grant_that_ended_here_is_waited_for_when_the_log_ends_it() {
+    for by_snapshot in [false, true] {
+        let table = table(vec![grant(1, "orders:GET:/a"), grant(2, "orders:GET:/b")]);
+        let cell = table.live(id(1)).unwrap();
+        let stream = Arc::new(Stream::new(Arc::default(), Mono::default()));
+        let place = cell.entry.admit(&stream, cell.limits(), Mono::default()).unwrap();
+        assert_eq!(table.expire(at(200)).len(), 2);
+        let cut = match by_snapshot {
+            false => table
+                .apply(&delta(6, vec![ended(1, EndCause::Revoked), ended(2, EndCause::Revoked)]), at(200)),
+            true => table.replace(vec![], Epoch(0), Revision(6), at(200)),
+        };
+        let cut = cut.unwrap();
+        let [left] = cut.as_slice() else { panic!("{cut:?}") };
+        assert!(Arc::ptr_eq(&left.cell, &cell));
+        let countdown = Arc::default();
+        assert_eq!(left.cell.entry.end(left.cause, &countdown).len(), 1);
+        assert_eq!(countdown.remaining(), 1);
+        cell.entry.leave(&place);
+        assert_eq!(countdown.remaining(), 0);
+    }
 }
 
 #[test]

@@ -75,7 +75,7 @@ impl Store {
         }
         reserve.set_len(0).map_err(failed)?;
         let mut store = Self { folder: folder.to_owned(), reserve, reserved: 0, can_allocate: true, used: 0 };
-        store.count(None, Time::default()).map_err(failed)?;
+        store.count(None).map_err(failed)?;
         Ok(store)
     }
 
@@ -131,20 +131,21 @@ impl Store {
         written
     }
 
-    /// Counts the files anew: some may have been taken away. Removes those that are older than `keep`.
-    pub(super) fn count(&mut self, keep: Option<Duration>, now: Time) -> io::Result<()> {
-        let mut used = 0;
+    /// Counts the files anew: some may have been taken away. Removes those that are older than they are kept; without a time none is.
+    pub(super) fn count(&mut self, keep: Option<(Duration, Time)>) -> io::Result<()> {
+        let (mut used, mut removed) = (0, 0_u64);
         for day in std::fs::read_dir(&self.folder)? {
             let day = day?;
             if !day.file_type()?.is_dir() {
                 continue;
             }
             let mut empty = true;
-            for file in std::fs::read_dir(day.path())? {
+            let Some(files) = unless_gone(std::fs::read_dir(day.path()))? else { continue };
+            for file in files {
                 let file = file?;
-                let metadata = file.metadata()?;
+                let Some(metadata) = unless_gone(file.metadata())? else { continue };
                 let modified = Time::from_micros(metadata.mtime().saturating_mul(1_000_000));
-                let old = keep.is_some_and(|keep| now.since(modified) > keep);
+                let old = keep.is_some_and(|(keep, now)| now.since(modified) > keep);
                 // No file is written while this runs.
                 let partial = file.file_name().to_string_lossy().ends_with(PARTIAL);
                 if old || partial {
@@ -152,7 +153,8 @@ impl Store {
                         let path = file.path();
                         tracing::warn!(path = %path.display(), "a recording was not finished, it is removed: its proxy was killed");
                     }
-                    std::fs::remove_file(file.path())?;
+                    unless_gone(std::fs::remove_file(file.path()))?;
+                    removed += u64::from(!partial);
                 } else {
                     empty = false;
                     used += blocks(metadata.len());
@@ -164,12 +166,23 @@ impl Store {
             }
         }
         self.used = used;
+        if removed > 0 {
+            tracing::info!(path = %self.folder.display(), recordings = removed, "recordings were removed: they were older than `keep`");
+        }
         Ok(())
     }
 
     /// Gives back what was set aside.
     pub(super) fn trim(&mut self) {
         self.release(self.reserved);
+    }
+}
+
+/// What somebody has moved away meanwhile is not there, which is no failure.
+fn unless_gone<T>(done: io::Result<T>) -> io::Result<Option<T>> {
+    match done {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        done => done.map(Some),
     }
 }
 

@@ -3,6 +3,7 @@
 use super::writer::Writer;
 use super::{Recorder, most};
 use crate::audit::age;
+use crate::audit::clock::Clock;
 use crate::audit::record::{Caller, Draft, End, Protocol, Record};
 use crate::audit::sink::{AuditConfig, AuditError, AuditSink, Target, Unavailable};
 use crate::config::{RecipientSource, RecordingConfig};
@@ -22,6 +23,8 @@ struct World {
     folder: tempfile::TempDir,
     identity: AgeIdentity,
     config: RecordingConfig,
+    clock: Arc<Clock>,
+    followed: bool,
 }
 
 impl World {
@@ -31,7 +34,7 @@ impl World {
         let directory = folder.path().join("recordings");
         let mut config = RecordingConfig::to(RecipientSource::Key(recipient), directory);
         (config.max_body_bytes, config.max_in_flight) = (1024, 8);
-        Self { folder, identity, config }
+        Self { folder, identity, config, clock: Arc::default(), followed: false }
     }
 
     fn sink(&self) -> Arc<AuditSink> {
@@ -47,7 +50,8 @@ impl World {
 
     /// A recorder whose writer moves only when told.
     fn driven(&self) -> (Recorder, Writer) {
-        Recorder::with_writer(&self.config, Metrics::new(&[]).unwrap()).unwrap()
+        let clock = (Arc::clone(&self.clock), self.followed);
+        Recorder::with_writer(&self.config, clock, Metrics::new(&[]).unwrap()).unwrap()
     }
 
     fn trail(&self) -> PathBuf {
@@ -339,6 +343,28 @@ fn what_was_not_finished_goes_at_the_start_and_what_is_old_goes_in_time() {
     assert_eq!(world.files().len(), 1);
     tick(&mut writer, later(2));
     assert!(world.files().is_empty());
+}
+
+#[test]
+fn a_clock_of_this_host_that_runs_ahead_makes_no_recording_old() {
+    let mut world = World::new();
+    world.followed = true;
+    world.config.keep = Some(Duration::from_secs(3600));
+    let day = world.config.directory.join("2026-11-29");
+    std::fs::create_dir_all(&day).unwrap();
+    std::fs::write(day.join("a.age"), "a").unwrap();
+    let (_recorder, mut writer) = world.driven();
+    let (real, began) = (wall(), Mono::now());
+    let hours = |hours: u32| Duration::from_secs(3600) * hours;
+    let mut at = |ahead: u32, minutes: u32| {
+        writer.tick(real.plus(hours(ahead)), began.plus(SOON * 6 * minutes));
+        world.files().len()
+    };
+    assert_eq!(at(1_000, 2), 1, "the control plane has not said what time it is");
+    world.clock.set(real, began);
+    assert_eq!(at(1_000, 4), 1, "it is not that late there");
+    world.clock.set(real.plus(hours(2)), began);
+    assert_eq!(at(1_000, 6), 0);
 }
 
 #[test]

@@ -7,6 +7,7 @@ use super::reel::{Reel, Stored};
 use super::store::{RecordingError, Store, blocks};
 use super::{Shared, Stage, document, most};
 use crate::audit::age;
+use crate::audit::clock::Clock;
 use crate::audit::disk;
 use crate::audit::line::{self, Ending};
 use crate::audit::record::Facts;
@@ -50,6 +51,8 @@ struct Pending {
 /// See the module's comment.
 pub(super) struct Writer {
     shared: Arc<Shared>,
+    /// What says how old a recording is, and whether a control plane does.
+    clock: (Arc<Clock>, bool),
     metrics: Arc<Metrics>,
     /// None while the folder is not there.
     store: Option<Store>,
@@ -77,10 +80,11 @@ impl Writer {
         shared: Arc<Shared>,
         config: &RecordingConfig,
         recipients: Vec<AgeRecipient>,
-        metrics: Arc<Metrics>,
+        (clock, metrics): ((Arc<Clock>, bool), Arc<Metrics>),
     ) -> Result<Self, RecordingError> {
         let mut writer = Self {
             shared,
+            clock,
             metrics,
             store: Some(Store::open(&config.directory)?),
             folder: config.directory.clone(),
@@ -154,7 +158,10 @@ impl Writer {
             drop(store.secure(self.max_in_flight.saturating_mul(most), most));
         }
         if now >= self.next_count {
-            store.count(self.keep, wall)?;
+            let (clock, followed) = &self.clock;
+            // Without a time none is old.
+            let old = self.keep.zip(clock.judge(*followed, wall, now));
+            store.count(old)?;
             let full = store.used.saturating_add(most) > self.max_total_bytes;
             self.next_count = now.plus(if full { COUNT_FULL_EVERY } else { COUNT_EVERY });
         }

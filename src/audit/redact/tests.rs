@@ -55,6 +55,11 @@ fn json_loses_what_is_named_pointed_at_or_matched() {
         (r#"["key sk-abcd1234 here"]"#, r#"["key [redacted] here"]"#),
         (r#"["\u0073k-abcd1234"]"#, r#"["[redacted]"]"#),
         (r#"{"sk-abcd1234":1}"#, r#"{"[redacted]":1}"#),
+        (
+            r#"["DB_PASSWORD2=hunter2", "password1: hunter2"]"#,
+            r#"["DB_PASSWORD2=[redacted]","password1: [redacted]"]"#,
+        ),
+        (r#"["password_2 = hunter2\npassword'3'"]"#, r#"["password_2 = [redacted]\npassword'3'"]"#),
         (r#"["Authorization: Basic dXNlcjpwYXNz"]"#, r#"["Authorization: [redacted]"]"#),
         (r#"["see https://x/?token=abc&y=1"]"#, r#"["see https://x/?token=[redacted]"]"#),
         // JSON inside of strings, as tools give it back.

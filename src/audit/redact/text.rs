@@ -7,7 +7,7 @@ use std::borrow::Cow;
 /// Of escaped letters and fixed parts, or limited one by one: as large as the configuration makes it.
 pub(super) const SIZE: usize = 64 << 20;
 
-/// One expression for all keys: their letters with or without separators, quotes and brackets behind them, a colon or equals sign,
+/// One expression for all keys: their letters with or without separators, digits, quotes and brackets behind them, a colon or equals sign,
 /// and what stands behind that, also where it stands on the next line. `None` if there are no keys.
 pub(super) fn fields(keys: &[String]) -> Option<Regex> {
     if keys.is_empty() {
@@ -18,7 +18,10 @@ pub(super) fn fields(keys: &[String]) -> Option<Regex> {
         letters.join("[-_. ]?")
     };
     let names: Vec<String> = keys.iter().map(name).collect();
-    let text = format!(r#"(?i)((?:{})[\\"'\])]*\s*(?:=>|[:=>])\s*)[^\s][^\r\n]*"#, names.join("|"));
+    let text = format!(
+        r#"(?i)((?:{})(?:[-_. ]?[0-9]+)*[\\"'\])]*\s*(?:=>|[:=>])\s*)[^\s][^\r\n]*"#,
+        names.join("|")
+    );
     regex::RegexBuilder::new(&text).size_limit(SIZE).build().ok()
 }
 

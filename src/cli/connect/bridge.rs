@@ -10,7 +10,10 @@ use super::out::Out;
 use super::request::{Era, Params};
 use crate::cli::run::say;
 use crate::mcp::refused::INVALID_REQUEST;
-use crate::mcp::{Content, Fault as Unreadable, Id, Message, Notification, Request, body, header};
+use crate::mcp::{
+    AnswerKind, Content, Fault as Unreadable, Id, Message, Notification, Request, Version, answer, body,
+    header,
+};
 use bytes::Bytes;
 use parking_lot::Mutex;
 use std::collections::HashMap;
@@ -72,7 +75,23 @@ impl Bridge {
                     self.out.send(&fault::plain(None, INVALID_REQUEST, text)).await;
                 }
             }
-            Err(why) => self.out.send(&unread(&line, &why)).await,
+            Err(why) => self.unread(&line, &why).await,
+        }
+    }
+
+    /// What the strict reader refuses. Ids of the two sides are apart: only what asks is answered with its id; where the client answers,
+    /// whoever asked is told.
+    async fn unread(&self, line: &[u8], why: &Unreadable) {
+        let Some(told) = Told::of(line) else {
+            return self.out.send(&fault::plain(None, PARSE_ERROR, &format!("parse error: {why}"))).await;
+        };
+        let text = format!("{}: {why}", why.reason.as_str());
+        let id = if let Told::Asks(id) = &told { id.as_ref() } else { None };
+        self.out.send(&fault::plain(id, INVALID_REQUEST, &text)).await;
+        if let Told::Answers(id) = told {
+            let text = format!("the client's answer cannot be read: {text}");
+            let says = fault::plain(Some(&id), INVALID_REQUEST, &text);
+            self.tell(&Way::within(self.service.sessions.live()), says.into()).await;
         }
     }
 
@@ -112,7 +131,7 @@ impl Bridge {
 
     async fn note(self: &Arc<Self>, notification: &Notification, line: Bytes) {
         if let Some(id) = notification.cancels() {
-            let call = self.calls.lock().get(&id).map(|running| (running.alone, running.stop.clone()));
+            let call = self.calls.lock().get(id).map(|running| (running.alone, running.stop.clone()));
             // Of a call that stands alone, the end of its answer says so.
             if let Some((false, _)) | None = &call
                 && let Some(live) = self.service.sessions.live()
@@ -167,15 +186,38 @@ impl Bridge {
     }
 }
 
-/// The answer to what is no message: a parse error where it is no JSON, else an invalid request, with its id where it has one.
-fn unread(line: &[u8], why: &Unreadable) -> Vec<u8> {
-    let Ok(value) = serde_json::from_slice::<serde_json::Value>(line) else {
-        return fault::plain(None, PARSE_ERROR, &format!("parse error: {why}"));
-    };
-    let id = match value.get("id") {
-        Some(serde_json::Value::String(text)) if text.len() <= 256 => Some(Id::Text(text.as_str().into())),
-        Some(serde_json::Value::Number(number)) => number.as_i64().map(Id::Number),
-        Some(_) | None => None,
-    };
-    fault::plain(id.as_ref(), INVALID_REQUEST, &format!("{}: {why}", why.reason.as_str()))
+/// What a text that the strict reader refuses is about, as far as it shows.
+enum Told {
+    /// It wants an answer, perhaps with this id.
+    Asks(Option<Id>),
+    /// It answers this question.
+    Answers(Id),
+}
+
+impl Told {
+    /// `None`: it is no JSON.
+    fn of(text: &[u8]) -> Option<Self> {
+        let read = answer::read(text, Version::V20251125, LIMITS).ok().and_then(|mut read| read.pop());
+        if let Some(message) = read {
+            return Some(match message.kind {
+                AnswerKind::Result(id) | AnswerKind::Error(Some(id)) => Self::Answers(id),
+                AnswerKind::Question(id) => Self::Asks(Some(id)),
+                AnswerKind::Error(None) | AnswerKind::Notification => Self::Asks(None),
+            });
+        }
+        let loose: serde_json::Value = serde_json::from_slice(text).ok()?;
+        let id = match loose.get("id") {
+            Some(serde_json::Value::String(text)) if text.len() <= 256 => {
+                Some(Id::Text(text.as_str().into()))
+            }
+            Some(serde_json::Value::Number(number)) => number.as_i64().map(Id::Number),
+            Some(_) | None => None,
+        };
+        let answers = loose.get("result").is_some() || loose.get("error").is_some();
+        Some(match (loose.get("method").is_some(), answers, id) {
+            (false, true, Some(id)) => Self::Answers(id),
+            (true, _, id) => Self::Asks(id),
+            (false, ..) => Self::Asks(None),
+        })
+    }
 }

@@ -45,6 +45,11 @@ pub(super) struct Layout {
 }
 
 impl Layout {
+    /// It could not be written to.
+    pub(super) fn refused(&self, source: io::Error) -> LayoutError {
+        LayoutError::Folder { path: self.folder.clone(), source }
+    }
+
     /// Takes the folder, and makes the CA, the agent's and the operator's certificate where they are missing.
     pub(super) fn open(folder: &Path) -> Result<Self, Failure> {
         let lock = take(folder).map_err(Failure::usage)?;

@@ -13,8 +13,8 @@ use super::halves::{self, RunningControl, RunningProxy, stop_signal};
 use super::telemetry::Telemetry;
 use super::{Failure, output, sample};
 use crate::config::{
-    AccessUrl, AuditTarget, Config, ControlConfig, ControlLink, Endpoint, ProxyConfig, ServiceConfig,
-    reachable,
+    AccessUrl, AuditTarget, Config, ControlConfig, ControlLink, Endpoint, FromText, ProxyConfig,
+    ServiceConfig, reachable,
 };
 use crate::control::plane::Plane;
 use crate::control::state::Rules;
@@ -43,13 +43,13 @@ pub(super) struct Up {
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
     /// Where callers connect [default: 127.0.0.1:8443]
-    #[arg(long, value_name = "ADDR")]
+    #[arg(long, value_name = "ADDR", value_parser = SocketAddr::from_text)]
     listen: Option<SocketAddr>,
     /// Where the control plane listens [default: 127.0.0.1:8444]
-    #[arg(long, value_name = "ADDR")]
+    #[arg(long, value_name = "ADDR", value_parser = SocketAddr::from_text)]
     control_listen: Option<SocketAddr>,
     /// Where metrics and health are served [default: 127.0.0.1:9464]
-    #[arg(long, value_name = "ADDR")]
+    #[arg(long, value_name = "ADDR", value_parser = SocketAddr::from_text)]
     admin_listen: Option<SocketAddr>,
     #[command(flatten)]
     store: halves::StoreArgs,
@@ -107,7 +107,7 @@ impl Up {
             tokio::spawn(sample::serve(sample.listener, stop.clone()));
         }
         let state = state_of(&config, &control_running, &proxy_running, &own_link);
-        state.write(layout.folder()).map_err(Failure::usage)?;
+        state.write(layout.folder()).map_err(|source| Failure::usage(layout.refused(source)))?;
         let plane = control_running.app.plane().clone();
         tokio::spawn(stop.clone().run_until_cancelled_owned(follow_operators(
             layout.folder().to_owned(),

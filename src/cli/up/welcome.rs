@@ -2,7 +2,7 @@
 
 use crate::config::ServiceConfig;
 use std::fmt::Write;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::Path;
 
 /// What is known about the running `up`.
@@ -125,12 +125,18 @@ impl Welcome<'_> {
     /// curl knows `*.localhost`; for everything else it is told where that is.
     fn resolve(&self, service: &ServiceConfig) -> String {
         let address = service.listen.unwrap_or(self.proxy);
-        let ip =
-            if address.ip().is_unspecified() { "127.0.0.1".to_owned() } else { address.ip().to_string() };
-        if self.domain == "localhost" && ip == "127.0.0.1" {
+        let ip = match address.ip() {
+            ip if ip.is_unspecified() => IpAddr::V4(Ipv4Addr::LOCALHOST),
+            ip => ip,
+        };
+        if self.domain == "localhost" && ip == IpAddr::V4(Ipv4Addr::LOCALHOST) {
             return String::new();
         }
-        format!(" --connect-to ::{ip}:{}", address.port())
+        match ip {
+            IpAddr::V4(ip) => format!(" --connect-to ::{ip}:{}", address.port()),
+            // In quotes: brackets are a shell's.
+            IpAddr::V6(ip) => format!(" --connect-to '::[{ip}]:{}'", address.port()),
+        }
     }
 }
 
@@ -170,6 +176,11 @@ mod tests {
         ] {
             assert!(text.contains(part), "{part} in {text}");
         }
+        let text = Welcome { proxy: "[::1]:9443".parse().unwrap(), ..welcome }.text();
+        assert!(
+            text.contains("--connect-to '::[::1]:9443' https://orders.localhost:9443/v1/orders\n"),
+            "{text}"
+        );
         let services = ["ops=mcp+http://127.0.0.1:3001/mcp".parse().unwrap()];
         let text = Welcome { services: &services, sample: false, ..welcome }.text();
         for part in [

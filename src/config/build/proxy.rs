@@ -1,5 +1,6 @@
 //! `[proxy]` and its tables.
 
+use super::service::within;
 use super::{
     duration, export, filled, identity, path, recording, required, retention, service, trust, value, witness,
 };
@@ -71,11 +72,12 @@ pub(in crate::config) fn proxy(
     }
     let limits = limits(source, raw.limits);
     let ceilings = ceilings(source, raw.ceilings, trust.as_ref());
+    let workers = raw.workers.map(|workers| within(source, workers, ProxyConfig::WORKERS));
     let config = ProxyConfig {
         name: value(raw.name),
         listen: listen?,
         admin_listen: base.admin_listen.or(value(raw.admin_listen)).unwrap_or(ProxyConfig::ADMIN_LISTEN),
-        workers: raw.workers.and_then(|workers| NonZeroUsize::new(workers.into_inner())),
+        workers: workers.and_then(NonZeroUsize::new),
         drain_timeout: duration(raw.drain_timeout, ProxyConfig::DRAIN_TIMEOUT),
         domains,
         access_request: value(raw.access_request),

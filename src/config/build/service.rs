@@ -218,7 +218,7 @@ fn requestable(
     listed.into_iter().map(|(permission, _)| permission).collect()
 }
 
-fn within<N: Copy + PartialOrd + std::fmt::Display>(
+pub(super) fn within<N: Copy + PartialOrd + std::fmt::Display>(
     source: &mut Source<'_>,
     value: Spanned<N>,
     allowed: std::ops::RangeInclusive<N>,

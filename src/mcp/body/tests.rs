@@ -90,7 +90,17 @@ fn other_messages() {
     let cancel =
         r#"{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":7,"reason":"x"}}"#;
     let Message::Notification(cancel) = one(cancel).unwrap() else { panic!() };
-    assert_eq!(cancel.cancels(), Some(Id::Number(7)));
+    assert_eq!(cancel.cancels(), Some(&Id::Number(7)));
+    for none in [
+        "{}",
+        r#"{"requestId":null}"#,
+        r#"{"requestId":7.0}"#,
+        r#"{"requestId":[7]}"#,
+        r#"{"requestId":"a\n"}"#,
+    ] {
+        let text = format!(r#"{{"jsonrpc":"2.0","method":"notifications/cancelled","params":{none}}}"#);
+        assert_eq!(one(&text).map_err(|fault| fault.reason), Err(DenyReason::Malformed), "{text}");
+    }
     for answer in [
         r#"{"jsonrpc":"2.0","id":7,"result":null}"#,
         r#"{"id":7,"error":{"code":1,"message":""},"jsonrpc":"2.0"}"#,

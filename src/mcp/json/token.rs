@@ -5,6 +5,8 @@ use crate::mcp::fault::Fault;
 use crate::model::json::Value;
 use std::borrow::Cow;
 
+const NO_ESCAPE: Fault = Fault::malformed("an escape is none of JSON's");
+
 /// How many bytes there are before one that does not stand for itself in a string: a quotation mark, a backslash, a control character.
 pub(in crate::mcp) fn plain(bytes: &[u8]) -> usize {
     // Most strings are short: a few words find their ends.
@@ -79,6 +81,25 @@ impl<'a> Reader<'a> {
         }
     }
 
+    /// Steps over a string: whatever the grammar allows, also what [`Self::string`] does not.
+    pub(super) fn step_over_string(&mut self) -> Result<(), Fault> {
+        self.space();
+        if self.next() != Some(b'"') {
+            return Err(Fault::malformed("a string is expected"));
+        }
+        loop {
+            self.run()?;
+            if self.next() == Some(b'"') {
+                return Ok(());
+            }
+            match self.next() {
+                Some(b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't') => {}
+                Some(b'u') => drop(self.hex()?),
+                Some(_) | None => return Err(NO_ESCAPE),
+            }
+        }
+    }
+
     /// `true`, `false` or `null`.
     pub(super) fn word(&mut self) -> Result<Value, Fault> {
         self.count()?;
@@ -148,7 +169,7 @@ impl<'a> Reader<'a> {
             Some(b'r') => '\r',
             Some(b't') => '\t',
             Some(b'u') => self.code_point()?,
-            Some(_) | None => return Err(Fault::malformed("an escape is none of JSON's")),
+            Some(_) | None => return Err(NO_ESCAPE),
         })
     }
 
@@ -177,9 +198,7 @@ impl<'a> Reader<'a> {
         let digits = self.text.get(self.at..self.at + 4);
         let digits = digits.filter(|digits| digits.bytes().all(|byte| byte.is_ascii_hexdigit()));
         self.at += 4;
-        digits
-            .and_then(|digits| u32::from_str_radix(digits, 16).ok())
-            .ok_or(Fault::malformed("an escape is none of JSON's"))
+        digits.and_then(|digits| u32::from_str_radix(digits, 16).ok()).ok_or(NO_ESCAPE)
     }
 
     pub(super) fn count(&mut self) -> Result<(), Fault> {

@@ -126,6 +126,37 @@ fn each_kind_by_its_own_key_also_in_the_wrong_answer_and_in_batches() {
 }
 
 #[test]
+fn what_a_result_holds_beside_names_is_passed_on_whatever_it_is() {
+    let many = format!("[{}1]", "1,".repeat(200_000));
+    for held in [
+        r#""A=1\u0000B=2""#,
+        r#""cut \ud83d""#,
+        r#""\udc00\ud800 \uD800\u0041""#,
+        r#"{"a\u0000":1,"a\u0000":2,"\udfff":[1e999,-0,9007199254740993]}"#,
+        &many,
+    ] {
+        for text in [
+            format!(r#"{{"jsonrpc":"2.0","id":2,"result":{{"content":[{{"type":"text","text":{held}}}]}}}}"#),
+            format!(
+                r#"{{"jsonrpc":"2.0","id":1,"result":{{"tools":[{{"name":"a","x":{held}}}],"y":{held}}}}}"#
+            ),
+            format!(r#"{{"jsonrpc":"2.0","method":"notifications/message","params":{{"data":{held}}}}}"#),
+            format!(r#"{{"jsonrpc":"2.0","id":2,"error":{{"code":1,"message":"m","data":{held}}}}}"#),
+        ] {
+            assert_eq!(filtered(&text, |_, _| true).unwrap(), text);
+        }
+    }
+    for broken in
+        [r#""\u12""#, r#""\x""#, r#""\"#, "\"a\nb\"", "\"\0\"", r#""a"#, "01", "[1,]", r#"{"a"}"#, r#"{1:2}"#]
+    {
+        let text = format!(r#"{{"jsonrpc":"2.0","id":2,"result":{{"text":{broken}}}}}"#);
+        assert!(filtered(&text, |_, _| true).is_err(), "{text}");
+    }
+    let deep = format!("{}1{}", "[".repeat(200), "]".repeat(200));
+    assert!(filtered(&format!(r#"{{"jsonrpc":"2.0","id":2,"result":{deep}}}"#), |_, _| true).is_err());
+}
+
+#[test]
 fn lists_without_one_reading_are_not_passed_on() {
     for result in [
         r#"{"tools":[{"name":"a","name":"b"}]}"#,

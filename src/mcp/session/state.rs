@@ -36,19 +36,21 @@ pub(super) struct State<C> {
     /// What its owner's access rests on.
     pub(super) under: Vec<C>,
     calls: HashMap<Id, Call<C>>,
+    /// Those of them that their caller has withdrawn, and when. The service may answer all the same, or never.
+    withdrawn: HashMap<Id, Time>,
     /// Calls that ended without an answer. The upstream may still answer: nothing else goes by their ids.
     barred: HashSet<Id>,
     /// Oldest first, with what the call is of that was asked under; none where the question came outside of any.
     questions: VecDeque<(Id, Option<C>)>,
-    /// Oldest first, with the call whose answer the stream was.
-    events: VecDeque<(EventId, Option<Id>)>,
+    /// Oldest first, with the call whose answer the stream was: also after its answer, which may have been lost on the way.
+    events: VecDeque<(EventId, Option<(Id, Call<C>)>)>,
 }
 
-impl<C> State<C> {
+impl<C: Clone> State<C> {
     pub(super) fn new(owner: Owner, version: Version, under: Vec<C>, now: Time) -> Self {
-        let (calls, barred) = (HashMap::new(), HashSet::new());
+        let (calls, withdrawn, barred) = (HashMap::new(), HashMap::new(), HashSet::new());
         let (questions, events) = (VecDeque::new(), VecDeque::new());
-        Self { owner, version, used: now, under, calls, barred, questions, events }
+        Self { owner, version, used: now, under, calls, withdrawn, barred, questions, events }
     }
 
     /// A session in which a call runs is in use, however long that takes.
@@ -64,23 +66,41 @@ impl<C> State<C> {
             return Err(SessionError::TooManyCalls);
         }
         // Events of an earlier call with this id are not its own.
-        self.events.retain(|(_, of)| of.as_ref() != Some(&id));
+        self.forget_events(&id);
         self.calls.insert(id, call);
         Ok(())
+    }
+
+    fn forget_events(&mut self, call: &Id) {
+        self.events.retain(|(_, of)| of.as_ref().is_none_or(|(id, _)| id != call));
     }
 
     pub(super) fn called(&self, id: &Id) -> Option<&Call<C>> {
         self.calls.get(id)
     }
 
+    /// Nobody waits for the answer any more.
+    pub(super) fn withdraw(&mut self, id: &Id, now: Time) {
+        if self.calls.contains_key(id) {
+            self.withdrawn.entry(id.clone()).or_insert(now);
+        }
+    }
+
+    pub(super) fn withdrawn(&self, id: &Id) -> Option<Time> {
+        self.withdrawn.get(id).copied()
+    }
+
     pub(super) fn finish(&mut self, id: &Id) -> Option<C> {
+        self.withdrawn.remove(id);
         self.calls.remove(id).map(|call| call.of)
     }
 
     /// A call is over without its answer having been passed on. False if there are too many of these: the session has to end.
     pub(super) fn abandon(&mut self, id: &Id, bound: usize) -> bool {
+        self.withdrawn.remove(id);
         if self.calls.remove(id).is_some() {
             self.barred.insert(id.clone());
+            self.forget_events(id);
         }
         self.barred.len() <= bound
     }
@@ -93,6 +113,7 @@ impl<C> State<C> {
             self.abandon(id, usize::MAX);
         }
         self.questions.retain(|(_, of)| !of.as_ref().is_some_and(&mut *is_over));
+        self.events.retain(|(_, of)| !of.as_ref().is_some_and(|(_, call)| is_over(&call.of)));
         over
     }
 
@@ -120,25 +141,35 @@ impl<C> State<C> {
         }
     }
 
-    pub(super) fn remember(&mut self, event: EventId, call: Option<Id>, bound: usize) {
+    /// Notes an event; if it is of a call, of which.
+    pub(super) fn remember(&mut self, event: EventId, call: Option<&Id>, bound: usize) {
         while self.events.len() >= bound.max(1) {
             self.events.pop_front();
         }
-        self.events.push_back((event, call));
+        // Of a call that is over already, an earlier event of its stream knows it.
+        let known = call
+            .map(|id| self.calls.get(id).or_else(|| self.of_events(id)).map(|of| (id.clone(), of.clone())));
+        match known {
+            None => self.events.push_back((event, None)),
+            Some(Some(of)) => self.events.push_back((event, Some(of))),
+            // Nobody can go on from there.
+            Some(None) => {}
+        }
+    }
+
+    fn of_events(&self, id: &Id) -> Option<&Call<C>> {
+        let mut calls = self.events.iter().filter_map(|(_, of)| of.as_ref());
+        calls.find(|(of, _)| of == id).map(|(_, call)| call)
     }
 
     pub(super) fn resumed(&self, event: &EventId) -> Result<Option<(Id, &Call<C>)>, SessionError> {
         // An id that the upstream used for two streams belongs to neither.
-        let mut found = self.events.iter().filter(|(id, _)| id == event).map(|(_, call)| call);
+        let mut found = self.events.iter().filter(|(id, _)| id == event).map(|(_, call)| call.as_ref());
         let first = found.next().ok_or(SessionError::UnknownEvent)?;
-        if found.any(|other| other != first) {
+        let id = |of: Option<&(Id, Call<C>)>| of.map(|(id, _)| id.clone());
+        if found.any(|other| id(other) != id(first)) {
             return Err(SessionError::UnknownEvent);
         }
-        match first {
-            None => Ok(None),
-            Some(id) => {
-                self.calls.get(id).map(|call| Some((id.clone(), call))).ok_or(SessionError::UnknownEvent)
-            }
-        }
+        Ok(first.map(|(id, call)| (id.clone(), call)))
     }
 }

@@ -136,6 +136,23 @@ fn a_result_belongs_to_its_call() {
 }
 
 #[test]
+fn what_is_withdrawn_is_known_until_it_is_over() {
+    let (mut sessions, mine, s) = (sessions(), owner("a", "ops", 1), id("s"));
+    let one = Id::Number(1);
+    sessions.withdraw(&s, &mine, &one, NOW).unwrap();
+    assert_eq!(sessions.withdrawn(&s, &mine, &one), None, "it does not run");
+    sessions.call(&s, &mine, (one.clone(), call("g1")), NOW).unwrap();
+    assert_eq!(sessions.withdrawn(&s, &mine, &one), None);
+    sessions.withdraw(&s, &mine, &one, after(1)).unwrap();
+    sessions.withdraw(&s, &mine, &one, after(9)).unwrap();
+    assert_eq!(sessions.withdrawn(&s, &mine, &one), Some(after(1)));
+    assert_eq!(sessions.withdrawn(&s, &owner("b", "ops", 1), &one), None);
+    sessions.finish(&s, &mine, &one);
+    sessions.call(&s, &mine, (one.clone(), call("g1")), NOW).unwrap();
+    assert_eq!(sessions.withdrawn(&s, &mine, &one), None);
+}
+
+#[test]
 fn a_stream_is_resumed_from_its_own_events_while_its_call_lives() {
     let (mut sessions, mine, s) = (sessions(), owner("a", "ops", 1), id("s"));
     sessions.call(&s, &mine, (Id::Number(1), call("g1")), NOW).unwrap();
@@ -144,6 +161,14 @@ fn a_stream_is_resumed_from_its_own_events_while_its_call_lives() {
     assert_eq!(sessions.resume(&s, &mine, &event("e1"), NOW), Ok(Some((Id::Number(1), &call("g1")))));
     assert_eq!(sessions.resume(&s, &mine, &event("e2"), NOW), Ok(None));
     assert_eq!(sessions.resume(&s, &mine, &event("e3"), NOW), Err(SessionError::UnknownEvent));
+    // Its answer was read, which says nothing of whether it arrived.
+    sessions.finish(&s, &mine, &Id::Number(1));
+    assert_eq!(sessions.resume(&s, &mine, &event("e1"), NOW), Ok(Some((Id::Number(1), &call("g1")))));
+    // Another call by the same id is not the one of the event.
+    sessions.call(&s, &mine, (Id::Number(1), call("g1")), NOW).unwrap();
+    assert_eq!(sessions.resume(&s, &mine, &event("e1"), NOW), Err(SessionError::UnknownEvent));
+    sessions.event(&s, &mine, event("e1"), Some(Id::Number(1)), NOW).unwrap();
+    assert!(sessions.resume(&s, &mine, &event("e1"), NOW).is_ok());
     sessions.end_calls(|grant| *grant == "g1");
     assert_eq!(sessions.resume(&s, &mine, &event("e1"), NOW), Err(SessionError::UnknownEvent));
     // No call goes by this id any more: the service may still answer the one that has ended.

@@ -310,12 +310,12 @@ fn look(
     });
     match looked {
         Ok(Some(other)) => Ok(other.unwrap_or(text)),
-        Ok(None) => Err(Broken::Service),
-        // An error that is no message of JSON-RPC says enough with its status.
-        Err(_) if !head.status.is_success() => {
+        // An error that is no message of JSON-RPC, or answers nobody, says enough with its status.
+        Ok(None) | Err(_) if !head.status.is_success() => {
             head.headers.remove(CONTENT_TYPE);
             Ok(Vec::new())
         }
+        Ok(None) => Err(Broken::Service),
         Err(fault) => Err(Broken::Fault(fault)),
     }
 }

@@ -7,6 +7,7 @@ use crate::mcp::session::{Belongs, Call, SessionError};
 use crate::mcp::{Answer, AnswerKind, EventId, Id, ListKind};
 use crate::model::{Recording, Time};
 use std::sync::Arc;
+use std::time::Duration;
 
 /// The calls of one request. Those that are left without an answer are cancelled at the service, and nothing else goes by their ids.
 pub(super) struct Calls {
@@ -39,6 +40,9 @@ pub(super) enum Heard {
     /// It answers nothing that was asked: it is left out.
     Unasked,
 }
+
+/// A call that was withdrawn may still be answered for so long: servers need not say anything, and some keep its stream open for ever.
+const WITHDRAWN: Duration = Duration::from_secs(5);
 
 /// More than the grant of a call permits to be answered.
 pub(super) const TOO_LARGE: &str = "the answer is larger than the `response_bytes` of the grant";
@@ -102,6 +106,20 @@ impl Calls {
     /// The calls that have no answer yet.
     pub(super) fn open(&self) -> impl Iterator<Item = &Id> {
         self.open.iter().map(|(id, _)| id)
+    }
+
+    /// Whether its caller has withdrawn whatever has no answer yet, so long ago that none is waited for.
+    pub(super) fn is_withdrawn(&self, now: Time) -> bool {
+        !self.open.is_empty()
+            && self
+                .open
+                .iter()
+                .all(|(id, _)| self.withdrawn(id).is_some_and(|since| now.since(since) >= WITHDRAWN))
+    }
+
+    fn withdrawn(&self, id: &Id) -> Option<Time> {
+        let Owned { id: session, owner } = self.owned.as_ref()?;
+        self.shelf.sessions().withdrawn(session, owner, id)
     }
 
     /// Bytes of the one message that answers it, at most; none of a batch, where each message is looked at by itself.
@@ -229,8 +247,11 @@ fn passed(call: &Call<Arc<Cell>>, id: &Id, bytes: usize) -> Heard {
 
 impl Drop for Calls {
     fn drop(&mut self) {
-        if !self.resumable {
-            self.abandon_all();
+        if self.resumable {
+            // Nobody goes on with what was withdrawn.
+            let open = std::mem::take(&mut self.open);
+            self.open = open.into_iter().filter(|(id, _)| self.withdrawn(id).is_some()).collect();
         }
+        self.abandon_all();
     }
 }

@@ -184,7 +184,17 @@ impl Looking {
         });
         if let Err(fault) = looked {
             self.fault(fault, now);
+        } else if self.looker.calls.is_withdrawn(time) {
+            self.withdrawn(now);
         }
+    }
+
+    /// The caller waits for nothing more of it: the service may keep it open for ever, with a comment now and then.
+    fn withdrawn(&mut self, now: Mono) {
+        self.looker.calls.abandon_all();
+        self.source = None;
+        self.exchange.live.cut(CutCause::Finished);
+        self.finish(End::ClientGone, now);
     }
 
     fn fault(&mut self, fault: Fault, now: Mono) {

@@ -28,11 +28,13 @@ pub(super) struct Message<'r> {
     pub(super) call: Option<(Id, Option<ListKind>)>,
     /// The question of the upstream that it answers.
     pub(super) answers: Option<Id>,
+    /// The call that it withdraws.
+    pub(super) withdraws: Option<&'r Id>,
 }
 
 impl<'r> Message<'r> {
     fn of(what: What<'r>) -> Self {
-        Self { what, call: None, answers: None }
+        Self { what, call: None, answers: None, withdraws: None }
     }
 }
 
@@ -106,7 +108,7 @@ fn asked<'r>(
             (of_task.unwrap_or(What::Call(call, request.argument_bytes())), list)
         }
     };
-    out.push(Message { what, call: Some((request.id().clone(), list)), answers: None });
+    out.push(Message { call: Some((request.id().clone(), list)), ..Message::of(what) });
     if needed == Privilege::Listen {
         out.extend(request.listened().map(|uri| {
             let call = McpCall { method: "resources/subscribe", name: Some(uri), arguments: None };
@@ -123,15 +125,16 @@ fn told<'r>(
 ) -> Result<Message<'r>, Refused> {
     let method = notification.method();
     if let Some(call) = notification.cancels() {
-        known.runs(&call).map_err(|error| error.refused(None))?;
+        known.runs(call).map_err(|error| error.refused(None))?;
     }
-    Ok(Message::of(match privilege::needed(method, received.version) {
+    let what = match privilege::needed(method, received.version) {
         Privilege::Free => What::Attend,
         Privilege::List(_) | Privilege::Listen | Privilege::Granted => {
             let call = McpCall { method, name: None, arguments: None };
             What::Call(call, notification.argument_bytes())
         }
-    }))
+    };
+    Ok(Message { withdraws: notification.cancels(), ..Message::of(what) })
 }
 
 /// Who answers what was asked under a call goes on with that call.

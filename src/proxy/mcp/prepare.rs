@@ -250,6 +250,9 @@ fn enter(
             };
             shelf.sessions().answer(id, owner, question, now).map_err(|error| refused(error, None))?;
         }
+        if let (Some(call), Some(Owned { id, owner })) = (message.withdraws, &owned) {
+            shelf.sessions().withdraw(id, owner, call, now).map_err(|error| refused(error, None))?;
+        }
     }
     if let (Inbound::EndSession, Some(Owned { id, owner })) = (&received.inbound, &owned) {
         shelf.sessions().close(id, owner);

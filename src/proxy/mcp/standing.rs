@@ -129,7 +129,7 @@ impl Standing {
         let set = self.caller.slot().load();
         let verdict = self.asked(None, now, |asked| attend(&set, asked, now))?;
         match verdict {
-            Verdict::Permit(permit) => self.gate.admit(permit, &self.caller, before).ok(),
+            Verdict::Permit(permit) => self.gate.admit(permit, &self.caller, (before, before)).ok(),
             Verdict::Deny(_) => None,
         }
     }

@@ -11,7 +11,7 @@ mod pool;
 mod tls;
 
 pub(crate) use connect::Connector;
-pub(crate) use tls::TlsSetupError;
+pub(crate) use tls::{TlsSetupError, check};
 
 use crate::access::stream::Stream;
 use crate::config::{ServiceConfig, Transport};

@@ -38,6 +38,11 @@ pub enum TlsSetupError {
     },
 }
 
+/// Whether a service can be reached as it is configured, as far as files tell.
+pub(crate) fn check(service: &ServiceConfig) -> Result<(), TlsSetupError> {
+    Connector::of(service).map(drop)
+}
+
 impl Connector {
     /// What a service's configuration asks for.
     ///

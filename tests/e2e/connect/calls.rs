@@ -89,6 +89,31 @@ async fn what_the_service_says_in_between_arrives_at_once_and_is_answered() {
 }
 
 #[tokio::test]
+async fn an_answer_that_cannot_be_read_ends_the_question_and_no_call_with_the_same_id() {
+    let (world, endpoint) = world().await;
+    world.grant(SCOPE).await;
+    let (mut client, _) = Connected::greeted(&world, &["--no-asking"]).await;
+    client.begin(3, "tools/call", json!({"name": "wait"})).await;
+    endpoint.heard(1).await;
+    endpoint.open(2).await;
+    let question = json!({"jsonrpc": "2.0", "id": 3, "method": "sampling/createMessage", "params": {}});
+    endpoint.tell(Some(question.clone())).await;
+    assert_eq!(client.next().await, question);
+    client.line(r#"{"jsonrpc":"2.0","id":3,"result":{"content":{"type":"text","text":"\ud83d"}}}"#).await;
+    let told = client.next().await;
+    assert_eq!((&told["id"], &told["error"]["code"]), (&Value::Null, &json!(-32_600)), "{told}");
+    eventually("the end of the question at the service", || async {
+        let received = endpoint.received();
+        let mut bodies = received.iter().map(|received| &received.body);
+        bodies.any(|body| body["id"] == 3 && body["error"]["code"] == -32_600).then_some(())
+    })
+    .await;
+    let result = json!({"jsonrpc": "2.0", "id": 3, "result": {"content": []}});
+    endpoint.tell(Some(result.clone())).await;
+    assert_eq!(client.next().await, result);
+}
+
+#[tokio::test]
 async fn the_end_of_the_input_finishes_what_runs() {
     let (world, endpoint) = world().await;
     world.grant(SCOPE).await;

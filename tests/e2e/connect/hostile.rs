@@ -19,7 +19,7 @@ async fn what_is_no_message_is_answered_and_what_follows_is_read() {
         ("\u{feff}{}".to_owned(), Value::Null, -32_700),
         ("[]".to_owned(), Value::Null, -32_600),
         ("[{\"jsonrpc\":\"2.0\",\"id\":\"b\",\"method\":\"ping\"}]".to_owned(), json!("b"), -32_600),
-        ("{\"jsonrpc\":\"2.0\",\"id\":5}".to_owned(), json!(5), -32_600),
+        ("{\"jsonrpc\":\"2.0\",\"id\":5}".to_owned(), Value::Null, -32_600),
         ("{\"jsonrpc\":\"2.0\",\"id\":6,\"method\":\"ping\",\"method\":\"x\"}".to_owned(), json!(6), -32_600),
         (
             "{\"jsonrpc\":\"2.0\",\"id\":7,\"method\":\"tools/call\",\"params\":{\"Name\":\"x\"}}".to_owned(),

@@ -39,6 +39,8 @@ pub(crate) enum Reply {
     Json(Value),
     /// To `initialize`: a session begins.
     Session(Value, &'static str),
+    /// This status, and a text in JSON.
+    Refused(u16, Value),
     /// 202.
     Taken,
     /// An event stream that is over after this text.
@@ -139,6 +141,9 @@ async fn answer(
         Reply::Session(value, id) => {
             let response = response.header("content-type", "application/json").header("mcp-session-id", id);
             (response, value.to_string(), false)
+        }
+        Reply::Refused(status, value) => {
+            (response.status(status).header("content-type", "application/json"), value.to_string(), false)
         }
         Reply::Taken => (response.status(202), String::new(), false),
         Reply::Events(text) => (response.header("content-type", "text/event-stream"), text, false),

@@ -89,13 +89,17 @@ fn translated(text: &str) -> Result<String, PatternFault> {
     let mut chars = text.chars().peekable();
     let mut in_class = false;
     let mut first = false;
+    let mut item = Item::Other;
     while let Some(c) = chars.next() {
         let at_start = std::mem::take(&mut first);
+        if in_class && c != ']' {
+            item = item.then(c, chars.peek().copied())?;
+        }
         match c {
             '\\' => escape(&mut chars, in_class, &mut out)?,
             '[' if in_class => return Err(PatternFault::Construct),
             '[' => {
-                (in_class, first) = (true, true);
+                (in_class, first, item) = (true, true, Item::Other);
                 out.push('[');
                 if chars.next_if_eq(&'^').is_some() {
                     out.push('^');
@@ -128,6 +132,36 @@ fn translated(text: &str) -> Result<String, PatternFault> {
     match in_class {
         true => Err(PatternFault::Malformed),
         false => Ok(out),
+    }
+}
+
+/// What stands before in a set, as far as a `-` behind it matters.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Item {
+    /// A character: a `-` behind it makes a range.
+    One,
+    /// `\d`, `\w`, `\s` or the other of one of them.
+    Set,
+    /// A character and a `-`: the end of the range is missing.
+    Range,
+    /// Nothing, or a range: a `-` behind it is itself.
+    Other,
+}
+
+impl Item {
+    /// With what follows. A set at either end of a range is an error to some readers, and to the others a `-` that means itself.
+    fn then(self, c: char, next: Option<char>) -> Result<Self, PatternFault> {
+        let is_set = c == '\\' && next.is_some_and(|next| "dDwWsS".contains(next));
+        match (self, c, next) {
+            (Self::Range, ..) if is_set => Err(PatternFault::Construct),
+            (Self::Range, ..) => Ok(Self::Other),
+            // The last character of a set, where it is itself for everybody.
+            (Self::One | Self::Set, '-', Some(']')) => Ok(Self::Other),
+            (Self::Set, '-', _) => Err(PatternFault::Construct),
+            (Self::One, '-', _) => Ok(Self::Range),
+            _ if is_set => Ok(Self::Set),
+            _ => Ok(Self::One),
+        }
     }
 }
 
