@@ -136,8 +136,8 @@ pub(super) async fn ask_for(
     (mut ask, key): (AskFor, Option<IdempotencyKey>),
 ) -> Result<(StatusCode, RequestView), Problem> {
     let wanted = ask.wanted()?;
-    let authenticated = proofs::bearer(api, headers).await?;
-    let on_behalf_of = proofs::user(api, ask.on_behalf_of.as_ref()).await?;
+    let authenticated = proofs::bearer(api, caller, headers).await?;
+    let on_behalf_of = proofs::user(api, caller, ask.on_behalf_of.as_ref()).await?;
     let ticket_open = proofs::ticket(api, ask.ticket.as_deref()).await?;
     let new = NewRequest {
         principal: ask.principal,
