@@ -247,10 +247,39 @@ async fn a_requester_proves_itself_and_names_the_human_behind_it() {
     own.is_problem(401, "token_invalid");
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn each_user_behind_an_agent_has_a_request_a_grant_and_a_token_of_their_own() {
+    let idp = Idp::new("k1");
+    let world = world(&idp, r#"@id("r") permit (principal, action, resource);"#).await;
+    let mut agent = world.agent("demo").await;
+    let mut seen = std::collections::BTreeSet::new();
+    for (user, status) in [("u-ada", 201), ("u-bob", 201), ("u-ada", 200), ("u-bob", 200)] {
+        let mut ask = ask();
+        ask["on_behalf_of"] = json!(idp.token(user, |_| {}));
+        ask["token"] = json!(true);
+        let answer = agent.post("/v1/requests", &ask).await;
+        assert_eq!(answer.status, status, "{user}: {answer:?}");
+        let granted = answer.json();
+        assert_eq!(granted["on_behalf_of"]["subject"], user, "{granted}");
+        let token = granted["token"].as_str().unwrap();
+        let claims = URL_SAFE_NO_PAD.decode(token.split('.').nth(1).unwrap()).unwrap();
+        let claims: Value = serde_json::from_slice(&claims).unwrap();
+        assert_eq!((&claims["sub"], &claims["jti"]), (&json!(user), &granted["grant"]));
+        seen.insert((granted["id"].to_string(), granted["grant"].to_string(), user));
+    }
+    assert_eq!(seen.len(), 2, "{seen:?}");
+    // Without a user it is the agent's own.
+    let own = agent.post("/v1/requests", &ask()).await;
+    assert_eq!((own.status.as_u16(), own.json().get("on_behalf_of")), (201, None), "{own:?}");
+}
+
 /// The `x5t#S256` of the certificate of this connection.
 async fn thumbprint(client: &mut Client) -> String {
     let hex = client.get("/v1/whoami").await.json()["certificate_sha256"].as_str().unwrap().to_owned();
-    b64((0..hex.len()).step_by(2).map(|at| u8::from_str_radix(&hex[at..at + 2], 16).unwrap()).collect::<Vec<_>>())
+    b64((0..hex.len())
+        .step_by(2)
+        .map(|at| u8::from_str_radix(&hex[at..at + 2], 16).unwrap())
+        .collect::<Vec<_>>())
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -287,13 +316,18 @@ permit (principal, action, resource);"#;
     behalf["on_behalf_of"] = json!(bound("u-ada", with(&agents)));
     let asked = bearing(&mut agent, "/v1/requests", &behalf, &bound("u-ada", with(&agents))).await;
     assert_eq!((asked.status.as_u16(), &asked.json()["state"]), (201, &json!("pending")), "{asked:?}");
-    let (path, yes) = (format!("/v1/requests/{}/approve", asked.json()["id"].as_str().unwrap()), json!({"reason": "fine"}));
+    let (path, yes) =
+        (format!("/v1/requests/{}/approve", asked.json()["id"].as_str().unwrap()), json!({"reason": "fine"}));
     for cnf in foreign(&approvers, &agents) {
         let token = bound("u-bob", cnf);
         bearing(&mut approver, &path, &yes, &token).await.is_problem(401, "token_invalid");
     }
     let approved = bearing(&mut approver, &path, &yes, &bound("u-bob", with(&approvers))).await;
-    assert_eq!((approved.status.as_u16(), &approved.json()["state"]), (200, &json!("approved")), "{approved:?}");
+    assert_eq!(
+        (approved.status.as_u16(), &approved.json()["state"]),
+        (200, &json!("approved")),
+        "{approved:?}"
+    );
     let path = format!("/v1/grants/{}/extend", approved.json()["grant"].as_str().unwrap());
     let more = json!({"ttl": "5m", "reason": "it takes longer"});
     for cnf in foreign(&agents, &approvers) {
@@ -346,7 +380,10 @@ async fn keys_on_the_web_are_followed_and_without_keys_no_token_holds() {
     assert_eq!(gone, Err(IssuerFault::Token(TokenFault::UnknownKey)));
     // An answer that is no set of keys changes nothing, for as long as keys are believed.
     *content.lock().unwrap() = String::new();
-    assert_eq!(issuers.verify((&of_old, &ANY), wall(), Mono::now()).await, Err(TokenFault::UnknownKey.into()));
+    assert_eq!(
+        issuers.verify((&of_old, &ANY), wall(), Mono::now()).await,
+        Err(TokenFault::UnknownKey.into())
+    );
     assert!(issuers.verify((&of_new, &ANY), wall(), Mono::now()).await.is_ok());
     let day = std::time::Duration::from_secs(24 * 3600);
     let late = issuers.verify((&of_new, &ANY), wall(), Mono::now().plus(day)).await;

@@ -69,7 +69,7 @@ impl From<NewGrant> for GrantSpec {
 }
 
 /// Issues grants: one (an object) or up to 100,000 (an array, or JSONL), all or none. A grant that exists already (same principal,
-/// task and scope, overlapping window) is returned as it is.
+/// task and scope, on behalf of nobody, overlapping window) is returned as it is.
 #[utoipa::path(post, path = "/v1/grants", tag = "grants",
     request_body(content = NewGrant, description = "one; an array of them; or one a line as `application/jsonl`"),
     responses(

@@ -15,6 +15,7 @@ mod history;
 mod index;
 mod keys;
 pub(crate) mod look;
+mod purpose;
 mod report;
 mod requests;
 mod reviews;
@@ -29,6 +30,7 @@ pub use command::{Command, GrantSpec, Issued, MAX_BULK, MAX_REASON, Outcome, Ref
 pub use cooldowns::CooldownCause;
 pub use decide::{Context, Decision, decide};
 pub use ended::EndedGrant;
+pub use purpose::Purpose;
 pub use requests::{Approval, Evaluated, OpenedStep, RequestRecord, RequestState, Settled};
 pub use reviews::{Review, ReviewResult};
 pub use revocation::{Confirmation, Revocation};
@@ -37,7 +39,7 @@ pub use uses::{LoggedUse, Process};
 
 use crate::model::event::{Actor, Selector};
 use crate::model::{
-    Attributes, AuditHealth, Digest, EndCause, Grant, GrantId, ProxyName, Revision, RevocationId, Scope,
+    Attributes, AuditHealth, Digest, EndCause, Grant, GrantId, ProxyName, Revision, RevocationId,
     ServiceName, SpiffeId, TaskId, Time, TrailFault, TrailHead,
 };
 use cooldowns::Cooldowns;
@@ -49,7 +51,6 @@ use requests::Requests;
 use reviews::Reviews;
 use revocation::Revocations;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::hash::BuildHasher as _;
 use std::ops::Bound;
 use std::sync::Arc;
 use std::time::Duration;
@@ -297,13 +298,6 @@ impl State {
     pub fn revocations(&self) -> impl DoubleEndedIterator<Item = &Revocation> {
         self.revocations.all()
     }
-}
-
-/// A hash by which grants for the same principal, task and scope are found; equal hashes are compared in full.
-fn likeness(state: &State, principal: &SpiffeId, task: &TaskId, scope: &Scope) -> u64 {
-    // A scope that could not be written as JSON would only be found less quickly.
-    let scope = serde_json::to_vec(scope).unwrap_or_default();
-    state.hasher.hash_one((principal, task, scope))
 }
 
 /// Whether the use of a grant decides about its end.

@@ -1,7 +1,7 @@
 //! From a request that is decided to its grant: never more than was asked, approved and allowed, never longer, never twice.
 
 use crate::control::state::decide::{Context, Draft};
-use crate::control::state::{Approval, Refusal};
+use crate::control::state::{Approval, Purpose, Refusal};
 use crate::control::workflow::consider::too_risky;
 use crate::control::workflow::refusal::AccessRefusal;
 use crate::control::workflow::{plan, refuse};
@@ -58,7 +58,7 @@ pub(super) fn issue<'a>(
         let mut missing = Vec::with_capacity(parts.len());
         for part in parts {
             let (scope, _) = narrowed(draft, grounds, part.scope)?;
-            match draft.state.same((&request.principal, &request.task, &scope), window) {
+            match draft.state.same(Purpose::asked(request, &scope), window) {
                 Some(grant) => existing = existing.or(Some(grant.id)),
                 None => missing.push(part),
             }
