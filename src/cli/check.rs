@@ -7,6 +7,7 @@ use crate::config::{Config, ConfigErrors, PolicyConfig, Problem, RecipientSource
 use crate::control::notify::Secrets;
 use crate::control::policy::{PolicyErrors, PolicySet};
 use crate::identity::keyfile::{self, Secrecy};
+use crate::model::shown::escaped;
 use serde_json::json;
 use std::path::{Path, PathBuf};
 
@@ -23,7 +24,13 @@ impl Check {
     pub(super) fn run(self, output: Output) -> Result<(), Failure> {
         let checked = match self.file.is_dir() {
             true => folder(&self.file),
-            false => Config::load(&self.file).and_then(|config| configuration(&config)),
+            false => Config::load(&self.file).and_then(|config| {
+                // Beside the answer, which stays what programs expect.
+                for undeclared in config.control.iter().flat_map(|control| control.undeclared()) {
+                    eprintln!("{}: warning: {}", self.file.display(), escaped(&undeclared.to_string()));
+                }
+                configuration(&config)
+            }),
         };
         match (checked, output) {
             (Ok(good), Output::Table) => output::line(&format!("{}: good: {good}", self.file.display())),
