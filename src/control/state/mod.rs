@@ -14,6 +14,7 @@ mod ended;
 mod history;
 mod index;
 mod keys;
+mod list;
 pub(crate) mod look;
 mod purpose;
 mod report;
@@ -30,6 +31,7 @@ pub use command::{Command, GrantSpec, Issued, MAX_BULK, MAX_REASON, Outcome, Ref
 pub use cooldowns::CooldownCause;
 pub use decide::{Context, Decision, decide};
 pub use ended::EndedGrant;
+pub use list::Among;
 pub use purpose::Purpose;
 pub use requests::{Approval, Evaluated, OpenedStep, RequestRecord, RequestState, Settled};
 pub use reviews::{Review, ReviewResult};
@@ -51,7 +53,6 @@ use requests::Requests;
 use reviews::Reviews;
 use revocation::Revocations;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::ops::Bound;
 use std::sync::Arc;
 use std::time::Duration;
 use tasks::Tasks;
@@ -216,21 +217,6 @@ impl State {
     #[must_use]
     pub fn find(&self, id: GrantId) -> Option<Found<'_>> {
         self.live.get(&id).map(Found::Live).or_else(|| self.ended.get(id).map(Found::Ended))
-    }
-
-    /// All grants that are known, live and ended, with an id greater than `after`, by id.
-    pub fn grants(&self, after: Option<GrantId>) -> impl Iterator<Item = Found<'_>> {
-        let range = (after.map_or(Bound::Unbounded, Bound::Excluded), Bound::Unbounded);
-        let mut live = self.live.range(range).map(|(_, live)| Found::Live(live)).peekable();
-        let mut ended = self.ended.range(range).map(Found::Ended).peekable();
-        std::iter::from_fn(move || {
-            let live_first = match (live.peek(), ended.peek()) {
-                (Some(live), Some(ended)) => live.grant().id < ended.grant().id,
-                (Some(_), None) => true,
-                (None, _) => false,
-            };
-            if live_first { live.next() } else { ended.next() }
-        })
     }
 
     /// The grants that are not over at `now` (live or still to come) and that the selector is for.
