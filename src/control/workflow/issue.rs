@@ -2,7 +2,7 @@
 
 use crate::control::state::decide::{Context, Draft};
 use crate::control::state::{Approval, Purpose, Refusal};
-use crate::control::workflow::consider::too_risky;
+use crate::control::workflow::consider::told_risk;
 use crate::control::workflow::refusal::AccessRefusal;
 use crate::control::workflow::{plan, refuse};
 use crate::model::event::{Actor, EventBody};
@@ -254,7 +254,7 @@ fn conditions(
         conditions = conditions.with_source(network).map_err(|_| Refusal::from(UNPINNED))?;
     }
     if let Some(risk) = conditions.max_risk().into_iter().chain(terms.max_risk).min() {
-        if let Some(because) = too_risky(draft.state, context.rules, &request.principal, Some(risk)) {
+        if let Some(because) = told_risk(draft.state, context.rules, request, Some(risk)) {
             return refuse(AccessRefusal::Risk { because });
         }
         conditions = conditions.with_max_risk(risk);

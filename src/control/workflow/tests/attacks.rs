@@ -84,7 +84,10 @@ fn what_was_decided_for_one_user_stands_for_no_other() {
     for user in &users {
         let again = request(&mut world, AGENTS[1], ask(user)).unwrap();
         let known = world.state.request(again).unwrap();
-        assert_eq!(known.request.on_behalf_of.as_ref().map(|user| &user.subject), user.as_ref().map(|user| &user.subject));
+        assert_eq!(
+            known.request.on_behalf_of.as_ref().map(|user| &user.subject),
+            user.as_ref().map(|user| &user.subject)
+        );
         assert!(grants.contains(&world.grant_of(again)));
     }
     assert_eq!(world.state.live().len(), users.len());
@@ -284,4 +287,30 @@ fn a_refusal_says_nothing_about_another() {
         assert_eq!(reason.contains("high"), told, "{reason}");
         assert_eq!(world.stands(asked), RequestState::Denied);
     }
+}
+
+#[test]
+fn whoever_hands_something_on_learns_nothing_about_the_risk_of_the_other() {
+    let mut world = World::new();
+    // What tolerates little risk is the grant that it comes from; of handing it on the policies say nothing.
+    world.rules.policies = policies(
+        "@id(\"p\") @max_risk(\"medium\") permit(principal, action == Action::\"request\", resource);\n\
+         @id(\"d\") permit(principal, action == Action::\"delegate\", resource);",
+    );
+    let set = |world: &mut World, who: &str, risk| {
+        let attributes = Attributes { risk: Some(risk), ..Attributes::default() };
+        let set = AccessCommand::SetAttributes { principal: id(who), attributes };
+        world.access(SECURITY, set).unwrap();
+    };
+    set(&mut world, AGENTS[1], crate::model::Risk::Low);
+    let asked = request(&mut world, AGENTS[1], asked("t", SCOPES[0], 600)).unwrap();
+    let grant = world.grant_of(asked);
+    let unknown = refusal(delegate(&mut world, AGENTS[1], grant, AGENTS[2]));
+    set(&mut world, AGENTS[2], crate::model::Risk::High);
+    let refused = refusal(delegate(&mut world, AGENTS[1], grant, AGENTS[2]));
+    assert_eq!(refused, unknown);
+    assert!(!refused.to_string().contains("high"), "{refused}");
+    assert!(matches!(unknown, AccessRefusal::Risk { .. }), "{unknown:?}");
+    set(&mut world, AGENTS[2], crate::model::Risk::Medium);
+    delegate(&mut world, AGENTS[1], grant, AGENTS[2]).unwrap();
 }
