@@ -4,6 +4,7 @@ use super::Failure;
 use super::output::{self, Output};
 use crate::config::{Config, ConfigErrors, PolicyConfig};
 use crate::control::policy::{PolicyErrors, PolicySet};
+use crate::model::shown::escaped;
 use serde_json::json;
 use std::path::{Path, PathBuf};
 
@@ -22,7 +23,13 @@ impl Check {
     pub(super) fn run(self, output: Output) -> Result<(), Failure> {
         let checked = match self.file.is_dir() {
             true => folder(&self.file),
-            false => Config::load(&self.file).and_then(|config| configuration(&self.file, &config)),
+            false => Config::load(&self.file).and_then(|config| {
+                // Beside the answer, which stays what programs expect.
+                for undeclared in config.control.iter().flat_map(|control| control.undeclared()) {
+                    eprintln!("{}: warning: {}", self.file.display(), escaped(&undeclared.to_string()));
+                }
+                configuration(&self.file, &config)
+            }),
         };
         match (checked, output) {
             (Ok(good), Output::Table) => output::line(&format!("{}: good: {good}", self.file.display())),

@@ -70,6 +70,40 @@ impl ControlConfig {
     pub const CLOCK_DRIFT: Duration = Duration::from_millis(250);
     /// How long a drain may take by default.
     pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(30);
+
+    /// The identities in `[[people]]` of which nobody says whether they are the human's own or of a workload that works for them:
+    /// no `kind`, and no role that decides. They count as a workload's.
+    pub fn undeclared(&self) -> impl Iterator<Item = Undeclared<'_>> {
+        let said = move |id: &SpiffeId| {
+            self.principals.get(id).is_some_and(|entry| entry.kind.is_some())
+                || self.roles.get(id).is_some_and(|roles| roles.iter().any(|role| role.decides()))
+        };
+        self.people.iter().flat_map(move |person| {
+            let open = person.identities.iter().filter(move |id| !said(id));
+            open.map(|identity| Undeclared { person: &person.name, identity })
+        })
+    }
+}
+
+/// An identity of a person that counts as a workload's, since nobody says what it is. Shows what to do about it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Undeclared<'a> {
+    /// The person's name.
+    pub person: &'a str,
+    /// The identity.
+    pub identity: &'a SpiffeId,
+}
+
+impl std::fmt::Display for Undeclared<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { person, identity } = self;
+        write!(
+            f,
+            "`{identity}` belongs to `{person}`, and nothing says that it is their own: it is no human approver, and has neither \
+             their groups nor what they own. Say `kind = \"human\"` for it in `[[principals]]`, or `kind = \"workload\"` if it \
+             works for them"
+        )
+    }
 }
 
 /// Where the event log is.
@@ -86,7 +120,7 @@ pub struct Person {
     pub name: String,
     /// The identities; never empty.
     pub identities: BTreeSet<SpiffeId>,
-    /// The groups that the person is in; all its identities are.
+    /// The groups that the person is in: those of its identities are that are its own.
     pub groups: BTreeSet<GroupName>,
 }
 
@@ -122,6 +156,15 @@ impl Role {
             Self::Admin => "admin",
             Self::Broker => "broker",
             Self::Proxy => "proxy",
+        }
+    }
+
+    /// Whether it decides over people's access: no workload holds it, so that whoever does is a human.
+    #[must_use]
+    pub fn decides(self) -> bool {
+        match self {
+            Self::Approver | Self::Security | Self::Admin => true,
+            Self::Viewer | Self::Broker | Self::Proxy => false,
         }
     }
 }

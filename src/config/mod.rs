@@ -31,7 +31,7 @@ pub mod webhook;
 pub mod witness;
 
 pub use access::{PolicyConfig, PrincipalEntry, RequestRules, RoleTemplate};
-pub use control::{ControlConfig, Person, Role, Store};
+pub use control::{ControlConfig, Person, Role, Store, Undeclared};
 pub use export::{ExportConfig, ExportTarget, HttpReceiver, ReceiverTls, SyslogReceiver, SyslogUrl};
 pub use issuer::{IssuerConfig, KeySource};
 pub use limits::{Ceilings, Limits};

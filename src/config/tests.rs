@@ -37,7 +37,8 @@ fn the_examples_are_read_and_paths_start_from_the_file() {
     let control = parse(CONTROL).unwrap().control.unwrap();
     assert_eq!(control.store, Store::Sqlite("/etc/jitgate/control.db".into()));
     assert_eq!(control.lease, Duration::from_secs(15));
-    assert_eq!(control.people[0].identities.len(), 2);
+    assert_eq!(control.people[0].identities.len(), 3);
+    assert_eq!(control.undeclared().count(), 0);
     assert_eq!(control.services.len(), 3);
     let ops = &control.services["ops"];
     assert_eq!(ops.tools["restart_service"], crate::model::Sensitivity::High);

@@ -121,6 +121,9 @@ impl ControlApp {
         let listen = |source| StartError::Listen { address: config.listen, source };
         let listener = TcpListener::bind(config.listen).await.map_err(listen)?;
         let address = listener.local_addr().map_err(listen)?;
+        for undeclared in config.undeclared() {
+            tracing::warn!("people: {undeclared}");
+        }
         let Store::Sqlite(path) = &config.store;
         let rules =
             || Ok::<_, StartError>(Rules::from_config(config, PolicySet::from_config(&config.policy)?));

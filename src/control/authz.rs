@@ -94,6 +94,12 @@ impl Roles {
         self.of(id).any(|role| need.roles().contains(&role))
     }
 
+    /// The identities with a role that decides over people's access.
+    pub fn deciding(&self) -> impl Iterator<Item = &SpiffeId> {
+        let decides = |roles: &BTreeSet<Role>| roles.iter().any(|role| role.decides());
+        self.roles.iter().filter(move |(_, roles)| decides(roles)).map(|(id, _)| id)
+    }
+
     /// Whether two identities are one and the same person (an identity always is itself).
     #[must_use]
     pub fn same_person(&self, one: &SpiffeId, other: &SpiffeId) -> bool {

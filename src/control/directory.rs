@@ -1,12 +1,17 @@
 //! Who is who and what is what, as configured: principals, people, services, named scopes. Facts for decisions; roles are in
 //! [`crate::control::authz`].
+//!
+//! Invariant: what a human may do, a human's own identity may do. `[[people]]` also links workloads that work for somebody, so that
+//! nobody approves for themselves; that an identity belongs to a person makes it neither an approver, nor an owner, nor one of
+//! the person's groups.
 
 use crate::config::{ControlConfig, Person, PrincipalEntry, RoleTemplate};
+use crate::control::authz::Roles;
 use crate::model::{
     Attributes, GroupName, Owner, PrincipalKind, PrincipalProfile, RoleName, ServiceName, ServiceProfile,
     SpiffeId,
 };
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 /// What the configuration knows.
 #[derive(Debug, Clone, Default)]
@@ -14,6 +19,8 @@ pub struct Directory {
     principals: BTreeMap<SpiffeId, PrincipalEntry>,
     people: Vec<Person>,
     person_of: HashMap<SpiffeId, usize>,
+    /// Who has a role that decides over people's access.
+    deciding: HashSet<SpiffeId>,
     services: BTreeMap<ServiceName, ServiceProfile>,
     templates: BTreeMap<RoleName, RoleTemplate>,
 }
@@ -28,9 +35,10 @@ impl Directory {
             config.services.clone(),
             config.templates.clone(),
         )
+        .with_roles(&Roles::from_config(config))
     }
 
-    /// From its parts.
+    /// From its parts; see [`Self::with_roles`].
     #[must_use]
     pub fn new(
         principals: BTreeMap<SpiffeId, PrincipalEntry>,
@@ -42,7 +50,13 @@ impl Directory {
         let person_of = numbered
             .flat_map(|(at, person)| person.identities.iter().map(move |id| (id.clone(), at)))
             .collect();
-        Self { principals, people, person_of, services, templates }
+        Self { principals, people, person_of, deciding: HashSet::new(), services, templates }
+    }
+
+    /// With those whom a role makes humans. Without, nobody is one unless their `kind` says so.
+    #[must_use]
+    pub fn with_roles(self, roles: &Roles) -> Self {
+        Self { deciding: roles.deciding().cloned().collect(), ..self }
     }
 
     /// The person that an identity belongs to.
@@ -59,13 +73,14 @@ impl Directory {
         all
     }
 
-    /// Whether an identity is a human's: said so, or one of a person.
+    /// Whether an identity is a human's own: its `kind` says so or, where nobody says anything, a role that no workload may hold. A
+    /// person in `[[people]]` does not: the agents that work for them are listed there, too.
     #[must_use]
     pub fn is_human(&self, id: &SpiffeId) -> bool {
         match self.principals.get(id).and_then(|entry| entry.kind) {
             Some(PrincipalKind::Human) => true,
             Some(PrincipalKind::Workload) => false,
-            None => self.person(id).is_some(),
+            None => self.deciding.contains(id),
         }
     }
 
@@ -75,13 +90,15 @@ impl Directory {
         self.principals.get(id).and_then(|entry| entry.kind) == Some(PrincipalKind::Workload)
     }
 
-    /// What is known about an identity: the configuration, the groups of its person, and over it what was set at run time.
+    /// What is known about an identity: the configuration, the groups of the person whose own it is, and over it what was set at
+    /// run time.
     #[must_use]
     pub fn profile(&self, id: &SpiffeId, set: Option<&Attributes>) -> PrincipalProfile {
         let entry = self.principals.get(id);
         let mut attributes = entry.map(|entry| entry.attributes.clone()).unwrap_or_default();
         let person = self.person(id);
-        attributes.groups.extend(person.iter().flat_map(|person| person.groups.iter().cloned()));
+        let own = person.filter(|_| self.is_human(id));
+        attributes.groups.extend(own.iter().flat_map(|person| person.groups.iter().cloned()));
         if let Some(set) = set {
             attributes = attributes.merged(set);
         }
@@ -109,7 +126,9 @@ impl Directory {
     #[must_use]
     pub fn owns(&self, id: &SpiffeId, groups: &BTreeSet<GroupName>, owner: &Owner) -> bool {
         match owner {
-            Owner::Person(name) => self.person(id).is_some_and(|person| person.name == *name),
+            Owner::Person(name) => {
+                self.is_human(id) && self.person(id).is_some_and(|person| person.name == *name)
+            }
             Owner::Group(group) => groups.contains(group),
             Owner::Identity(owner) => owner == id,
         }

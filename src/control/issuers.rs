@@ -1,7 +1,7 @@
 //! Tokens of outside issuers: what they prove about a human, beside the certificate.
 //!
-//! [`crate::identity::issuer`] says whether a token holds. Invariants: a token counts only for the one audience that is configured;
-//! which person a user is, is said by the configuration and never by the token.
+//! [`crate::identity::issuer`] says whether a token holds. Invariants: a token counts only for the one audience that is configured,
+//! and where it is bound to a certificate, with that of the caller alone, whoever it names; which person a user is, is said by the configuration and never by the token.
 
 pub use crate::identity::issuer::{IssuerFault, SetupError};
 
@@ -54,18 +54,24 @@ impl Issuers {
         }
     }
 
-    /// Who a token says that somebody is, if it holds at `now`.
+    /// Who a token says that somebody is, if it holds at `now` with the certificate of the caller who brings it.
     ///
     /// # Errors
     /// [`IssuerFault`].
-    pub async fn verify(&self, token: &str, now: Time, mono: Mono) -> Result<User, IssuerFault> {
+    pub async fn verify(
+        &self,
+        (token, certificate_sha256): (&str, &[u8; 32]),
+        now: Time,
+        mono: Mono,
+    ) -> Result<User, IssuerFault> {
         let Known { issuers, groups } = &*self.0;
         if issuers.is_empty() {
             return Err(IssuerFault::None);
         }
         let jws = Jws::parse(token)?;
         let issuer = jws.claimed_issuer().and_then(|name| issuers.get(name)).ok_or(TokenFault::Issuer)?;
-        let claims = issuer.verify(jws, &issuer.config().audience, now, mono).await?;
+        let shown = (&*issuer.config().audience, certificate_sha256);
+        let claims = issuer.verify(jws, shown, now, mono).await?;
         Ok(user(issuer, groups, &claims, now)?)
     }
 }

@@ -2,7 +2,8 @@
 //!
 //! Owns the accept loop and the life of connections. Invariants: a request gets its [`Peer`] from the handshake of the connection
 //! that it came on and from nowhere else; a connection ends when its peer's certificate expires, is revoked or is no longer
-//! trusted, and so does everything that runs on it; whoever is no proxy learns nothing of the control channel.
+//! trusted, and so does everything that runs on it; whoever is no proxy learns nothing of the control channel; only who has shown
+//! a certificate takes a place among the connections.
 
 use crate::control::api::Problem;
 use crate::control::authz::{Need, Roles};
@@ -14,7 +15,9 @@ use crate::identity::tls::{Accepted, Acceptor};
 use crate::identity::trust::Trust;
 use crate::model::SpiffeId;
 use crate::runtime::accepted;
+use crate::runtime::clock::Mono;
 use crate::runtime::drain::{Drain, Hold};
+use crate::runtime::newcomers::{Newcomer, Newcomers};
 use axum::Router;
 use axum::body::Body;
 use axum::http::{HeaderValue, Request, Response, header};
@@ -34,7 +37,7 @@ use tokio_rustls::server::TlsStream;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tower::util::ServiceExt as _;
 
-/// Connections at once; more wait in the kernel's queue.
+/// Connections at once, of callers that have shown who they are.
 const CONNECTIONS: usize = 4_096;
 /// Of these, by callers without a role: proxies and operators find room whatever those do.
 const STRANGERS: usize = 3_072;
@@ -42,7 +45,12 @@ const STRANGERS: usize = 3_072;
 const EACH: usize = 256;
 /// Calls at once by one identity without a role: a long poll is one.
 const CALLS: usize = 128;
-const HANDSHAKE: Duration = Duration::from_secs(10);
+/// Handshakes at once, in all and from one address. What is over is accepted and dropped: it would wait in the kernel's queue, in
+/// front of everybody else.
+const HANDSHAKES: usize = 2_048;
+const HANDSHAKES_EACH: usize = 256;
+/// How long one may take.
+const HANDSHAKE: Duration = Duration::from_secs(5);
 const HEADERS: Duration = Duration::from_secs(10);
 const HEADER_BYTES: usize = 32 << 10;
 const STREAMS: u32 = 128;
@@ -77,6 +85,8 @@ pub struct Server {
 /// What each caller has of what there is.
 #[derive(Debug)]
 pub struct Shares {
+    newcomers: Arc<Newcomers>,
+    all: Arc<Semaphore>,
     strangers: Arc<Semaphore>,
     connections: Arc<Places>,
     calls: Arc<Places>,
@@ -85,6 +95,8 @@ pub struct Shares {
 impl Default for Shares {
     fn default() -> Self {
         Self {
+            newcomers: Newcomers::new(HANDSHAKES, HANDSHAKES_EACH),
+            all: Arc::new(Semaphore::new(CONNECTIONS)),
             strangers: Arc::new(Semaphore::new(STRANGERS)),
             connections: Places::new(EACH),
             calls: Places::new(CALLS),
@@ -93,20 +105,26 @@ impl Default for Shares {
 }
 
 /// Room for one connection, until it ends.
-type Room = (Option<OwnedSemaphorePermit>, Option<Place>);
+#[derive(Debug)]
+struct Room {
+    _one: OwnedSemaphorePermit,
+    _strangers: Option<OwnedSemaphorePermit>,
+    _own: Option<Place>,
+}
 
 impl Shares {
-    /// Room for one more connection of this identity; none if it, or all without a role, have theirs already.
+    /// Room for one more connection of this identity; none if it, or all without a role, or all there are, have theirs already.
     fn enter(&self, who: &SpiffeId, roles: &Roles) -> Option<Room> {
+        let one = |of: &Arc<Semaphore>| Arc::clone(of).try_acquire_owned().ok();
         if roles.may(who, Need::Enforce) {
-            return Some((None, None));
+            return Some(Room { _one: one(&self.all)?, _strangers: None, _own: None });
         }
-        let place = self.connections.enter(who)?;
-        let permit = match roles.of(who).next() {
+        let own = Some(self.connections.enter(who)?);
+        let strangers = match roles.of(who).next() {
             Some(_) => None,
-            None => Some(Arc::clone(&self.strangers).try_acquire_owned().ok()?),
+            None => Some(one(&self.strangers)?),
         };
-        Some((permit, Some(place)))
+        Some(Room { _one: one(&self.all)?, _strangers: strangers, _own: own })
     }
 }
 
@@ -124,25 +142,23 @@ impl Server {
     /// Accepts connections until draining begins; those that are open then end by the drain's rules.
     pub async fn run(self, listener: TcpListener) {
         let server = Arc::new(self);
-        let room = Arc::new(Semaphore::new(CONNECTIONS));
         loop {
-            let next = async {
-                let permit = Arc::clone(&room).acquire_owned().await.ok()?;
-                Some((listener.accept().await, permit))
-            };
-            let (accepted, permit) = tokio::select! {
+            let accepted = tokio::select! {
                 biased;
                 () = server.drain.draining() => return,
-                next = next => match next {
-                    Some(next) => next,
-                    None => return,
-                },
+                accepted = listener.accept() => accepted,
             };
             match accepted {
-                Ok((socket, _)) => {
-                    let hold = server.drain.hold();
-                    tokio::spawn(Arc::clone(&server).connection(socket, permit, hold));
-                }
+                Ok((socket, source)) => match server.shares.newcomers.enter(source.ip(), Mono::now()) {
+                    Some(newcomer) => {
+                        let hold = server.drain.hold();
+                        tokio::spawn(Arc::clone(&server).connection(socket, newcomer, hold));
+                    }
+                    None => {
+                        tracing::debug!(%source, "too many handshakes");
+                        (server.handshakes)(Err(Refusal::TooManyConnections));
+                    }
+                },
                 Err(error) => {
                     tracing::warn!(%error, "cannot accept a connection");
                     tokio::time::sleep(ACCEPT_PAUSE).await;
@@ -151,7 +167,7 @@ impl Server {
         }
     }
 
-    async fn connection(self: Arc<Self>, socket: TcpStream, _permit: OwnedSemaphorePermit, _hold: Hold) {
+    async fn connection(self: Arc<Self>, socket: TcpStream, newcomer: Newcomer, _hold: Hold) {
         accepted::set_up(&socket);
         let handshake = tokio::time::timeout(HANDSHAKE, self.acceptor.accept(socket));
         let accepted = tokio::select! {
@@ -161,7 +177,9 @@ impl Server {
                 Ok(accepted) => accepted.map_err(|refused| refused.reason),
                 Err(_) => Err(Refusal::Timeout),
             },
+            () = newcomer.ended() => Err(Refusal::Timeout),
         };
+        drop(newcomer);
         match accepted {
             Ok(accepted) => {
                 let Some(_room) = self.shares.enter(accepted.peer.principal(), &self.plane.rules().roles)

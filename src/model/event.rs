@@ -107,7 +107,7 @@ pub enum EventBody {
         /// Which request.
         request: AccessRequestId,
     },
-    /// What was asked for was there already: one live grant for each principal, task and scope.
+    /// What was asked for was there already: one live grant for each principal, task, scope and user.
     AccessSatisfied {
         /// Which request.
         request: AccessRequestId,

@@ -72,7 +72,7 @@ pub struct PrincipalProfile {
     /// The person that it belongs to, by the name in the configuration.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub person: Option<String>,
-    /// What else is known; the groups of its person are among `groups`.
+    /// What else is known; where it is a human's own, the groups of its person are among `groups`.
     #[serde(default)]
     pub attributes: Attributes,
 }

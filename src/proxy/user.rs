@@ -9,7 +9,7 @@ use crate::audit::record::Named;
 use crate::config::{ClaimValue, IssuerConfig, UserTokenRule};
 use crate::identity::Peer;
 use crate::identity::issuer::{AHEAD, Issuer, IssuerFault, SetupError};
-use crate::identity::token::{Claims, Jws, KeySet, TokenFault, thumbprint};
+use crate::identity::token::{Jws, KeySet, TokenFault};
 use crate::model::{Time, UserId};
 use crate::proxy::bearer::{Bearer, Fingerprint, fingerprint, token_of};
 use crate::runtime::clock::Mono;
@@ -165,12 +165,12 @@ impl Demand {
             return Err(TokenFault::Issuer.into());
         }
         let at = now().ok_or(IssuerFault::Unavailable)?;
-        let claims = self.issuer.verify(jws, &self.rule.audience, at, Mono::now()).await?;
+        let shown = (&*self.rule.audience, peer.certificate_sha256());
+        let claims = self.issuer.verify(jws, shown, at, Mono::now()).await?;
         let claimed = |(name, wanted): (&String, &ClaimValue)| has(claims.get(name), wanted);
         if !self.rule.claims.iter().all(claimed) {
             return Err(UserFault::Claim);
         }
-        is_bound_to(&claims, peer)?;
         let (_, expires_at) = claims.window(at, AHEAD)?;
         let user = self.issuer.subject(&claims)?;
         Ok(Proof { named: Named::new(&user.issuer, &user.subject), user, expires_at })
@@ -191,16 +191,6 @@ fn has(claim: Option<&Value>, wanted: &ClaimValue) -> bool {
         ClaimValue::Truth(truth) => value.as_bool() == Some(*truth),
     };
     claim.is_some_and(|claim| claim.as_array().map_or_else(|| is(claim), |list| list.iter().any(is)))
-}
-
-/// A token that is bound to a key counts with that key alone (RFC 7800); of such bonds, only that to the certificate can be checked.
-fn is_bound_to(claims: &Claims, peer: &Peer) -> Result<(), TokenFault> {
-    let Some(bond) = claims.get("cnf") else { return Ok(()) };
-    let shown = thumbprint(peer.certificate_sha256());
-    match bond.as_object().map(|bond| (bond.len(), bond.get("x5t#S256").and_then(Value::as_str))) {
-        Some((1, Some(bound))) if bound == shown => Ok(()),
-        Some(_) | None => Err(TokenFault::Certificate),
-    }
 }
 
 /// A token that held.

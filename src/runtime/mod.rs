@@ -5,6 +5,7 @@ pub mod backoff;
 pub mod clock;
 pub mod drain;
 pub mod metrics;
+pub mod newcomers;
 pub mod telemetry;
 pub mod admin;
 pub mod files;

@@ -21,6 +21,8 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 const IDP: &str = "https://idp.example";
+/// The certificate of whoever brings a token that is bound to none.
+const ANY: [u8; 32] = [0; 32];
 
 /// Signs as an issuer does.
 struct Idp {
@@ -245,6 +247,96 @@ async fn a_requester_proves_itself_and_names_the_human_behind_it() {
     own.is_problem(401, "token_invalid");
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn each_user_behind_an_agent_has_a_request_a_grant_and_a_token_of_their_own() {
+    let idp = Idp::new("k1");
+    let world = world(&idp, r#"@id("r") permit (principal, action, resource);"#).await;
+    let mut agent = world.agent("demo").await;
+    let mut seen = std::collections::BTreeSet::new();
+    for (user, status) in [("u-ada", 201), ("u-bob", 201), ("u-ada", 200), ("u-bob", 200)] {
+        let mut ask = ask();
+        ask["on_behalf_of"] = json!(idp.token(user, |_| {}));
+        ask["token"] = json!(true);
+        let answer = agent.post("/v1/requests", &ask).await;
+        assert_eq!(answer.status, status, "{user}: {answer:?}");
+        let granted = answer.json();
+        assert_eq!(granted["on_behalf_of"]["subject"], user, "{granted}");
+        let token = granted["token"].as_str().unwrap();
+        let claims = URL_SAFE_NO_PAD.decode(token.split('.').nth(1).unwrap()).unwrap();
+        let claims: Value = serde_json::from_slice(&claims).unwrap();
+        assert_eq!((&claims["sub"], &claims["jti"]), (&json!(user), &granted["grant"]));
+        seen.insert((granted["id"].to_string(), granted["grant"].to_string(), user));
+    }
+    assert_eq!(seen.len(), 2, "{seen:?}");
+    // Without a user it is the agent's own.
+    let own = agent.post("/v1/requests", &ask()).await;
+    assert_eq!((own.status.as_u16(), own.json().get("on_behalf_of")), (201, None), "{own:?}");
+}
+
+/// The `x5t#S256` of the certificate of this connection.
+async fn thumbprint(client: &mut Client) -> String {
+    let hex = client.get("/v1/whoami").await.json()["certificate_sha256"].as_str().unwrap().to_owned();
+    b64((0..hex.len())
+        .step_by(2)
+        .map(|at| u8::from_str_radix(&hex[at..at + 2], 16).unwrap())
+        .collect::<Vec<_>>())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_token_that_is_bound_to_a_key_counts_with_that_key_alone() {
+    let idp = Idp::new("k1");
+    let policy = r#"@id("a") @step_up("amr=hwk") @approvers("1 of approvers") @approver_step_up("amr=hwk")
+permit (principal, action, resource);"#;
+    let world = world(&idp, policy).await;
+    let (mut agent, mut approver) = (world.agent("demo").await, world.operator("approver").await);
+    let (agents, approvers) = (thumbprint(&mut agent).await, thumbprint(&mut approver).await);
+    let bound = |user: &str, cnf: Value| idp.token(user, |claims| claims["cnf"] = cnf);
+    let with = |thumbprint: &String| json!({"x5t#S256": thumbprint});
+    // What somebody else's key would have to go with, and what cannot be checked here.
+    let foreign = |own: &String, other: &String| {
+        let both = json!({"x5t#S256": own, "jkt": "0ZcOCORZNYy-DWpqq30jZyJGHTN0d2HglBV3uiguA4I"});
+        let padded = json!({"x5t#S256": format!("{own}=")});
+        let others = [json!({"jkt": "x"}), json!({}), json!("x"), json!(null), json!([own]), both, padded];
+        others.into_iter().chain([with(other)]).collect::<Vec<_>>()
+    };
+    let before = world.app().plane().with_state(|state| state.revision());
+    let plain = idp.token("u-ada", |_| {});
+    for cnf in foreign(&agents, &approvers) {
+        let token = bound("u-ada", cnf.clone());
+        let proving = bearing(&mut agent, "/v1/requests", &ask(), &token).await;
+        assert_eq!(proving.status, 401, "{cnf}: {proving:?}");
+        proving.is_problem(401, "token_invalid");
+        let mut behalf = ask();
+        behalf["on_behalf_of"] = json!(token);
+        bearing(&mut agent, "/v1/requests", &behalf, &plain).await.is_problem(401, "token_invalid");
+    }
+    assert_eq!(world.app().plane().with_state(|state| state.revision()), before, "nothing was logged");
+    // With the caller's own certificate it counts: for the caller, and as the word of whoever is behind it.
+    let mut behalf = ask();
+    behalf["on_behalf_of"] = json!(bound("u-ada", with(&agents)));
+    let asked = bearing(&mut agent, "/v1/requests", &behalf, &bound("u-ada", with(&agents))).await;
+    assert_eq!((asked.status.as_u16(), &asked.json()["state"]), (201, &json!("pending")), "{asked:?}");
+    let (path, yes) =
+        (format!("/v1/requests/{}/approve", asked.json()["id"].as_str().unwrap()), json!({"reason": "fine"}));
+    for cnf in foreign(&approvers, &agents) {
+        let token = bound("u-bob", cnf);
+        bearing(&mut approver, &path, &yes, &token).await.is_problem(401, "token_invalid");
+    }
+    let approved = bearing(&mut approver, &path, &yes, &bound("u-bob", with(&approvers))).await;
+    assert_eq!(
+        (approved.status.as_u16(), &approved.json()["state"]),
+        (200, &json!("approved")),
+        "{approved:?}"
+    );
+    let path = format!("/v1/grants/{}/extend", approved.json()["grant"].as_str().unwrap());
+    let more = json!({"ttl": "5m", "reason": "it takes longer"});
+    for cnf in foreign(&agents, &approvers) {
+        bearing(&mut agent, &path, &more, &bound("u-ada", cnf)).await.is_problem(401, "token_invalid");
+    }
+    let extension = bearing(&mut agent, &path, &more, &bound("u-ada", with(&agents))).await;
+    assert_eq!(extension.status, 201, "{extension:?}");
+}
+
 /// Serves whatever is in it to everybody.
 async fn web(content: Arc<Mutex<String>>) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -269,29 +361,32 @@ async fn keys_on_the_web_are_followed_and_without_keys_no_token_holds() {
     let url = web(Arc::clone(&content)).await.parse().unwrap();
     let issuers = Issuers::new(&[issuer(KeySource::Url { url, ca: None })], &[]).unwrap();
     let (of_old, of_new) = (old.token("u-ada", |_| {}), new.token("u-ada", |_| {}));
-    let unavailable = issuers.verify(&of_old, wall(), Mono::now()).await;
+    let unavailable = issuers.verify((&of_old, &ANY), wall(), Mono::now()).await;
     assert_eq!(unavailable, Err(IssuerFault::Unavailable));
     let stop = CancellationToken::new();
     let _end = stop.clone().drop_guard();
     tokio::spawn(issuers.clone().run(stop));
     *content.lock().unwrap() = old.jwks();
-    let mut user = issuers.verify(&of_old, wall(), Mono::now()).await;
+    let mut user = issuers.verify((&of_old, &ANY), wall(), Mono::now()).await;
     while user == Err(IssuerFault::Unavailable) {
         tokio::task::yield_now().await;
-        user = issuers.verify(&of_old, wall(), Mono::now()).await;
+        user = issuers.verify((&of_old, &ANY), wall(), Mono::now()).await;
     }
     assert_eq!(user.unwrap().person.as_deref(), Some("ada"));
     // The issuer replaces its keys: a token of the new one is a reason to look again, and the old one is gone then.
     *content.lock().unwrap() = new.jwks();
-    assert!(issuers.verify(&of_new, wall(), Mono::now()).await.is_ok());
-    let gone = issuers.verify(&of_old, wall(), Mono::now()).await;
+    assert!(issuers.verify((&of_new, &ANY), wall(), Mono::now()).await.is_ok());
+    let gone = issuers.verify((&of_old, &ANY), wall(), Mono::now()).await;
     assert_eq!(gone, Err(IssuerFault::Token(TokenFault::UnknownKey)));
     // An answer that is no set of keys changes nothing, for as long as keys are believed.
     *content.lock().unwrap() = String::new();
-    assert_eq!(issuers.verify(&of_old, wall(), Mono::now()).await, Err(TokenFault::UnknownKey.into()));
-    assert!(issuers.verify(&of_new, wall(), Mono::now()).await.is_ok());
+    assert_eq!(
+        issuers.verify((&of_old, &ANY), wall(), Mono::now()).await,
+        Err(TokenFault::UnknownKey.into())
+    );
+    assert!(issuers.verify((&of_new, &ANY), wall(), Mono::now()).await.is_ok());
     let day = std::time::Duration::from_secs(24 * 3600);
-    let late = issuers.verify(&of_new, wall(), Mono::now().plus(day)).await;
+    let late = issuers.verify((&of_new, &ANY), wall(), Mono::now().plus(day)).await;
     assert_eq!(late, Err(IssuerFault::Unavailable));
 }
 
@@ -310,7 +405,7 @@ async fn an_address_that_the_issuer_has_not_verified_is_anybodys() {
             claims["email"] = json!("ada@example.com");
             claims["email_verified"] = verified.clone();
         });
-        let user = issuers.verify(&token, wall(), Mono::now()).await.unwrap();
+        let user = issuers.verify((&token, &ANY), wall(), Mono::now()).await.unwrap();
         assert_eq!(user.person.as_deref(), person, "{verified}");
     }
 }

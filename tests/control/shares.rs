@@ -3,8 +3,10 @@
 use crate::world::{AGENT, Client, World, grant};
 use serde_json::json;
 use std::time::Duration;
+use tokio::net::{TcpSocket, TcpStream};
 
 /// As in `src/control/listener.rs`.
+const CONNECTIONS: usize = 4_096;
 const EACH: usize = 256;
 const CALLS: usize = 128;
 /// Then the test has failed.
@@ -71,4 +73,38 @@ async fn one_identity_does_not_take_every_call() {
         assert_eq!(status.unwrap(), 200);
     }
     assert_eq!(probe.get("/v1/whoami").await.status, 200);
+}
+
+/// A connection from this address that says nothing.
+async fn silent(world: &World, from: &str) -> TcpStream {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind(from.parse().unwrap()).unwrap();
+    socket.connect(world.app().address()).await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whoever_shows_no_certificate_keeps_nobody_out() {
+    // This process has both ends.
+    jitgate::runtime::files::raise_open_files();
+    let world = World::start().await;
+    let mut all = Vec::with_capacity(CONNECTIONS);
+    for _ in 0..CONNECTIONS + 100 {
+        all.push(silent(&world, "127.0.0.2:0").await);
+    }
+    // At once, not when the others are given up.
+    let others = async {
+        assert_eq!(world.operator("admin").await.get("/v1/whoami").await.status, 200);
+        assert_eq!(world.proxy("edge").await.get("/v1/whoami").await.status, 200);
+        assert_eq!(world.agent("demo").await.get("/v1/whoami").await.status, 200);
+    };
+    tokio::time::timeout(Duration::from_secs(8), others).await.unwrap();
+    // Most were dropped when they came, the rest when their time was over.
+    let closed = async {
+        for socket in &mut all {
+            let mut byte = [0];
+            let read = tokio::io::AsyncReadExt::read(socket, &mut byte).await;
+            assert!(matches!(read, Ok(0) | Err(_)), "{read:?}");
+        }
+    };
+    tokio::time::timeout(PATIENCE, closed).await.unwrap();
 }

@@ -31,7 +31,7 @@ when { context.method == "HEAD" && resource.sensitivity == Sensitivity::"critica
 permit (principal, action == Action::"delegate", resource);
 "#;
 
-/// Ada has two certificates; Eve is in two groups; Pat works beside the agents.
+/// Ada has two certificates, and agents that work for her; Eve is in two groups; Pat works beside the agents.
 const PEOPLE: &str = r#"
 [[identities]]
 id = "spiffe://jitgate.local/operator/ada"
@@ -44,7 +44,10 @@ id = "spiffe://jitgate.local/operator/bob"
 roles = ["approver"]
 [[people]]
 name = "Ada"
-identities = ["spiffe://jitgate.local/operator/ada", "spiffe://jitgate.local/operator/ada-laptop"]
+identities = [
+  "spiffe://jitgate.local/operator/ada", "spiffe://jitgate.local/operator/ada-laptop",
+  "spiffe://jitgate.local/agent/of-ada", "spiffe://jitgate.local/agent/other-of-ada",
+]
 groups = ["payments"]
 [[people]]
 name = "Bob"
@@ -58,6 +61,18 @@ groups = ["payments", "risk"]
 name = "Pat"
 identities = ["spiffe://jitgate.local/human/pat", "spiffe://jitgate.local/human/pat-phone"]
 groups = ["agents"]
+[[principals]]
+id = "spiffe://jitgate.local/operator/eve"
+kind = "human"
+[[principals]]
+id = "spiffe://jitgate.local/human/pat"
+kind = "human"
+[[principals]]
+id = "spiffe://jitgate.local/human/pat-phone"
+kind = "human"
+[[principals]]
+id = "spiffe://jitgate.local/agent/other-of-ada"
+kind = "workload"
 [[principals]]
 id = "spiffe://jitgate.local/agent/demo"
 kind = "workload"
@@ -74,6 +89,10 @@ upstream = ["http://127.0.0.1:9"]
 name = "stock"
 sensitivity = "critical"
 owner = "person:Bob"
+upstream = ["http://127.0.0.1:9"]
+[[ service ]]
+name = "ledger"
+owner = "person:Ada"
 upstream = ["http://127.0.0.1:9"]
 "#;
 
@@ -199,6 +218,48 @@ async fn the_owners_of_everything_that_is_asked_for() {
     assert!(text.contains("owner, still of stock"), "{text}");
     assert_eq!(world.refused_to("operator/local", &request).await, (403, "not_approver".into()));
     assert_eq!(world.approved_by("operator/bob", &request).await, "approved");
+}
+
+#[tokio::test]
+async fn an_agent_that_works_for_somebody_decides_nothing_in_their_name() {
+    let world = world().await;
+    let of = |task: &str, method: &str, service: &str| {
+        let scope =
+            json!([{"type": "http", "locations": [service], "actions": [method], "paths": ["/v1/x"]}]);
+        with(asked(task, method, "/"), "scope", scope)
+    };
+    // As a member of her group, as the owner through that group, and as the owner by name.
+    for (method, service) in [("DELETE", "billing"), ("POST", "billing"), ("POST", "ledger")] {
+        let body = of(&format!("{method}-{service}"), method, service);
+        let request = world.pending("agent/demo", &body).await;
+        for agent in ["agent/of-ada", "agent/other-of-ada"] {
+            assert_eq!(world.refused_to(agent, &request).await, (404, "not_found".into()), "{agent}: {body}");
+        }
+        let hers = world.approve_as("operator/ada-laptop", &request).await;
+        assert_eq!(hers.status, 200, "{hers:?}");
+    }
+    // It asks as her all the same, so that she does not decide on it; and it has none of her groups.
+    let own = world.pending("agent/of-ada", &of("own", "POST", "ledger")).await;
+    assert_eq!(world.refused_to("operator/ada", &own).await, (403, "self_approval".into()));
+    let local = world.ca.svid("operator/local");
+    for (who, groups) in [
+        ("agent/of-ada", Value::Null),
+        ("agent/other-of-ada", Value::Null),
+        ("operator/ada", json!(["payments"])),
+    ] {
+        let path = format!("/v1/principals/spiffe:%2F%2Fjitgate.local%2F{}", who.replace('/', "%2F"));
+        let shown = world.api(&local, ("GET", &path), &json!({})).await.json();
+        assert_eq!((&shown["person"], &shown["attributes"]["groups"]), (&json!("Ada"), &groups), "{shown}");
+    }
+    // `check` says of whom nobody says what it is.
+    let check = world.try_cli(&["check", "jitgate.toml"]).await;
+    assert!(check.status.success(), "{check:?}");
+    let warned = stderr(&check);
+    assert_eq!(warned.lines().count(), 1, "{warned}");
+    assert!(
+        warned.contains("agent/of-ada` belongs to `Ada`") && warned.contains("kind = \"human\""),
+        "{warned}"
+    );
 }
 
 #[tokio::test]

@@ -166,9 +166,8 @@ pub(super) fn principals(
             source.missing(&format!("principals[{index}].id"), "the SPIFFE ID that this is known about");
             continue;
         };
-        let decides = |role: &&Role| matches!(role, Role::Approver | Role::Security | Role::Admin);
         if raw.kind == Some(PrincipalKind::Workload)
-            && let Some(role) = roles.get(&id).and_then(|roles| roles.iter().find(decides))
+            && let Some(role) = roles.get(&id).and_then(|roles| roles.iter().find(|role| role.decides()))
         {
             source.at(
                 &span,

@@ -66,7 +66,7 @@ pub(super) async fn approve(
     body: Body,
 ) -> Result<Response, Problem> {
     let (request, Approve { reason, scope, ttl, hash }) = about(&api, &caller, &id, (&headers, body)).await?;
-    let authenticated = proofs::bearer(&api, &headers).await?;
+    let authenticated = proofs::bearer(&api, &caller, &headers).await?;
     let approval = NewApproval { request, hash, scope, ttl, reason, authenticated };
     submit(&api, &caller, AccessCommand::Approve(Box::new(approval)), false).await
 }

@@ -3,10 +3,10 @@
 use crate::control::api::grant_view::GrantView;
 use crate::control::api::problem::Problem;
 use crate::control::api::read::{Caller, MAX_BODY, Query, bytes, content_type, json};
-use crate::control::api::{Api, MAX_BULK_BODY, respond};
+use crate::control::api::{Api, LOOKS, MAX_BULK_BODY, respond};
 use crate::control::authz::Need;
-use crate::control::state::{Command, Found, GrantSpec, Issued, Outcome, State};
-use crate::model::event::Selector;
+use crate::control::plane::Plane;
+use crate::control::state::{Among, Command, Found, GrantSpec, Issued, Outcome};
 use crate::model::grant::{Conditions, Limits};
 use crate::model::{GrantId, Scope, ServiceName, SpiffeId, TaskId, Time, Ttl};
 use axum::body::Body;
@@ -69,7 +69,7 @@ impl From<NewGrant> for GrantSpec {
 }
 
 /// Issues grants: one (an object) or up to 100,000 (an array, or JSONL), all or none. A grant that exists already (same principal,
-/// task and scope, overlapping window) is returned as it is.
+/// task and scope, on behalf of nobody, overlapping window) is returned as it is.
 #[utoipa::path(post, path = "/v1/grants", tag = "grants",
     request_body(content = NewGrant, description = "one; an array of them; or one a line as `application/jsonl`"),
     responses(
@@ -217,29 +217,39 @@ impl Filter {
             && self.state.takes(found, now)
     }
 
-    /// The narrowest index that has all of what is wanted; only for what is not over.
-    fn selector(&self) -> Option<Selector> {
-        match self.state {
-            Wanted::Ended | Wanted::All => None,
-            Wanted::Current | Wanted::Live | Wanted::Upcoming => {
-                let principal = self.principal.clone().map(Selector::Principal);
-                principal
-                    .or_else(|| self.task.clone().map(Selector::Task))
-                    .or_else(|| self.service.clone().map(Selector::Service))
-            }
+    /// The narrowest index that has all of what is wanted. Of a principal there is one for what has ended as well: a caller who may
+    /// see its own grants alone looks at these alone.
+    fn among(&self) -> Among<'_> {
+        let Self { principal, task, service, .. } = self;
+        match (self.state, principal, task, service) {
+            (Wanted::Ended | Wanted::All, Some(principal), _, _) => Among::Principal(principal),
+            (Wanted::Ended | Wanted::All, None, _, _) => Among::All,
+            (_, Some(principal), _, _) => Among::LiveOfPrincipal(principal),
+            (_, None, Some(task), _) => Among::LiveOfTask(task),
+            (_, None, None, Some(service)) => Among::LiveOfService(service),
+            (_, None, None, None) => Among::All,
         }
     }
 
-    fn page(&self, state: &State, now: Time, limit: usize) -> Vec<GrantView> {
-        let view = |found| GrantView::new(found, now);
-        let takes = |found: &Found<'_>| self.takes(*found, now);
-        match self.selector() {
-            Some(selector) => {
-                let ids = state.select(&selector, now).into_iter();
-                let ids = ids.filter(|id| self.after.is_none_or(|after| *id > after));
-                ids.filter_map(|id| state.find(id)).filter(takes).take(limit).map(view).collect()
+    fn page(&self, plane: &Plane, now: Time, limit: usize) -> Vec<GrantView> {
+        let (mut page, mut after) = (Vec::new(), self.after);
+        loop {
+            let mut looked = 0_usize;
+            // A part at a time: the writer waits while the state is looked at.
+            plane.with_state(|state| {
+                for found in state.grants(self.among(), after).take(LOOKS) {
+                    (looked, after) = (looked.saturating_add(1), Some(found.grant().id));
+                    if self.takes(found, now) {
+                        page.push(GrantView::new(found, now));
+                    }
+                    if page.len() >= limit {
+                        break;
+                    }
+                }
+            });
+            if looked < LOOKS || page.len() >= limit {
+                return page;
             }
-            None => state.grants(self.after).filter(takes).take(limit).map(view).collect(),
         }
     }
 
@@ -283,15 +293,17 @@ pub(super) async fn list(
             Some(_) | None => filter.principal = Some(caller.id().clone()),
         }
     }
-    let now = api.plane.control_time();
-    let page = api.plane.with_state(|state| filter.page(state, now, limit));
-    let mut response = respond(StatusCode::OK, &page)?;
-    if let (true, Some(last)) = (page.len() == limit, page.last())
-        && let Ok(link) = HeaderValue::try_from(filter.next(last.id(), limit))
-    {
-        response.headers_mut().insert(header::LINK, link);
-    }
-    Ok(response)
+    let list = move |api: &Api| {
+        let page = filter.page(&api.plane, api.plane.control_time(), limit);
+        let mut response = respond(StatusCode::OK, &page)?;
+        if let (true, Some(last)) = (page.len() == limit, page.last())
+            && let Ok(link) = HeaderValue::try_from(filter.next(last.id(), limit))
+        {
+            response.headers_mut().insert(header::LINK, link);
+        }
+        Ok(response)
+    };
+    api.listed(&caller, list).await?
 }
 
 /// The caller's own grants that are not over, by id: at most `limit` after `after`, for one task where one is named.
@@ -309,8 +321,7 @@ pub(super) fn own(
         after,
         limit: Some(limit),
     };
-    let now = api.plane.control_time();
-    api.plane.with_state(|state| filter.page(state, now, limit))
+    filter.page(&api.plane, api.plane.control_time(), limit)
 }
 
 /// One grant, if the caller may know of it.
@@ -335,4 +346,28 @@ pub(super) async fn show(
 ) -> Result<Response, Problem> {
     let id: GrantId = id.parse().map_err(|_| Problem::not_found())?;
     respond(StatusCode::OK, &view(&api, &caller, id).ok_or_else(Problem::not_found)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A caller without a role has its own identity as `principal`, whatever else it asks for.
+    #[test]
+    fn whoever_lists_its_own_grants_looks_at_nobody_elses() {
+        let own: SpiffeId = "spiffe://d/agent/a".parse().unwrap();
+        for state in [Wanted::Current, Wanted::Live, Wanted::Upcoming, Wanted::Ended, Wanted::All] {
+            for (task, service) in
+                [(None, None), (Some("t".parse().unwrap()), Some("orders".parse().unwrap()))]
+            {
+                let principal = Some(own.clone());
+                let filter = Filter { principal, task, service, state, after: None, limit: None };
+                let among = filter.among();
+                assert!(
+                    among == Among::Principal(&own) || among == Among::LiveOfPrincipal(&own),
+                    "{state:?}: {among:?}"
+                );
+            }
+        }
+    }
 }

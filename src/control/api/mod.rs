@@ -18,6 +18,7 @@ mod problem;
 mod proofs;
 mod proxies;
 mod read;
+mod request_list;
 mod request_view;
 mod requests;
 mod revocations;
@@ -55,6 +56,11 @@ use tokio::sync::Semaphore;
 const MAX_BULK_BODY: usize = 32 << 20;
 /// Bulk calls at once.
 const BULK_CALLS: usize = 2;
+/// Lists at once that are made for callers who read everything, and for all others together.
+const LISTS: usize = 4;
+const LISTS_OF_STRANGERS: usize = 1;
+/// How much is looked at before the writer has a turn.
+const LOOKS: usize = 10_000;
 
 /// What the resources share.
 #[derive(Debug, Clone)]
@@ -67,6 +73,8 @@ pub struct Api {
     issuers: Issuers,
     policies: Arc<Policies>,
     bulk: Arc<Semaphore>,
+    lists: Arc<Semaphore>,
+    lists_of_strangers: Arc<Semaphore>,
     site: Site,
 }
 
@@ -89,6 +97,8 @@ impl Api {
             issuers: Issuers::default(),
             policies,
             bulk: Arc::new(Semaphore::new(BULK_CALLS)),
+            lists: Arc::new(Semaphore::new(LISTS)),
+            lists_of_strangers: Arc::new(Semaphore::new(LISTS_OF_STRANGERS)),
             site,
         }
     }
@@ -111,6 +121,23 @@ impl Api {
         Self { tickets, ..self }
     }
 
+    /// Makes a list for a caller, off the runtime's threads: the pings of proxies are answered there, and who is not answered in time
+    /// denies everything. Callers without a role have theirs one after the other, so that they never take all processors.
+    async fn listed<T: Send + 'static>(
+        &self,
+        caller: &Caller,
+        list: impl FnOnce(&Self) -> T + Send + 'static,
+    ) -> Result<T, Problem> {
+        let turns = if caller.sees_all(self) { &self.lists } else { &self.lists_of_strangers };
+        let turn = Arc::clone(turns).acquire_owned().await.map_err(|_| Problem::internal())?;
+        let api = self.clone();
+        let made = move || {
+            let _turn = turn;
+            list(&api)
+        };
+        tokio::task::spawn_blocking(made).await.map_err(|_| Problem::internal())
+    }
+
     /// Its routes. To be served with an `Arc<Peer>` in the extensions of each request; without one nothing is answered.
     pub fn router(self) -> Router {
         Router::new()
@@ -121,7 +148,7 @@ impl Api {
             .route("/v1/grants/{id}/token", post(tokens::mint))
             .route("/v1/introspect", post(tokens::introspect))
             .route("/v1/keys/rotate", post(tokens::rotate))
-            .route("/v1/requests", post(requests::create).get(requests::list))
+            .route("/v1/requests", post(requests::create).get(request_list::list))
             .route("/v1/requests/{id}", get(requests::show))
             .route("/v1/requests/{id}/story", get(story::story))
             .route("/v1/requests/{id}/approve", post(decisions::approve))

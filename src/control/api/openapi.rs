@@ -2,8 +2,8 @@
 
 use crate::control::api::read::Caller;
 use crate::control::api::{
-    checkpoints, decisions, events, grants, parts, people, policies, problem, proxies, requests, respond,
-    revocations, status, story, tasks, tokens, webhooks,
+    checkpoints, decisions, events, grants, parts, people, policies, problem, proxies, request_list,
+    requests, respond, revocations, status, story, tasks, tokens, webhooks,
 };
 use axum::http::StatusCode;
 use axum::response::Response;
@@ -25,7 +25,7 @@ use utoipa::OpenApi;
         tokens::introspect,
         tokens::rotate,
         requests::create,
-        requests::list,
+        request_list::list,
         requests::show,
         decisions::approve,
         decisions::deny,

@@ -55,7 +55,7 @@ pub(super) async fn extend(
     let grant = known(&api, &caller, &id)?;
     let path = format!("/v1/grants/{grant}/extend");
     let (Extend { ttl, reason, ticket }, key) = keyed_body(&headers, &path, body).await?;
-    let authenticated = proofs::bearer(&api, &headers).await?;
+    let authenticated = proofs::bearer(&api, &caller, &headers).await?;
     let ticket_open = proofs::ticket(&api, ticket.as_deref()).await?;
     let source = caller.source();
     let new = NewExtension { grant, ttl, reason, ticket, ticket_open, authenticated, source };

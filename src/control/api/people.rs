@@ -155,13 +155,16 @@ pub(super) async fn reviews(
     {
         return Err(Problem::malformed("`state` is `open` or `closed`"));
     }
-    let (all, now) = (caller.sees_all(&api), api.plane.control_time());
-    let page: Vec<ReviewView> = api.plane.with_state(|state| {
-        let own = |review: &&Review| all || review.requester == *caller.id();
-        let views = state.reviews().filter(own).map(|review| ReviewView::new(review, now));
-        views.filter(|view| filter.state.as_ref().is_none_or(|state| view.state == *state)).collect()
-    });
-    respond(StatusCode::OK, &page)
+    let (all, now, who) = (caller.sees_all(&api), api.plane.control_time(), caller.id().clone());
+    let list = move |api: &Api| {
+        let page: Vec<ReviewView> = api.plane.with_state(|state| {
+            let own = |review: &&Review| all || review.requester == who;
+            let views = state.reviews().filter(own).map(|review| ReviewView::new(review, now));
+            views.filter(|view| filter.state.as_ref().is_none_or(|state| view.state == *state)).collect()
+        });
+        respond(StatusCode::OK, &page)
+    };
+    api.listed(&caller, list).await?
 }
 
 /// The result of a review.

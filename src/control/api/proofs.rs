@@ -2,6 +2,7 @@
 
 use crate::control::api::Api;
 use crate::control::api::problem::Problem;
+use crate::control::api::read::Caller;
 use crate::control::issuers::IssuerFault;
 use crate::control::tickets::Answer;
 use crate::model::User;
@@ -20,22 +21,24 @@ impl std::fmt::Debug for Token {
 }
 
 /// The user of `authorization: Bearer`; `None` without one. A second one, or another scheme, has no meaning here.
-pub(super) async fn bearer(api: &Api, headers: &HeaderMap) -> Result<Option<User>, Problem> {
+pub(super) async fn bearer(api: &Api, caller: &Caller, headers: &HeaderMap) -> Result<Option<User>, Problem> {
     let mut values = headers.get_all(header::AUTHORIZATION).iter();
     let Some(value) = values.next() else { return Ok(None) };
     let parts = value.to_str().ok().and_then(|text| text.split_once(' '));
     match (parts, values.next()) {
         (Some((scheme, token)), None) if scheme.eq_ignore_ascii_case("bearer") => {
-            user(api, Some(&Token(token.trim_start_matches(' ').to_owned()))).await
+            user(api, caller, Some(&Token(token.trim_start_matches(' ').to_owned()))).await
         }
         _ => Err(Problem::malformed("expected one `authorization: Bearer TOKEN`")),
     }
 }
 
-/// The user that a token of a configured issuer names.
-pub(super) async fn user(api: &Api, token: Option<&Token>) -> Result<Option<User>, Problem> {
+/// The user that a token of a configured issuer names. One that is bound to a key must be bound to the certificate of the caller
+/// who brings it, also where it names somebody else: whoever got hold of it does not have that key.
+pub(super) async fn user(api: &Api, caller: &Caller, token: Option<&Token>) -> Result<Option<User>, Problem> {
     let Some(Token(token)) = token else { return Ok(None) };
-    let verified = api.issuers.verify(token, api.plane.control_time(), api.plane.mono()).await;
+    let shown = (&**token, caller.peer().certificate_sha256());
+    let verified = api.issuers.verify(shown, api.plane.control_time(), api.plane.mono()).await;
     verified.map(Some).map_err(|fault| match fault {
         IssuerFault::Unavailable => Problem::issuer_unavailable(fault.to_string()),
         IssuerFault::None | IssuerFault::Token(_) => Problem::token_invalid(fault.to_string()),

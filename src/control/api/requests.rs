@@ -20,9 +20,6 @@ use serde::Deserialize;
 use std::time::Duration;
 use utoipa::{IntoParams, ToSchema};
 
-/// Requests on one page, unless told.
-const PAGE: usize = 1_000;
-const MAX_PAGE: usize = 10_000;
 /// The longest wait of one call.
 const MAX_WAIT: Duration = Duration::from_secs(60);
 
@@ -136,8 +133,8 @@ pub(super) async fn ask_for(
     (mut ask, key): (AskFor, Option<IdempotencyKey>),
 ) -> Result<(StatusCode, RequestView), Problem> {
     let wanted = ask.wanted()?;
-    let authenticated = proofs::bearer(api, headers).await?;
-    let on_behalf_of = proofs::user(api, ask.on_behalf_of.as_ref()).await?;
+    let authenticated = proofs::bearer(api, caller, headers).await?;
+    let on_behalf_of = proofs::user(api, caller, ask.on_behalf_of.as_ref()).await?;
     let ticket_open = proofs::ticket(api, ask.ticket.as_deref()).await?;
     let new = NewRequest {
         principal: ask.principal,
@@ -228,100 +225,6 @@ pub(super) fn view(api: &Api, caller: &Caller, id: AccessRequestId) -> Result<Re
         record.map(|record| RequestView::new(state, &rules, (record, &api.site), now))
     });
     view.ok_or_else(Problem::not_found)
-}
-
-/// Which requests to list.
-#[derive(Debug, Deserialize, IntoParams)]
-#[serde(deny_unknown_fields)]
-#[into_params(parameter_in = Query)]
-pub(super) struct Filter {
-    /// `pending`, `approved`, `denied`, `expired`, `cancelled`; absent: all.
-    state: Option<String>,
-    #[param(value_type = Option<String>)]
-    task: Option<TaskId>,
-    #[param(value_type = Option<String>)]
-    principal: Option<SpiffeId>,
-    #[param(value_type = Option<String>)]
-    requester: Option<SpiffeId>,
-    /// Go on after this request: from the `link` header of the page before.
-    #[param(value_type = Option<String>)]
-    after: Option<AccessRequestId>,
-    /// At most so many: 1,000 unless told, at most 10,000.
-    limit: Option<usize>,
-}
-
-impl Filter {
-    /// The page after this one: the same question, further on.
-    fn next(&self, last: AccessRequestId, limit: usize) -> String {
-        let encode = |text: &str| text.replace('%', "%25").replace('#', "%23").replace('+', "%2B");
-        let mut link = format!("</v1/requests?after={last}&limit={limit}");
-        let named = [
-            ("state", self.state.as_deref()),
-            ("task", self.task.as_ref().map(TaskId::as_str)),
-            ("principal", self.principal.as_ref().map(SpiffeId::as_str)),
-            ("requester", self.requester.as_ref().map(SpiffeId::as_str)),
-        ];
-        for (key, value) in named {
-            value.into_iter().for_each(|value| link.push_str(&format!("&{key}={}", encode(value))));
-        }
-        link.push_str(">; rel=\"next\"");
-        link
-    }
-}
-
-/// Lists requests by id, oldest first. A caller without a role sees those that name it, and those that it may decide on.
-#[utoipa::path(get, path = "/v1/requests", tag = "requests", params(Filter),
-    responses((status = 200, body = Vec<RequestView>),
-        (status = "default", description = "refused", body = Problem, content_type = "application/problem+json")))]
-pub(super) async fn list(
-    caller: Caller,
-    Shared(api): Shared<Api>,
-    Query(filter): Query<Filter>,
-) -> Result<Response, Problem> {
-    let limit = filter.limit.unwrap_or(PAGE);
-    if limit == 0 || limit > MAX_PAGE {
-        return Err(Problem::malformed(format!("`limit` is from 1 to {MAX_PAGE}")));
-    }
-    let wanted = match &filter.state {
-        None => None,
-        Some(name) => {
-            Some(RequestState::ALL.into_iter().find(|state| state.as_str() == name).ok_or_else(|| {
-                Problem::malformed("`state` is `pending`, `approved`, `denied`, `expired` or `cancelled`")
-            })?)
-        }
-    };
-    let (now, rules) = (api.plane.control_time(), api.plane.rules());
-    let page: Vec<RequestView> = api.plane.with_state(|state| {
-        let takes = |record: &&crate::control::state::RequestRecord| {
-            let request = &record.request;
-            wanted.is_none_or(|wanted| record.state == wanted)
-                && filter.task.as_ref().is_none_or(|task| request.task == *task)
-                && filter.principal.as_ref().is_none_or(|principal| request.principal == *principal)
-                && filter.requester.as_ref().is_none_or(|requester| request.requester == *requester)
-                && may_see(state, &rules, record, caller.id())
-        };
-        let view = |record| RequestView::new(state, &rules, (record, &api.site), now);
-        if wanted == Some(RequestState::Pending) {
-            let mut pending: Vec<AccessRequestId> = state.pending().map(|(_, id)| id).collect();
-            pending.sort_unstable();
-            pending.retain(|id| filter.after.is_none_or(|after| *id > after));
-            return pending
-                .into_iter()
-                .filter_map(|id| state.request(id))
-                .filter(takes)
-                .take(limit)
-                .map(view)
-                .collect();
-        }
-        state.requests(filter.after).filter(takes).take(limit).map(view).collect()
-    });
-    let mut response = respond(StatusCode::OK, &page)?;
-    if let (true, Some(last)) = (page.len() == limit, page.last())
-        && let Ok(link) = HeaderValue::try_from(filter.next(last.id(), limit))
-    {
-        response.headers_mut().insert(header::LINK, link);
-    }
-    Ok(response)
 }
 
 /// The caller's own pending requests, for one task where one is named.

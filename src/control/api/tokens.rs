@@ -8,7 +8,7 @@ use crate::control::api::problem::Problem;
 use crate::control::api::read::{Caller, form, json_body};
 use crate::control::api::{Api, respond};
 use crate::control::authz::Need;
-use crate::control::token::{MintError, Minted, Subject};
+use crate::control::token::{MintError, Minted};
 use crate::model::{GrantId, Time};
 use axum::body::Body;
 use axum::extract::{Path, State as Shared};
@@ -16,6 +16,7 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::Response;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
+use std::sync::Arc;
 use utoipa::ToSchema;
 
 /// Largest form of an introspection.
@@ -61,26 +62,22 @@ pub(super) async fn mint(
 
 /// A token of a live grant of the caller's.
 pub(super) fn for_grant(api: &Api, caller: &Caller, id: GrantId, now: Time) -> Result<Minted, Problem> {
-    let (grant, user) = api
+    let grant = api
         .plane
         .with_state(|state| {
             let live = state.live_grant(id).filter(|live| live.grant.principal == *caller.id())?;
-            let request = live.grant.lineage.as_ref().and_then(|lineage| lineage.request);
-            let record = request.and_then(|request| state.request(request));
-            let user = record.and_then(|record| record.request.on_behalf_of.clone());
-            Some((live.grant.clone(), user))
+            Some(Arc::clone(&live.grant))
         })
         .ok_or_else(|| Problem::not_live(MintError::NotLive.to_string()))?;
-    let subject =
-        Subject { certificate_sha256: caller.peer().certificate_sha256(), on_behalf_of: user.as_ref() };
-    let minted = api.tokens.mint(&grant, subject, now).map_err(|error| match error {
-        MintError::NotLive => Problem::not_live(error.to_string()),
-        MintError::TooLarge => Problem::token_too_large(error.to_string()),
-        MintError::Sign(_) | MintError::NoKey => {
-            tracing::error!(error = &error as &dyn std::error::Error, "a token cannot be made");
-            Problem::internal()
-        }
-    })?;
+    let minted =
+        api.tokens.mint(&grant, caller.peer().certificate_sha256(), now).map_err(|error| match error {
+            MintError::NotLive => Problem::not_live(error.to_string()),
+            MintError::TooLarge => Problem::token_too_large(error.to_string()),
+            MintError::Sign(_) | MintError::NoKey => {
+                tracing::error!(error = &error as &dyn std::error::Error, "a token cannot be made");
+                Problem::internal()
+            }
+        })?;
     tracing::info!(grant = %id, principal = %grant.principal, "a token was made");
     Ok(minted)
 }

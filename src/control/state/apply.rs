@@ -2,7 +2,7 @@
 
 use crate::control::state::ended::EndedGrant;
 use crate::control::state::{
-    Confirmation, Issue, KnownProxy, LiveGrant, Revocation, State, is_limited_by_use, likeness,
+    Confirmation, Issue, KnownProxy, LiveGrant, Purpose, Revocation, State, is_limited_by_use,
 };
 use crate::model::event::{Actor, Event, EventBody};
 use crate::model::{EndCause, Grant, GrantId, Permission, Revision, RevocationId, Time};
@@ -183,7 +183,7 @@ impl State {
     }
 
     fn insert(&mut self, grant: &Arc<Grant>, issue: &Arc<Issue>) {
-        let like = likeness(self, &grant.principal, &grant.task, &grant.scope);
+        let like = Purpose::of(grant).hash(&self.hasher);
         self.by_principal.insert(&grant.principal, grant.id);
         self.by_task.insert(&grant.task, grant.id);
         for service in grant.scope.permissions().iter().flat_map(Permission::locations) {

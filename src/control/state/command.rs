@@ -188,7 +188,7 @@ pub struct UseToLog {
 pub struct Issued {
     /// The grant.
     pub grant: Arc<Grant>,
-    /// Whether it existed already: one live grant per principal, task and scope.
+    /// Whether it existed already: one live grant per principal, task, scope and user.
     pub existing: bool,
 }
 

@@ -7,7 +7,7 @@ use crate::control::authz::Need;
 use crate::control::state::command::{
     Command, GrantSpec, Issued, MAX_BULK, MAX_REASON, Outcome, Refusal, Rules, UseToLog,
 };
-use crate::control::state::{State, likeness, revocation};
+use crate::control::state::{Purpose, State, revocation};
 use crate::control::workflow::{self, AccessRefusal, Direct};
 use crate::model::event::{Actor, Event, EventBody, Everything, Selector};
 use crate::model::{EndCause, Grant, GrantId, ProxyName, Revision, SpiffeId, Time, Ttl};
@@ -177,10 +177,12 @@ fn grant(draft: &mut Draft<'_>, specs: &[GrantSpec], context: &mut Context<'_>) 
     let mut batch = Batch::default();
     for (number, spec) in specs.iter().enumerate() {
         let window = check_spec(spec, operator, draft.state, context).map_err(|why| entry(number, why))?;
-        let like = likeness(draft.state, &spec.principal, &spec.task, &spec.scope);
-        let same = (&spec.principal, &spec.task, &spec.scope);
+        // An operator's own grant is on behalf of nobody: what somebody's user was given does not stand for it.
+        let purpose =
+            Purpose { principal: &spec.principal, task: &spec.task, scope: &spec.scope, user: None };
+        let like = purpose.hash(&draft.state.hasher);
         let duplicate =
-            batch.find(like, spec, window).or_else(|| draft.state.same(same, window).map(Arc::clone));
+            batch.find(like, purpose, window).or_else(|| draft.state.same(purpose, window).map(Arc::clone));
         if let Some(existing) = duplicate {
             issued.push(Issued { grant: existing, existing: true });
             continue;
@@ -221,8 +223,11 @@ struct Batch {
 }
 
 impl Batch {
-    fn find(&self, like: u64, spec: &GrantSpec, window: (Time, Time)) -> Option<Arc<Grant>> {
-        self.like.get(&like)?.iter().find(|grant| is_same(grant, spec, window)).cloned()
+    fn find(&self, like: u64, purpose: Purpose<'_>, (start, end): (Time, Time)) -> Option<Arc<Grant>> {
+        let same = |grant: &&Arc<Grant>| {
+            Purpose::of(grant) == purpose && start < grant.expires_at && grant.not_before < end
+        };
+        self.like.get(&like)?.iter().find(same).cloned()
     }
 
     fn fits(&self, reason: &Arc<str>) -> bool {
@@ -290,14 +295,6 @@ pub(in crate::control) fn window_start(not_before: Option<Time>, now: Time) -> R
         }
         Some(start) => Ok(start.max(now)),
     }
-}
-
-fn is_same(grant: &Grant, spec: &GrantSpec, (start, end): (Time, Time)) -> bool {
-    grant.principal == spec.principal
-        && grant.task == spec.task
-        && grant.scope == spec.scope
-        && start < grant.expires_at
-        && grant.not_before < end
 }
 
 fn revoke(

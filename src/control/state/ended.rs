@@ -3,8 +3,9 @@
 //! Bounded in time and number; the bounds count from event times, so that every replica forgets the same.
 
 use crate::control::state::Issue;
+use crate::control::state::index::Index;
 use crate::model::event::Actor;
-use crate::model::{EndCause, Grant, GrantId, Revision, RevocationId, Time};
+use crate::model::{EndCause, Grant, GrantId, Revision, RevocationId, SpiffeId, Time};
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::RangeBounds;
 use std::sync::Arc;
@@ -35,12 +36,14 @@ pub struct EndedGrant {
 #[derive(Debug, Clone, Default)]
 pub(super) struct EndedGrants {
     grants: BTreeMap<GrantId, EndedGrant>,
+    by_principal: Index<SpiffeId>,
     order: VecDeque<(Time, GrantId)>,
 }
 
 impl EndedGrants {
     pub(super) fn insert(&mut self, ended: EndedGrant) {
         self.order.push_back((ended.at, ended.grant.id));
+        self.by_principal.insert(&ended.grant.principal, ended.grant.id);
         self.grants.insert(ended.grant.id, ended);
     }
 
@@ -52,13 +55,23 @@ impl EndedGrants {
                 break;
             }
             self.order.pop_front();
-            self.grants.remove(&id);
+            if let Some(ended) = self.grants.remove(&id) {
+                self.by_principal.remove(&ended.grant.principal, id);
+            }
             forgotten(id);
         }
     }
 
     pub(super) fn get(&self, id: GrantId) -> Option<&EndedGrant> {
         self.grants.get(&id)
+    }
+
+    pub(super) fn of_principal<'a>(
+        &'a self,
+        principal: &SpiffeId,
+        after: Option<GrantId>,
+    ) -> impl Iterator<Item = &'a EndedGrant> + use<'a> {
+        self.by_principal.after(principal, after).filter_map(|id| self.grants.get(&id))
     }
 
     pub(super) fn range(&self, range: impl RangeBounds<GrantId>) -> impl Iterator<Item = &EndedGrant> {

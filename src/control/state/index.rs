@@ -1,8 +1,9 @@
-//! An index over live grants: all grants of one key, by id.
+//! An index over grants: all grants of one key, by id.
 
 use crate::model::GrantId;
 use std::collections::{BTreeSet, HashMap};
 use std::hash::Hash;
+use std::ops::Bound;
 
 /// Keys to grants. A key without grants is not kept.
 #[derive(Debug, Clone)]
@@ -36,7 +37,17 @@ impl<K: Hash + Eq + Clone> Index<K> {
         self.0.keys()
     }
 
-    pub(super) fn get(&self, key: &K) -> impl Iterator<Item = GrantId> {
-        self.0.get(key).into_iter().flatten().copied()
+    pub(super) fn get<'a>(&'a self, key: &K) -> impl Iterator<Item = GrantId> + use<'a, K> {
+        self.after(key, None)
+    }
+
+    /// Those with a greater id than `after`.
+    pub(super) fn after<'a>(
+        &'a self,
+        key: &K,
+        after: Option<GrantId>,
+    ) -> impl Iterator<Item = GrantId> + use<'a, K> {
+        let range = (after.map_or(Bound::Unbounded, Bound::Excluded), Bound::Unbounded);
+        self.0.get(key).into_iter().flat_map(move |grants| grants.range(range)).copied()
     }
 }

@@ -1,7 +1,7 @@
 //! What can be asked of the state about access requests, tasks and reviews.
 
 use super::cooldowns::Cooldown;
-use super::{RequestRecord, Review, State, Task};
+use super::{Purpose, RequestRecord, Review, State, Task};
 use crate::config::RequestRules;
 use crate::control::policy::History;
 use crate::model::{
@@ -145,23 +145,14 @@ impl State {
         found
     }
 
-    /// A grant for the same principal, task and scope that is not over and whose window overlaps.
+    /// A grant for the same that is not over and whose window overlaps.
     #[must_use]
-    pub fn same(
-        &self,
-        (principal, task, scope): (&SpiffeId, &TaskId, &Scope),
-        (start, end): (Time, Time),
-    ) -> Option<&Arc<Grant>> {
-        let like = super::likeness(self, principal, task, scope);
+    pub fn same(&self, purpose: Purpose<'_>, (start, end): (Time, Time)) -> Option<&Arc<Grant>> {
+        let like = purpose.hash(&self.hasher);
         let all = (like, GrantId::from_bits(0))..=(like, GrantId::from_bits(u128::MAX));
         let live = self.by_likeness.range(all).filter_map(|(_, id)| self.live.get(id));
-        live.map(|live| &live.grant).find(|grant| {
-            grant.principal == *principal
-                && grant.task == *task
-                && grant.scope == *scope
-                && start < grant.expires_at
-                && grant.not_before < end
-        })
+        live.map(|live| &live.grant)
+            .find(|grant| Purpose::of(grant) == purpose && start < grant.expires_at && grant.not_before < end)
     }
 }
 

@@ -14,7 +14,9 @@ mod ended;
 mod history;
 mod index;
 mod keys;
+mod list;
 pub(crate) mod look;
+mod purpose;
 mod report;
 mod requests;
 mod reviews;
@@ -29,6 +31,8 @@ pub use command::{Command, GrantSpec, Issued, MAX_BULK, MAX_REASON, Outcome, Ref
 pub use cooldowns::CooldownCause;
 pub use decide::{Context, Decision, decide};
 pub use ended::EndedGrant;
+pub use list::Among;
+pub use purpose::Purpose;
 pub use requests::{Approval, Evaluated, OpenedStep, RequestRecord, RequestState, Settled};
 pub use reviews::{Review, ReviewResult};
 pub use revocation::{Confirmation, Revocation};
@@ -37,7 +41,7 @@ pub use uses::{LoggedUse, Process};
 
 use crate::model::event::{Actor, Selector};
 use crate::model::{
-    Attributes, AuditHealth, Digest, EndCause, Grant, GrantId, ProxyName, Revision, RevocationId, Scope,
+    Attributes, AuditHealth, Digest, EndCause, Grant, GrantId, ProxyName, Revision, RevocationId,
     ServiceName, SpiffeId, TaskId, Time, TrailFault, TrailHead,
 };
 use cooldowns::Cooldowns;
@@ -49,8 +53,6 @@ use requests::Requests;
 use reviews::Reviews;
 use revocation::Revocations;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::hash::BuildHasher as _;
-use std::ops::Bound;
 use std::sync::Arc;
 use std::time::Duration;
 use tasks::Tasks;
@@ -217,21 +219,6 @@ impl State {
         self.live.get(&id).map(Found::Live).or_else(|| self.ended.get(id).map(Found::Ended))
     }
 
-    /// All grants that are known, live and ended, with an id greater than `after`, by id.
-    pub fn grants(&self, after: Option<GrantId>) -> impl Iterator<Item = Found<'_>> {
-        let range = (after.map_or(Bound::Unbounded, Bound::Excluded), Bound::Unbounded);
-        let mut live = self.live.range(range).map(|(_, live)| Found::Live(live)).peekable();
-        let mut ended = self.ended.range(range).map(Found::Ended).peekable();
-        std::iter::from_fn(move || {
-            let live_first = match (live.peek(), ended.peek()) {
-                (Some(live), Some(ended)) => live.grant().id < ended.grant().id,
-                (Some(_), None) => true,
-                (None, _) => false,
-            };
-            if live_first { live.next() } else { ended.next() }
-        })
-    }
-
     /// The grants that are not over at `now` (live or still to come) and that the selector is for.
     #[must_use]
     pub fn select(&self, selector: &Selector, now: Time) -> Vec<GrantId> {
@@ -297,13 +284,6 @@ impl State {
     pub fn revocations(&self) -> impl DoubleEndedIterator<Item = &Revocation> {
         self.revocations.all()
     }
-}
-
-/// A hash by which grants for the same principal, task and scope are found; equal hashes are compared in full.
-fn likeness(state: &State, principal: &SpiffeId, task: &TaskId, scope: &Scope) -> u64 {
-    // A scope that could not be written as JSON would only be found less quickly.
-    let scope = serde_json::to_vec(scope).unwrap_or_default();
-    state.hasher.hash_one((principal, task, scope))
 }
 
 /// Whether the use of a grant decides about its end.

@@ -314,6 +314,7 @@ fn what_ended_is_remembered_for_a_day() {
     assert_eq!(machine.state.find(grant).unwrap().end(at(61)), Some(EndCause::Expired));
     machine.revoke(Selector::All(Everything), at(60 + 86_401));
     assert!(machine.state.find(grant).is_none());
+    assert_eq!(machine.state.grants(Among::Principal(&id(AGENT)), None).count(), 0);
 }
 
 #[derive(Debug, Clone)]
@@ -405,6 +406,29 @@ proptest! {
             for row in &mut rows { if hit(row) { row.ended = true; } }
             let live: BTreeSet<GrantId> = machine.state.live().map(|live| live.grant.id).collect();
             prop_assert_eq!(rows.iter().filter(|row| !row.ended).map(|row| row.id).collect::<BTreeSet<_>>(), live);
+        }
+        // Each list has exactly what it is to have, from anywhere on, and no more is looked at.
+        for n in 0..3_u8 {
+            let (p, t) = (id(&format!("spiffe://d/agent/{n}")), format!("t{n}").parse().unwrap());
+            let s = services[usize::from(n)].parse().unwrap();
+            type Wanted<'a> = &'a dyn Fn(&Row) -> bool;
+            let lists: [(Among<'_>, Wanted<'_>); 5] = [
+                (Among::All, &|_| true),
+                (Among::Principal(&p), &|row| row.key.0 == n),
+                (Among::LiveOfPrincipal(&p), &|row| row.key.0 == n && !row.ended),
+                (Among::LiveOfTask(&t), &|row| row.key.1 == n && !row.ended),
+                (Among::LiveOfService(&s), &|row| row.key.2 == n && !row.ended),
+            ];
+            for (among, wanted) in lists {
+                let listed = |after| -> Vec<GrantId> {
+                    machine.state.grants(among, after).map(|found| found.grant().id).collect()
+                };
+                let all: Vec<GrantId> = rows.iter().filter(|row| wanted(row)).map(|row| row.id).collect();
+                prop_assert_eq!(listed(None), all.clone());
+                if let Some(middle) = all.get(all.len() / 2) {
+                    prop_assert_eq!(listed(Some(*middle)), all[all.len() / 2 + 1..].to_vec());
+                }
+            }
         }
         // The log alone says the same.
         let mut replayed = State::default();

@@ -2,19 +2,10 @@
 
 use super::Tokens;
 use crate::identity::token::{ACCESS_TOKEN, MAX_TOKEN, thumbprint};
-use crate::model::{Grant, GrantId, Scope, SpiffeId, TaskId, Time, User};
+use crate::model::{Grant, GrantId, Scope, SpiffeId, TaskId, Time};
 use jsonwebtoken::{Algorithm, Header};
 use serde::Serialize;
 use std::time::Duration;
-
-/// Who gets a token, beside what the grant says.
-#[derive(Debug, Clone, Copy)]
-pub struct Subject<'a> {
-    /// The certificate that asked: the token counts with it alone.
-    pub certificate_sha256: &'a [u8; 32],
-    /// The human on whose behalf the grant was asked for, from a token that was verified.
-    pub on_behalf_of: Option<&'a User>,
-}
 
 /// A token. Never shown.
 pub struct Minted {
@@ -87,11 +78,12 @@ struct Confirmation {
 }
 
 impl Tokens {
-    /// A token of a grant that is live at `now`; it ends with it.
+    /// A token of a grant that is live at `now`; it ends with it, counts with the certificate that asked alone, and names the human
+    /// whom the grant is for.
     ///
     /// # Errors
     /// [`MintError`].
-    pub fn mint(&self, grant: &Grant, subject: Subject<'_>, now: Time) -> Result<Minted, MintError> {
+    pub fn mint(&self, grant: &Grant, certificate_sha256: &[u8; 32], now: Time) -> Result<Minted, MintError> {
         let seconds = |time: Time| time.as_micros().div_euclid(1_000_000);
         // Whole seconds, rounded down: never longer than the grant.
         let (iat, exp) = (seconds(now), seconds(grant.expires_at));
@@ -99,7 +91,7 @@ impl Tokens {
         if !grant.covers(now) || ends <= now {
             return Err(MintError::NotLive);
         }
-        let user = subject.on_behalf_of;
+        let user = grant.on_behalf_of();
         let body = Body {
             iss: &self.0.issuer,
             aud: &self.0.audience,
@@ -112,7 +104,7 @@ impl Tokens {
             jti: grant.id,
             task: &grant.task,
             authorization_details: &grant.scope,
-            cnf: Confirmation { certificate: thumbprint(subject.certificate_sha256) },
+            cnf: Confirmation { certificate: thumbprint(certificate_sha256) },
         };
         let ring = self.0.ring.lock();
         let (kid, key) = ring.signer(now).ok_or(MintError::NoKey)?;

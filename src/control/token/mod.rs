@@ -6,7 +6,7 @@
 mod mint;
 mod ring;
 
-pub use mint::{MintError, Minted, Subject};
+pub use mint::{MintError, Minted};
 pub use ring::{RingError, Settings};
 
 use crate::control::plane::Plane;

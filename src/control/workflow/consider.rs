@@ -136,8 +136,18 @@ pub(super) fn denial(
             Some(_) => {}
         }
     }
-    let why = too_risky(state, rules, &request.principal, terms.max_risk)?;
-    // Whoever asks for another learns nothing about them by it.
+    told_risk(state, rules, request, terms.max_risk)
+}
+
+/// Why a principal is too risky for what tolerates at most `highest`, as far as whoever asks for it may know: who asks for another
+/// learns nothing about them by it.
+pub(super) fn told_risk(
+    state: &State,
+    rules: &Rules,
+    request: &AccessRequest,
+    highest: Option<Risk>,
+) -> Option<String> {
+    let why = too_risky(state, rules, &request.principal, highest)?;
     let for_oneself = request.requester == request.principal;
     Some(if for_oneself {
         why

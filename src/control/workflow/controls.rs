@@ -2,14 +2,16 @@
 
 use crate::control::authz::Need;
 use crate::control::state::decide::{Context, Draft};
-use crate::control::state::{CooldownCause, Outcome, Refusal, RequestState, Rules, State};
+use crate::control::state::{CooldownCause, Outcome, Purpose, Refusal, RequestState, Rules, State};
 use crate::control::workflow::command::{NewRequest, Wanted};
 use crate::control::workflow::refusal::AccessRefusal;
 use crate::control::workflow::refuse;
 use crate::control::workflow::request::same;
 use crate::model::event::EventBody;
 use crate::model::scope::Comparisons;
-use crate::model::{AccessRequest, AccessRequestId, GrantId, RequestKind, Scope, SpiffeId, TaskId, Time};
+use crate::model::{
+    AccessRequest, AccessRequestId, GrantId, RequestKind, Scope, SpiffeId, TaskId, Time, User,
+};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
@@ -69,6 +71,7 @@ pub(super) fn pending_duplicate(
         Wanted::Envelope(envelope) => (None, Some(envelope)),
         Wanted::Scope(_) | Wanted::Role(_) => (None, None),
     };
+    let user = new.on_behalf_of.as_ref().map(User::id);
     let found = state.pending_of(requester).find(|record| {
         let known = &record.request;
         known.kind == RequestKind::Access
@@ -82,6 +85,7 @@ pub(super) fn pending_duplicate(
             && known.reason == new.reason
             && known.emergency == new.emergency
             && known.ticket == new.ticket
+            && known.on_behalf_of.as_ref().map(User::id) == user
     });
     found.map(|record| record.request.id)
 }
@@ -109,14 +113,14 @@ pub(super) fn number(state: &State, requester: &SpiffeId, context: &Context<'_>)
     }
 }
 
-/// One live grant for each principal, task and scope.
+/// One live grant for each principal, task, scope and user.
 pub(super) fn live_duplicate(state: &State, request: &AccessRequest, now: Time) -> Option<GrantId> {
     if request.plan.is_some() || request.envelope.is_some() {
         return None;
     }
     let start = request.not_before.unwrap_or(now).max(now);
     let window = (start, start.plus(request.ttl.get()));
-    state.same((&request.principal, &request.task, &request.scope), window).map(|grant| grant.id)
+    state.same(Purpose::asked(request, &request.scope), window).map(|grant| grant.id)
 }
 
 /// The request is answered by what is there: an earlier request of the same requester, or this one, noted as satisfied.

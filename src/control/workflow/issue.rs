@@ -1,8 +1,8 @@
 //! From a request that is decided to its grant: never more than was asked, approved and allowed, never longer, never twice.
 
 use crate::control::state::decide::{Context, Draft};
-use crate::control::state::{Approval, Refusal};
-use crate::control::workflow::consider::too_risky;
+use crate::control::state::{Approval, Purpose, Refusal};
+use crate::control::workflow::consider::told_risk;
 use crate::control::workflow::refusal::AccessRefusal;
 use crate::control::workflow::{plan, refuse};
 use crate::model::event::{Actor, EventBody};
@@ -58,7 +58,7 @@ pub(super) fn issue<'a>(
         let mut missing = Vec::with_capacity(parts.len());
         for part in parts {
             let (scope, _) = narrowed(draft, grounds, part.scope)?;
-            match draft.state.same((&request.principal, &request.task, &scope), window) {
+            match draft.state.same(Purpose::asked(request, &scope), window) {
                 Some(grant) => existing = existing.or(Some(grant.id)),
                 None => missing.push(part),
             }
@@ -254,7 +254,7 @@ fn conditions(
         conditions = conditions.with_source(network).map_err(|_| Refusal::from(UNPINNED))?;
     }
     if let Some(risk) = conditions.max_risk().into_iter().chain(terms.max_risk).min() {
-        if let Some(because) = too_risky(draft.state, context.rules, &request.principal, Some(risk)) {
+        if let Some(because) = told_risk(draft.state, context.rules, request, Some(risk)) {
             return refuse(AccessRefusal::Risk { because });
         }
         conditions = conditions.with_max_risk(risk);

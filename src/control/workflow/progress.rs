@@ -126,33 +126,29 @@ fn fits(
     (request, rule): (&AccessRequest, &ApproverRule),
     id: &SpiffeId,
 ) -> bool {
-    // A workload decides over nobody's access, whatever group it is in.
+    // A workload decides over nobody's access, whatever group it is in and whoever it works for.
     if rules.directory.is_workload(id) {
         return false;
     }
+    // A group alone makes nobody an approver: agents are in groups as well.
     match rule {
         ApproverRule::Approvers => rules.roles.of(id).any(|role| role == Role::Approver),
         ApproverRule::Owner => {
-            decides(rules, id)
+            rules.directory.is_human(id)
                 && services_of(&request.scope).iter().any(|service| owns(state, rules, id, service))
         }
-        ApproverRule::Group(group) => decides(rules, id) && groups(state, rules, id).contains(group),
+        ApproverRule::Group(group) => {
+            rules.directory.is_human(id) && groups(state, rules, id).contains(group)
+        }
         ApproverRule::Peers => {
             let own = groups(state, rules, id);
-            decides(rules, id)
+            rules.directory.is_human(id)
                 && [&request.requester, &request.principal]
                     .into_iter()
                     .any(|other| !own.is_disjoint(&groups(state, rules, other)))
         }
         ApproverRule::Identity(named) => named == id,
     }
-}
-
-/// Whether an identity is a human's, or has a role that decides: a group alone does not make anybody an approver, since agents
-/// are in groups as well.
-fn decides(rules: &Rules, id: &SpiffeId) -> bool {
-    rules.directory.is_human(id)
-        || rules.roles.of(id).any(|role| matches!(role, Role::Approver | Role::Security | Role::Admin))
 }
 
 /// Whether somebody could have a say in a request: then they may see it.

@@ -117,7 +117,7 @@ fn wanted(wanted: &Wanted, ttl: Ttl, rules: &Rules) -> Result<Asked, Refusal> {
             if entries.is_empty() || entries.len() > MAX_ENTRIES {
                 return refuse(AccessRefusal::Invalid("an envelope has from 1 to 32 entries"));
             }
-            // One live grant for each principal, task and scope: two would be two budgets for one thing.
+            // One live grant for each principal, task, scope and user: two would be two budgets for one thing.
             let twice = |(at, entry): (usize, &Entry)| {
                 entries.iter().take(at).any(|other| other.scope == entry.scope)
             };

@@ -81,7 +81,8 @@ fn rules() -> Rules {
         vec![ada],
         [("orders".parse().unwrap(), profile)].into(),
         BTreeMap::new(),
-    );
+    )
+    .with_roles(&rules.roles);
     rules.requests.cooldown_after_denial = Duration::from_secs(60);
     rules.requests.cooldown_after_revocation = Duration::from_secs(120);
     rules

@@ -2,17 +2,18 @@
 //!
 //! Reads them with the strict parser of [`crate::identity::token`]. Refuses to know what a user may do, or which person they are.
 //! Invariants: a token counts only for the audience that is asked for, by a key that its issuer has published for an algorithm that
-//! is allowed; without fresh keys no token holds.
+//! is allowed; one that is bound to a key counts with that key alone, wherever it is shown; without fresh keys no token holds.
 
 mod keys;
 
 pub use keys::SetupError;
 
 use crate::config::IssuerConfig;
-use crate::identity::token::{Claims, Jws, KeySet, TokenFault};
+use crate::identity::token::{Claims, Jws, KeySet, TokenFault, thumbprint};
 use crate::model::{Time, UserId};
 use crate::runtime::clock::Mono;
 use keys::Keys;
+use serde_json::Value;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -70,15 +71,15 @@ impl Issuer {
         self.keys.keep().await;
     }
 
-    /// What a token of this issuer says, if it holds for `audience` at `now`. An unknown key is a reason to look for newer ones,
-    /// which is waited for: a few seconds at most.
+    /// What a token of this issuer says, if it holds for `audience` at `now` and with the certificate of whoever brings it. An
+    /// unknown key is a reason to look for newer ones, which is waited for: a few seconds at most.
     ///
     /// # Errors
     /// [`IssuerFault::Unavailable`], [`IssuerFault::Token`].
     pub async fn verify(
         &self,
         jws: Jws<'_>,
-        audience: &str,
+        (audience, certificate_sha256): (&str, &[u8; 32]),
         now: Time,
         mono: Mono,
     ) -> Result<Claims, IssuerFault> {
@@ -99,6 +100,7 @@ impl Issuer {
         }
         claims.is_for(audience)?;
         claims.window(now, AHEAD)?;
+        is_bound_to(&claims, certificate_sha256)?;
         Ok(claims)
     }
 
@@ -109,6 +111,16 @@ impl Issuer {
     pub fn subject(&self, claims: &Claims) -> Result<UserId, TokenFault> {
         let subject = short(claims.text("sub")?)?.ok_or(TokenFault::Claims)?;
         Ok(UserId { issuer: self.config.issuer.clone(), subject })
+    }
+}
+
+/// A token that is bound to a key counts with that key alone (RFC 7800); of such bonds, only that to the certificate of the
+/// connection can be checked (RFC 8705), and what cannot be checked does not hold.
+fn is_bound_to(claims: &Claims, certificate_sha256: &[u8; 32]) -> Result<(), TokenFault> {
+    let Some(bond) = claims.get("cnf") else { return Ok(()) };
+    match bond.as_object().map(|bond| (bond.len(), bond.get("x5t#S256").and_then(Value::as_str))) {
+        Some((1, Some(bound))) if bound == thumbprint(certificate_sha256) => Ok(()),
+        Some(_) | None => Err(TokenFault::Certificate),
     }
 }
 

@@ -42,7 +42,7 @@ pub enum TokenFault {
     /// Another workload's.
     #[error("the token belongs to another identity")]
     Principal,
-    /// Another certificate's (RFC 8705).
-    #[error("the token is bound to another certificate")]
+    /// Another certificate's (RFC 8705), or another key's.
+    #[error("the token is bound to another certificate or key than it came with")]
     Certificate,
 }

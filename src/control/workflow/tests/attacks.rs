@@ -48,6 +48,67 @@ fn whoever_asked_with_their_token_from_a_workload_does_not_approve() {
 }
 
 #[test]
+fn what_was_decided_for_one_user_stands_for_no_other() {
+    let mut world = World::new();
+    let at = |issuer: &str, subject: &str| crate::model::User {
+        issuer: issuer.into(),
+        subject: subject.into(),
+        person: None,
+        ..ada()
+    };
+    // The same agent, task, scope, time and reason: for two users of one issuer, one of another, and nobody.
+    let users =
+        [Some(at("https://a", "ada")), Some(at("https://a", "bob")), Some(at("https://b", "ada")), None];
+    let ask = |user: &Option<crate::model::User>| NewRequest {
+        on_behalf_of: user.clone(),
+        ..asked("t", SCOPES[0], 600)
+    };
+    let mut grants = BTreeSet::new();
+    for user in &users {
+        let pending = request(&mut world, AGENTS[1], ask(user)).unwrap();
+        assert_eq!(world.stands(pending), RequestState::Pending, "{user:?}");
+        // A newer token of the same user is the same request.
+        let fresh = user.clone().map(|user| crate::model::User { auth_time: Some(world.now), ..user });
+        assert_eq!(request(&mut world, AGENTS[1], ask(&fresh)).unwrap(), pending);
+        for other in users.iter().filter(|other| *other != user && grants.is_empty()) {
+            let others = request(&mut world, AGENTS[1], ask(other)).unwrap();
+            assert_ne!(others, pending, "{user:?} {other:?}");
+        }
+        world.approve(BOB, pending).unwrap();
+        let grant = world.grant_of(pending);
+        assert!(grants.insert(grant), "{user:?}");
+        let named = world.state.live_grant(grant).unwrap().grant.on_behalf_of().cloned();
+        assert_eq!(named, user.as_ref().map(crate::model::User::id));
+    }
+    // Asked again, each is answered by its own; and an operator's grant is nobody's.
+    for user in &users {
+        let again = request(&mut world, AGENTS[1], ask(user)).unwrap();
+        let known = world.state.request(again).unwrap();
+        assert_eq!(
+            known.request.on_behalf_of.as_ref().map(|user| &user.subject),
+            user.as_ref().map(|user| &user.subject)
+        );
+        assert!(grants.contains(&world.grant_of(again)));
+    }
+    assert_eq!(world.state.live().len(), users.len());
+    let mut alone = World::new();
+    let pending = request(&mut alone, AGENTS[1], ask(&users[0])).unwrap();
+    alone.approve(BOB, pending).unwrap();
+    let spec = crate::control::state::GrantSpec {
+        principal: id(AGENTS[1]),
+        task: "t".parse().unwrap(),
+        scope: scope(SCOPES[0]),
+        ttl: ttl(600),
+        not_before: None,
+        conditions: crate::model::grant::Conditions::default(),
+        limits: crate::model::grant::Limits::default(),
+        reason: "by hand".into(),
+    };
+    alone.run(ADMIN, Command::Grant([spec].into())).unwrap();
+    assert_eq!(alone.state.live().filter(|live| live.grant.on_behalf_of().is_none()).count(), 1);
+}
+
+#[test]
 fn a_step_up_that_is_demanded_since_is_demanded_of_what_was_asked_before() {
     let mut world = World::new();
     let before = world.ask(AGENTS[1], "t", SCOPES[0], 60).unwrap();
@@ -226,4 +287,30 @@ fn a_refusal_says_nothing_about_another() {
         assert_eq!(reason.contains("high"), told, "{reason}");
         assert_eq!(world.stands(asked), RequestState::Denied);
     }
+}
+
+#[test]
+fn whoever_hands_something_on_learns_nothing_about_the_risk_of_the_other() {
+    let mut world = World::new();
+    // What tolerates little risk is the grant that it comes from; of handing it on the policies say nothing.
+    world.rules.policies = policies(
+        "@id(\"p\") @max_risk(\"medium\") permit(principal, action == Action::\"request\", resource);\n\
+         @id(\"d\") permit(principal, action == Action::\"delegate\", resource);",
+    );
+    let set = |world: &mut World, who: &str, risk| {
+        let attributes = Attributes { risk: Some(risk), ..Attributes::default() };
+        let set = AccessCommand::SetAttributes { principal: id(who), attributes };
+        world.access(SECURITY, set).unwrap();
+    };
+    set(&mut world, AGENTS[1], crate::model::Risk::Low);
+    let asked = request(&mut world, AGENTS[1], asked("t", SCOPES[0], 600)).unwrap();
+    let grant = world.grant_of(asked);
+    let unknown = refusal(delegate(&mut world, AGENTS[1], grant, AGENTS[2]));
+    set(&mut world, AGENTS[2], crate::model::Risk::High);
+    let refused = refusal(delegate(&mut world, AGENTS[1], grant, AGENTS[2]));
+    assert_eq!(refused, unknown);
+    assert!(!refused.to_string().contains("high"), "{refused}");
+    assert!(matches!(unknown, AccessRefusal::Risk { .. }), "{unknown:?}");
+    set(&mut world, AGENTS[2], crate::model::Risk::Medium);
+    delegate(&mut world, AGENTS[1], grant, AGENTS[2]).unwrap();
 }
