@@ -228,12 +228,14 @@ impl Downloading {
     }
 
     fn finish(&mut self, end: End, now: Mono) {
+        let complete = matches!(end, End::Complete);
         if let Some(record) = self.record.take() {
             self.exchange.settle(record, &self.route, end, now);
         }
-        // What is left of the request has nowhere to go.
+        // What is left of the request has nowhere to go; what was handed on may still wait for the service to take it, which it
+        // may do after its answer.
         self.channel = None;
-        if !self.exchange.is_request_sent() {
+        if !complete || !self.exchange.is_request_sent() {
             self.exchange.live.cut(CutCause::Finished);
         }
     }

@@ -2,21 +2,24 @@
 //!
 //! Owns: which address is next, which is failing, which connection is reused. Refuses to know grants and callers. Invariants:
 //! a connection is reused only after a response was read to its end and the request was sent to its end; a request is sent
-//! again only if not one byte of it was sent; the number of connections to an address is bounded.
+//! again only if not one byte of it was sent; the number of connections to an address is bounded; what was cut leaves a connection
+//! that others share at once, or ends it.
 
 mod answer_first;
 mod connect;
 mod http1;
+mod http2;
+mod mortal;
 mod pool;
 mod tls;
 
 pub(crate) use connect::Connector;
 pub(crate) use tls::TlsSetupError;
 
-use crate::access::stream::Stream;
 use crate::config::{ServiceConfig, Transport};
-use crate::proxy::body::Upload;
+use crate::proxy::body::{Exchange, Upload};
 use crate::runtime::clock::Mono;
+use http2::NotSent;
 use hyper::body::Incoming;
 use hyper::{Request, Response};
 use parking_lot::Mutex;
@@ -126,13 +129,13 @@ impl Upstream {
     pub(crate) async fn send(
         &self,
         request: Request<Upload>,
-        stream: &Stream,
+        exchange: &Arc<Exchange>,
         now: Mono,
     ) -> Result<Answered, UpstreamError> {
-        self.send_to(None, request, stream, now).await
+        self.send_to(None, request, Some(exchange), now).await
     }
 
-    /// The same, to one address alone where one is given: a session lives at one of them.
+    /// The same, to one address alone where one is given: a session lives at one of them. What is our own has no exchange.
     ///
     /// # Errors
     /// As [`Self::send`].
@@ -140,7 +143,7 @@ impl Upstream {
         &self,
         only: Option<usize>,
         mut request: Request<Upload>,
-        stream: &Stream,
+        exchange: Option<&Arc<Exchange>>,
         now: Mono,
     ) -> Result<Answered, UpstreamError> {
         for _ in 0..STALE_TRIES {
@@ -161,21 +164,16 @@ impl Upstream {
                         None => return Err(UpstreamError::Broken(error.into_error())),
                     },
                 },
-                Channel::Http2(mut http2) => {
-                    stream.runs_on(&http2.killer);
-                    match http2.sender.try_send_request(request).await {
-                        Ok(response) => {
-                            return Ok(Answered { response, place: target.place(), channel: None });
-                        }
-                        Err(mut error) => match error.take_message() {
-                            Some(unsent) => {
-                                target.forget_http2();
-                                request = unsent;
-                            }
-                            None => return Err(UpstreamError::Broken(error.into_error())),
-                        },
+                Channel::Http2(http2) => match http2.send(request, exchange).await {
+                    Ok(response) => {
+                        return Ok(Answered { response, place: target.place(), channel: None });
                     }
-                }
+                    Err(NotSent::Unsent(unsent)) => {
+                        target.forget_http2();
+                        request = *unsent;
+                    }
+                    Err(NotSent::Broken(error)) => return Err(UpstreamError::Broken(error)),
+                },
             }
         }
         Err(UpstreamError::Connect(std::io::Error::from(std::io::ErrorKind::ConnectionReset)))

@@ -1,37 +1,23 @@
 //! The connections to one address.
 
-use super::http1::{Http1, RESPONSE_HEAD};
+use super::http1::Http1;
+use super::http2::Http2;
 use super::{Connector, Guarded, UpstreamError};
-use crate::access::stream::{Killer, Wanted};
 use crate::config::{Transport, Upstream as Address};
-use crate::proxy::body::Upload;
 use crate::proxy::upstream::connect::Io;
 use crate::runtime::clock::Mono;
-use hyper::client::conn::http2;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use std::future::poll_fn;
-use std::pin::pin;
 use std::sync::Arc;
-use std::task::Poll;
 use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
 /// An idle HTTP/1.1 connection is not used after this: common servers close theirs after 5 s.
 const IDLE: Duration = Duration::from_secs(4);
-const WINDOW: u32 = 1024 * 1024;
 
 /// A connection to send one request on.
 pub(super) enum Channel {
     Http1(Http1),
     Http2(Http2),
-}
-
-/// An HTTP/2 connection that requests share, and what ends it by force.
-#[derive(Clone)]
-pub(super) struct Http2 {
-    pub(super) sender: http2::SendRequest<Upload>,
-    pub(super) killer: Arc<Killer>,
 }
 
 struct Idle {
@@ -79,7 +65,7 @@ impl Target {
     pub(super) fn take(&self, now: Mono) -> Option<Channel> {
         if self.connector.speaks_http2(self.address.transport) {
             let mut http2 = self.http2.lock();
-            if http2.as_ref().is_some_and(|http2| http2.sender.is_closed()) {
+            if http2.as_ref().is_some_and(Http2::is_closed) {
                 *http2 = None;
             }
             return http2.clone().map(Channel::Http2);
@@ -134,7 +120,7 @@ impl Target {
             return Ok(channel);
         }
         let (io, room) = self.connect().await?;
-        let http2 = handshake_http2(io, room).await?;
+        let http2 = Http2::handshake(io, room).await?;
         *self.http2.lock() = Some(http2.clone());
         Ok(Channel::Http2(http2))
     }
@@ -159,29 +145,4 @@ impl Target {
 
 fn timed_out() -> UpstreamError {
     UpstreamError::Connect(std::io::Error::from(std::io::ErrorKind::TimedOut))
-}
-
-async fn handshake_http2(io: Io, room: OwnedSemaphorePermit) -> Result<Http2, UpstreamError> {
-    let (sender, connection) = http2::Builder::new(TokioExecutor::new())
-        .timer(TokioTimer::new())
-        .initial_stream_window_size(WINDOW)
-        .initial_connection_window_size(4 * WINDOW)
-        .max_header_list_size(RESPONSE_HEAD as u32)
-        .keep_alive_interval(Duration::from_secs(20))
-        .keep_alive_timeout(Duration::from_secs(10))
-        .handshake(TokioIo::new(io))
-        .await
-        .map_err(UpstreamError::Broken)?;
-    let killer = Arc::<Killer>::default();
-    let killed = Arc::clone(&killer);
-    tokio::spawn(async move {
-        let mut connection = pin!(connection);
-        poll_fn(|cx| match killed.poll_wanted(cx.waker()) {
-            Wanted::Die => Poll::Ready(()),
-            Wanted::Run | Wanted::Retire => connection.as_mut().poll(cx).map(|_| ()),
-        })
-        .await;
-        drop(room);
-    });
-    Ok(Http2 { sender, killer })
 }
