@@ -59,9 +59,13 @@ impl Exchange {
     /// The request has been handed on to its end: from now on the service is to answer.
     pub(crate) fn request_sent(&self, now: Mono) {
         self.sent_whole.store(true, Ordering::Release);
-        let stream = self.live.stream();
-        stream.set_deadline(Turn::CallerSends, None);
-        stream.set_deadline(Turn::ServiceSends, Some(now.plus(self.patience.first_byte)));
+        self.live.stream().set_deadline(Turn::CallerSends, None);
+        self.await_first_byte(now);
+    }
+
+    /// From now on the service is to do something: to take the request or to answer it.
+    fn await_first_byte(&self, now: Mono) {
+        self.live.stream().set_deadline(Turn::ServiceSends, Some(now.plus(self.patience.first_byte)));
     }
 
     /// Whether the caller broke its request off, or sent a body that cannot be read: then it is not the service's fault.

@@ -4,6 +4,7 @@ use crate::harness::client::{Body, Connection};
 use crate::harness::shared::Shared;
 use crate::harness::{Protocol, Setup, World, client, eventually, within};
 use bytes::Bytes;
+use futures_util::future::join_all;
 use futures_util::stream;
 use h2::Reason;
 use http::Request;
@@ -62,9 +63,10 @@ impl Call {
 }
 
 /// A world with the service, by the name `stock`.
-async fn world(service: &Shared) -> World {
+async fn world(service: &Shared, more: &str) -> World {
     let upstream = format!("h2c://{}", service.address);
-    let table = format!("[[service]]\nname = \"stock\"\nprotocol = \"http\"\nupstream = [\"{upstream}\"]\n");
+    let table =
+        format!("[[service]]\nname = \"stock\"\nprotocol = \"http\"\nupstream = [\"{upstream}\"]\n{more}");
     Setup::new().tables(&table).start().await
 }
 
@@ -80,7 +82,7 @@ async fn cancelled(service: &Shared) {
 #[tokio::test]
 async fn a_revocation_ends_an_upload_that_the_service_does_not_read_and_no_other() {
     let service = Shared::start(100, u16::MAX.into()).await;
-    let world = world(&service).await;
+    let world = world(&service, "").await;
     let grant = world.grant("stock:POST:/unread").await;
     world.grant("stock:POST:/echo").await;
     let mut connection = connect(&world).await;
@@ -99,7 +101,7 @@ async fn a_revocation_ends_an_upload_that_the_service_does_not_read_and_no_other
 #[tokio::test]
 async fn a_call_that_its_caller_gives_up_is_cancelled_at_the_service_though_it_does_not_read() {
     let service = Shared::start(100, u16::MAX.into()).await;
-    let world = world(&service).await;
+    let world = world(&service, "").await;
     world.grant("stock:POST:/**").await;
     let mut connection = connect(&world).await;
     let mut echo = Call::open(&mut connection, "/echo").await;
@@ -132,7 +134,7 @@ async fn revoked_from_a_deaf_service(world: &World, service: &Shared, grant: &st
 #[tokio::test]
 async fn what_a_deaf_service_does_not_take_from_the_socket_ends_with_the_grant() {
     let service = Shared::start(100, 1 << 27).await;
-    let world = world(&service).await;
+    let world = world(&service, "").await;
     let grant = world.grant("stock:POST:/unread").await;
     let stuck = Call::open(&mut connect(&world).await, "/unread").await;
     service.deaf(true);
@@ -153,7 +155,7 @@ impl<F: Future<Output = ()> + Send + 'static> Executor<F> for Tasks {
 #[tokio::test]
 async fn what_a_caller_left_at_a_deaf_service_ends_with_the_grant() {
     let service = Shared::start(100, 1 << 27).await;
-    let world = world(&service).await;
+    let world = world(&service, "").await;
     let grant = world.grant("stock:POST:/unread").await;
     let tls = Arc::new(client::tls(&world.ca, Some(&world.agent), &[Protocol::H2]));
     let stream = client::open(world.listener(), tls).await.unwrap();
@@ -170,4 +172,39 @@ async fn what_a_caller_left_at_a_deaf_service_ends_with_the_grant() {
     tasks.0.lock().abort_all();
     assert_eq!(world.ends("/unread").await[0]["end"], "client_gone");
     revoked_from_a_deaf_service(&world, &service, &grant).await;
+}
+
+#[tokio::test]
+async fn calls_get_as_many_connections_as_the_service_permits_calls_on_each_and_no_more_than_configured() {
+    let service = Shared::start(2, u16::MAX.into()).await;
+    // Three for each of two workers.
+    let world = world(&service, "max_connections = 6\n").await;
+    world.grant("stock:POST:/**").await;
+    let connection = connect(&world).await;
+    // At once, on connections that are not open yet.
+    let calls = (0..6).map(|_| {
+        let mut connection = connection.again();
+        async move { Call::open(&mut connection, "/echo").await }
+    });
+    let mut calls = join_all(calls).await;
+    for call in &mut calls {
+        call.echoes("first").await;
+    }
+    assert_eq!(service.seen().connections, 3);
+
+    let mut connection = connection.again();
+    let refused = connection.call("POST", "/echo", "one too many").await;
+    assert_eq!((refused.status.as_u16(), &*refused.reason()), (503, "upstream_unavailable"));
+    let line = &world.ends("/echo").await[0];
+    assert_eq!((&line["end"], &line["cause"]), (&"upstream_error".into(), &"connections_exhausted".into()));
+    for call in &mut calls {
+        call.echoes("second").await;
+    }
+    drop(calls.pop());
+    eventually("a place for one more", || async {
+        let mut connection = connection.again();
+        (connection.call("POST", "/echo", "once more").await.status == 200).then_some(())
+    })
+    .await;
+    assert_eq!(service.seen().connections, 3);
 }

@@ -6,6 +6,7 @@
 //! - The task of a cut exchange ends at once, with whatever it holds, and with that its stream; the others on the connection go on.
 //! - Whatever hyper and h2 still hold of an exchange holds the exchange: it is not gone before its last byte has left.
 //! - What cannot leave that way ends with the socket, which [`Killer`] closes.
+//! - Never more requests at a time than the service permits: hyper would put them into a queue without a bound.
 
 use super::UpstreamError;
 use super::connect::Io;
@@ -13,6 +14,7 @@ use super::http1::RESPONSE_HEAD;
 use super::mortal::Mortal;
 use crate::access::stream::{Direction, Killer, Stream};
 use crate::proxy::body::{Broken, Exchange, Upload};
+use crate::runtime::clock::Mono;
 use bytes::{Buf, Bytes};
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 use hyper::client::conn::http2;
@@ -24,26 +26,53 @@ use std::future::{Future, poll_fn};
 use std::io::IoSlice;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::sync::OwnedSemaphorePermit;
 
 const WINDOW: u32 = 1024 * 1024;
 
-/// What is needed to send on a connection.
-#[derive(Clone)]
+/// A connection that is open. It ends when it is dropped and nothing runs on it any more.
 pub(super) struct Http2 {
+    line: Line,
+    connection: Arc<Mutex<Option<Connection>>>,
+    taken: Arc<AtomicUsize>,
+    idle_since: Option<Mono>,
+}
+
+/// What is needed to send on it.
+#[derive(Clone)]
+struct Line {
     sender: http2::SendRequest<Sent>,
     killer: Arc<Killer>,
     announced: Announced,
 }
 
+type Connection = http2::Connection<TokioIo<Mortal>, Sent, Tasks>;
+
+/// A place for one request on a connection.
+pub(super) struct Place {
+    line: Line,
+    seat: Arc<Seat>,
+}
+
+/// One request of those that the service permits at a time; taken until both directions are over.
+pub(super) struct Seat(Arc<AtomicUsize>);
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
 impl Http2 {
-    /// Over a byte stream that was just connected. `room` is given back when the socket is closed.
+    /// Over a byte stream that was just connected; waits until the service has said what it permits, which is the first that it
+    /// has to say (RFC 9113 section 3.4). `room` is given back when the socket is closed.
     pub(super) async fn handshake(io: Io, room: OwnedSemaphorePermit) -> Result<Self, UpstreamError> {
         let killer = Arc::<Killer>::default();
         let announced = Announced::default();
-        let io = Mortal::new(io, Arc::clone(&killer), room);
+        let (io, heard) = Mortal::new(io, Arc::clone(&killer), room);
         let (sender, connection) = http2::Builder::new(Tasks(announced.clone()))
             .timer(TokioTimer::new())
             .initial_stream_window_size(WINDOW)
@@ -54,26 +83,53 @@ impl Http2 {
             .handshake(TokioIo::new(io))
             .await
             .map_err(UpstreamError::Broken)?;
-        tokio::spawn(connection);
-        Ok(Self { sender, killer, announced })
+        let connection = Arc::new(Mutex::new(Some(connection)));
+        let working = Arc::clone(&connection);
+        tokio::spawn(poll_fn(move |cx| {
+            let mut connection = working.lock();
+            let polled = connection.as_mut().map_or(Poll::Ready(Ok(())), |open| Pin::new(open).poll(cx));
+            polled.map(|_over| *connection = None)
+        }));
+        heard.await.map_err(|_closed| UpstreamError::Connect(std::io::ErrorKind::ConnectionReset.into()))?;
+        let line = Line { sender, killer, announced };
+        Ok(Self { line, connection, taken: Arc::default(), idle_since: None })
     }
 
     /// Whether it takes no more requests.
     pub(super) fn is_closed(&self) -> bool {
-        self.sender.is_closed()
+        self.line.sender.is_closed()
     }
 
-    /// Sends a request and waits for the head of the response.
+    /// A place on it, if it is open and the service permits one more request at a time.
+    pub(super) fn place(&self) -> Option<Place> {
+        let most = self.connection.lock().as_ref()?.current_max_send_streams();
+        let one_more = |taken: usize| (taken < most).then_some(taken + 1);
+        self.taken.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more).ok()?;
+        Some(Place { line: self.line.clone(), seat: Arc::new(Seat(Arc::clone(&self.taken))) })
+    }
+
+    /// For how long nothing has run on it, as seen from one look to the next.
+    pub(super) fn idle_for(&mut self, now: Mono) -> Duration {
+        if self.taken.load(Ordering::Relaxed) > 0 {
+            self.idle_since = None;
+            return Duration::ZERO;
+        }
+        now.since(*self.idle_since.get_or_insert(now))
+    }
+}
+
+impl Place {
+    /// Sends a request and waits for the head of the response. The seat is taken until it and the request are gone.
     pub(super) async fn send(
         self,
         request: Request<Upload>,
         exchange: Option<&Arc<Exchange>>,
-    ) -> Result<Response<Incoming>, NotSent> {
-        let Self { mut sender, killer, announced } = self;
-        let held = Arc::new(Held::new(exchange, &killer));
-        let request = request.map(|upload| Sent { upload, held, announced: Some(announced) });
+    ) -> Result<(Response<Incoming>, Arc<Seat>), NotSent> {
+        let Self { line: Line { mut sender, killer, announced }, seat } = self;
+        let held = Held::new(exchange, &killer, Arc::clone(&seat));
+        let request = request.map(|upload| Sent { upload, held: Arc::new(held), announced: Some(announced) });
         match sender.try_send_request(request).await {
-            Ok(response) => Ok(response),
+            Ok(response) => Ok((response, seat)),
             Err(mut error) => match error.take_message() {
                 Some(unsent) => Err(NotSent::Unsent(Box::new(unsent.map(|sent| sent.upload)))),
                 None => Err(NotSent::Broken(error.into_error())),
@@ -93,14 +149,15 @@ pub(super) enum NotSent {
 /// What the connection holds of one exchange; the exchange is not over before.
 struct Held {
     exchange: Option<Arc<Exchange>>,
+    _seat: Arc<Seat>,
 }
 
 impl Held {
-    fn new(exchange: Option<&Arc<Exchange>>, killer: &Arc<Killer>) -> Self {
+    fn new(exchange: Option<&Arc<Exchange>>, killer: &Arc<Killer>, seat: Arc<Seat>) -> Self {
         if let Some(exchange) = exchange {
             exchange.live.stream().held_by(killer);
         }
-        Self { exchange: exchange.cloned() }
+        Self { exchange: exchange.cloned(), _seat: seat }
     }
 }
 

@@ -7,18 +7,26 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::sync::OwnedSemaphorePermit;
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 /// Fails each read and write once its [`Killer`] wants it dead. Keeps its place among the connections until it is dropped.
 pub(super) struct Mortal {
     io: Io,
     killer: Arc<Killer>,
+    /// Told when the other side has said something.
+    heard: Option<oneshot::Sender<()>>,
     _room: OwnedSemaphorePermit,
 }
 
 impl Mortal {
-    pub(super) fn new(io: Io, killer: Arc<Killer>, room: OwnedSemaphorePermit) -> Self {
-        Self { io, killer, _room: room }
+    /// The connection, and who is told that something was read from it; the end of it ends the wait as well.
+    pub(super) fn new(
+        io: Io,
+        killer: Arc<Killer>,
+        room: OwnedSemaphorePermit,
+    ) -> (Self, oneshot::Receiver<()>) {
+        let (heard, hears) = oneshot::channel();
+        (Self { io, killer, heard: Some(heard), _room: room }, hears)
     }
 
     /// In every poll that may have to wait, so that its task is woken.
@@ -34,7 +42,15 @@ impl AsyncRead for Mortal {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         this.lives(cx)?;
-        Pin::new(&mut this.io).poll_read(cx, buf)
+        let before = buf.filled().len();
+        let polled = Pin::new(&mut this.io).poll_read(cx, buf);
+        if buf.filled().len() > before
+            && let Some(heard) = this.heard.take()
+        {
+            // Nobody waits any more if opening took too long.
+            let _ = heard.send(());
+        }
+        polled
     }
 }
 
