@@ -191,12 +191,11 @@ impl Upstream {
     /// # Errors
     /// [`UpstreamError`]; HTTP/2 addresses cannot be upgraded.
     pub(crate) async fn send_upgrade(&self, request: Request<Upload>) -> Result<Answered, UpstreamError> {
-        let target = self.candidates(Mono::now()).next().ok_or(UpstreamError::Exhausted)?;
-        let mut channel = target.open_for_upgrade(self.connect_timeout).await?;
+        let (target, mut channel) = self.channel_for_upgrade(Mono::now()).await?;
         let response =
             channel.send(request).await.map_err(|error| UpstreamError::Broken(error.into_error()))?;
-        let channel = Some(Reusable(Taken::Http1 { channel, target: Arc::clone(target) }));
-        Ok(Answered { response, place: target.place(), channel })
+        let place = target.place();
+        Ok(Answered { response, place, channel: Some(Reusable(Taken::Http1 { channel, target })) })
     }
 
     /// A connection to the next address that works.
@@ -209,6 +208,18 @@ impl Upstream {
             }
             // Boxed: nearly every request finds an open connection above.
             match Box::pin(target.open(self.connect_timeout)).await {
+                Ok(channel) => return Ok((Arc::clone(target), channel)),
+                Err(error) => last = error,
+            }
+        }
+        Err(last)
+    }
+
+    /// A connection of its own to the next address that works.
+    async fn channel_for_upgrade(&self, now: Mono) -> Result<(Arc<Target>, http1::Http1), UpstreamError> {
+        let mut last = UpstreamError::Exhausted;
+        for target in self.candidates(now) {
+            match target.open_for_upgrade(self.connect_timeout).await {
                 Ok(channel) => return Ok((Arc::clone(target), channel)),
                 Err(error) => last = error,
             }
