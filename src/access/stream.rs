@@ -1,10 +1,9 @@
 //! One admitted exchange as others see it: the flag that cuts it, who is woken by that, and whose turn it is until when.
 
-use super::sync::{Arc, AtomicBool, AtomicU8, AtomicU64, Ordering};
+use super::sync::{Arc, AtomicBool, AtomicU8, AtomicU64, Mutex, MutexGuard, Ordering};
 use crate::model::EndCause;
 use crate::runtime::clock::Mono;
 use futures_util::task::AtomicWaker;
-use std::sync::OnceLock;
 use std::task::Waker;
 
 /// Why a stream that was admitted must stop. Closed: each is a value of `jitgate_streams_cut_total{cause}`.
@@ -59,6 +58,14 @@ impl CutCause {
             Self::ClientTimeout => "client_timeout",
             Self::Audit => "audit_unavailable",
             Self::Finished => "finished",
+        }
+    }
+
+    /// Whether nothing more may reach the service from now on (law 5), or the exchange has merely come to an end.
+    fn takes_the_right(self) -> bool {
+        match self {
+            Self::Grant(_) | Self::Stale | Self::Identity | Self::Drain | Self::Audit => true,
+            Self::UpstreamTimeout | Self::ClientTimeout | Self::Finished => false,
         }
     }
 
@@ -172,11 +179,14 @@ pub struct Stream {
     cut: AtomicU8,
     long_lived: AtomicBool,
     condemned: AtomicBool,
+    /// Some cut of it took the right away, also when another cause came first.
+    forbidden: AtomicBool,
     wakers: [AtomicWaker; 2],
     deadlines: [AtomicU64; 3],
     admitted: Mono,
     killer: Arc<Killer>,
-    service_killer: OnceLock<Arc<Killer>>,
+    /// The connection to the service that still holds something of it, where others share that connection.
+    held_by: Mutex<Option<Arc<Killer>>>,
 }
 
 impl Stream {
@@ -187,11 +197,12 @@ impl Stream {
             cut: AtomicU8::new(0),
             long_lived: AtomicBool::new(false),
             condemned: AtomicBool::new(false),
+            forbidden: AtomicBool::new(false),
             wakers: [AtomicWaker::new(), AtomicWaker::new()],
             deadlines: [const { AtomicU64::new(u64::MAX) }; 3],
             admitted,
             killer,
-            service_killer: OnceLock::new(),
+            held_by: Mutex::new(None),
         }
     }
 
@@ -203,6 +214,9 @@ impl Stream {
 
     /// Cuts it; the first cause stays. Returns whether this call was the one that did.
     pub fn cut(&self, cause: CutCause) -> bool {
+        if cause.takes_the_right() {
+            self.forbidden.store(true, Ordering::Release);
+        }
         let first = self.cut.compare_exchange(0, cause.to_u8(), Ordering::AcqRel, Ordering::Acquire).is_ok();
         self.wake();
         first
@@ -273,18 +287,33 @@ impl Stream {
         self.condemned.swap(true, Ordering::AcqRel)
     }
 
-    /// Names the connection to the service that it runs on, to be ended by force as well.
-    pub fn runs_on(&self, service_connection: &Arc<Killer>) {
-        // One exchange runs on one connection; a second try comes only after the first connection was dead.
-        let _ = self.service_killer.set(Arc::clone(service_connection));
+    /// A connection to the service, shared with others, holds something of it from now on.
+    pub fn held_by(&self, service_connection: &Arc<Killer>) {
+        *self.holder() = Some(Arc::clone(service_connection));
     }
 
-    /// Ends its connections by force.
+    /// No connection to the service holds anything of it any more.
+    pub fn let_go(&self) {
+        *self.holder() = None;
+    }
+
+    /// Ends by force what it is stuck in. A connection to the service that others share is ended only for a right that is gone;
+    /// what is merely over or too slow may wait there until the service takes it.
     pub fn kill_connections(&self) {
-        self.killer.kill();
-        if let Some(service) = self.service_killer.get() {
-            service.kill();
+        let holder = self.holder().clone();
+        match holder {
+            None => self.killer.kill(),
+            Some(service) if self.forbidden.load(Ordering::Acquire) => {
+                service.kill();
+                self.killer.kill();
+            }
+            Some(_) => {}
         }
+    }
+
+    fn holder(&self) -> MutexGuard<'_, Option<Arc<Killer>>> {
+        // A panic elsewhere leaves it as it is: one pointer.
+        self.held_by.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
     fn wake(&self) {

@@ -61,9 +61,13 @@ impl Exchange {
     /// The request has been handed on to its end: from now on the service is to answer.
     pub(crate) fn request_sent(&self, now: Mono) {
         self.sent_whole.store(true, Ordering::Release);
-        let stream = self.live.stream();
-        stream.set_deadline(Turn::CallerSends, None);
-        stream.set_deadline(Turn::ServiceSends, Some(now.plus(self.patience.first_byte)));
+        self.live.stream().set_deadline(Turn::CallerSends, None);
+        self.await_first_byte(now);
+    }
+
+    /// From now on the service is to do something: to take the request or to answer it.
+    fn await_first_byte(&self, now: Mono) {
+        self.live.stream().set_deadline(Turn::ServiceSends, Some(now.plus(self.patience.first_byte)));
     }
 
     /// A part of the response has come. While the service talks the caller may be silent (gRPC in both directions), and from now on
@@ -231,12 +235,14 @@ impl Downloading {
     }
 
     fn finish(&mut self, end: End, now: Mono) {
+        let complete = matches!(end, End::Complete);
         if let Some(record) = self.record.take() {
             self.exchange.settle(record, &self.route, end, now);
         }
-        // What is left of the request has nowhere to go.
+        // What is left of the request has nowhere to go; what was handed on may still wait for the service to take it, which it
+        // may do after its answer.
         self.channel = None;
-        if !self.exchange.is_request_sent() {
+        if !complete || !self.exchange.is_request_sent() {
             self.exchange.live.cut(CutCause::Finished);
         }
     }

@@ -56,7 +56,7 @@ pub(crate) async fn forward(
         return failed(&exchange, record, &shape, request_id, &Failure::Unaddressable);
     };
     let (answered, now) = {
-        let answer = pin!(upstream.send(request, exchange.live.stream(), started));
+        let answer = pin!(upstream.send(request, &exchange, started));
         wait(&exchange, &mut record, answer).await
     };
     route.metrics.upstream_seconds.observe(now.since(started).as_secs_f64());

@@ -9,8 +9,8 @@ use crate::runtime::clock::Mono;
 use parking_lot::Mutex;
 use slab::Slab;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Weak};
 
 /// One connection of a verified peer.
 pub struct Caller {
@@ -176,10 +176,12 @@ impl Drop for Undecided<'_> {
 #[derive(Default)]
 pub struct Callers {
     callers: Mutex<Slab<Arc<Caller>>>,
+    /// Their connections have ended, and something of theirs has not yet: bytes that a service does not take.
+    lingering: Mutex<Vec<Weak<Caller>>>,
 }
 
 impl Callers {
-    /// Keeps a caller in the list until the guard is dropped.
+    /// Keeps a caller in the list until the guard is dropped and nothing of it runs any more.
     pub fn join(self: &Arc<Self>, caller: Arc<Caller>) -> Joined {
         let seat = self.callers.lock().insert(caller);
         Joined { callers: Arc::clone(self), seat }
@@ -187,11 +189,17 @@ impl Callers {
 
     /// Calls `each` for each caller. The list is copied first: `each` may end connections.
     pub fn for_each(&self, mut each: impl FnMut(&Arc<Caller>)) {
-        let callers: Vec<_> = self.callers.lock().iter().map(|(_, caller)| Arc::clone(caller)).collect();
+        let mut callers: Vec<_> = self.callers.lock().iter().map(|(_, caller)| Arc::clone(caller)).collect();
+        self.lingering.lock().retain(|caller| {
+            let left = caller.upgrade().filter(|caller| !caller.is_idle());
+            let lingers = left.is_some();
+            callers.extend(left);
+            lingers
+        });
         callers.iter().for_each(&mut each);
     }
 
-    /// How many there are.
+    /// How many connections there are.
     #[must_use]
     pub fn len(&self) -> usize {
         self.callers.lock().len()
@@ -212,7 +220,10 @@ pub struct Joined {
 
 impl Drop for Joined {
     fn drop(&mut self) {
-        self.callers.callers.lock().try_remove(self.seat);
+        let left = self.callers.callers.lock().try_remove(self.seat);
+        if let Some(caller) = left.filter(|caller| !caller.is_idle()) {
+            self.callers.lingering.lock().push(Arc::downgrade(&caller));
+        }
     }
 }
 

@@ -42,14 +42,14 @@ pub fn sweep(callers: &Callers, gate: &Gate, limits: &Limits, now: Mono, wall: T
 }
 
 fn sweep_stream(stream: &Arc<Stream>, stale: bool, now: Mono) {
+    // What was cut before, because it was over, may still have bytes on their way.
+    if stale && stream.cut(CutCause::Stale) {
+        return;
+    }
     if stream.cut_cause().is_some() {
         if stream.condemn() {
             stream.kill_connections();
         }
-        return;
-    }
-    if stale {
-        stream.cut(CutCause::Stale);
         return;
     }
     match stream.overdue(now) {

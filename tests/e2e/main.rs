@@ -67,6 +67,7 @@ mod run_ends;
 mod run_passage;
 mod run_tokens;
 mod searched;
+mod shared;
 mod strangers;
 mod smuggling;
 mod streaming;

@@ -1,6 +1,8 @@
 //! Of all upgrades only `websocket`, only with the action `UPGRADE`, and only once the upstream agreed; it ends with its grant.
 
 use crate::harness::raw::statuses;
+use crate::harness::upstream::Upstream;
+use crate::harness::world::own_address;
 use crate::harness::{Protocol, Setup, World, client, within};
 use futures_util::{SinkExt, StreamExt};
 use http::{HeaderMap, HeaderName, HeaderValue};
@@ -17,7 +19,11 @@ use tokio_tungstenite::tungstenite::{Error, Message};
 type Socket = WebSocketStream<TlsStream<TcpStream>>;
 
 async fn websocket(world: &World, path: &str) -> Result<Socket, Error> {
-    websocket_with(world, &format!("wss://orders.localhost{path}"), &[]).await
+    websocket_at(world, "orders.localhost", path).await
+}
+
+async fn websocket_at(world: &World, host: &str, path: &str) -> Result<Socket, Error> {
+    websocket_with(world, &format!("wss://{host}{path}"), &[]).await
 }
 
 async fn websocket_with(
@@ -177,6 +183,23 @@ async fn no_tunnel_opens_before_the_upstream_agreed() {
     // The upstream answers 200 here and knows no WebSocket; what follows must not be taken for a tunnel.
     assert_eq!(status(websocket(&world, "/v1/orders").await), 200);
     world.upstream.running(0).await;
+}
+
+#[tokio::test]
+async fn a_websocket_goes_to_an_address_that_works() {
+    let (unused, _lock) = own_address();
+    let service = Upstream::start().await;
+    let table = format!(
+        "[[service]]\nname = \"many\"\nupstream = [\"http://{unused}:9001\", \"http://{}\"]\n",
+        service.address
+    );
+    let world = Setup::new().tables(&table).start().await;
+    world.grant("many:GET,UPGRADE:/ws").await;
+    for _ in 0..6 {
+        let mut socket = websocket_at(&world, "many.localhost", "/ws").await.unwrap();
+        socket.send(Message::text("one")).await.unwrap();
+        assert_eq!(within("an echo", socket.next()).await.unwrap().unwrap(), Message::text("one"));
+    }
 }
 
 #[tokio::test]

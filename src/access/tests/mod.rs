@@ -4,6 +4,7 @@ mod calls;
 mod decision;
 mod entry;
 mod reference;
+mod stream;
 mod table;
 mod user;
 

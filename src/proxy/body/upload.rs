@@ -51,6 +51,8 @@ impl Upload {
             exchange.request_sent(now);
             return Self::Empty;
         }
+        // Until the connection asks for it.
+        exchange.await_first_byte(now);
         let bytes = Arc::<AtomicU64>::default();
         record.count_bytes_in(Arc::clone(&bytes));
         let (exchange, tape) = (Arc::clone(exchange), record.request_tape());
@@ -69,6 +71,7 @@ impl Upload {
             exchange.request_sent(now);
             return Self::Empty;
         }
+        exchange.await_first_byte(now);
         let handed_on = Arc::<AtomicU64>::default();
         record.count_bytes_in(Arc::clone(&handed_on));
         let (exchange, tape) = (Arc::clone(exchange), record.request_tape());

@@ -2,7 +2,6 @@
 //! words, with nothing of a caller in them but the ids that the service knows already. Nobody waits for them, and they are bounded.
 
 use super::shelf::{Orphan, Owned};
-use crate::access::stream::{Killer, Stream};
 use crate::mcp::header::{METHOD, NAME, PROTOCOL_VERSION, SESSION_ID};
 use crate::mcp::session::{Owner, Route as Address};
 use crate::mcp::{Id, SessionId, Version};
@@ -171,9 +170,8 @@ fn send(worker: &Arc<Worker>, route: &Arc<Route>, place: Option<usize>, mut requ
         let Ok(_turn) = telling.acquire().await else { return };
         let Some(upstream) = worker.upstreams.get(index) else { return };
         let now = Mono::now();
-        let stream = Stream::new(Arc::<Killer>::default(), now);
         let told = async {
-            let mut answered = upstream.send_to(place, request, &stream, now).await.ok()?;
+            let mut answered = upstream.send_to(place, request, None, now).await.ok()?;
             let body = answered.response.body_mut();
             // A short answer, so that the connection can be used again; a long one is not waited for.
             match &mut answered.channel {

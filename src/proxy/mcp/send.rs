@@ -93,7 +93,7 @@ pub(super) async fn send(
     // From here on something may reach the service.
     looker.calls.sent_through(canceller);
     let (answered, now) = {
-        let answer = pin!(upstream.send_to(place, request, exchange.live.stream(), started));
+        let answer = pin!(upstream.send_to(place, request, Some(&exchange), started));
         tokio::select! {
             biased;
             cause = poll_fn(|cx| also.poll_cut(cx)) => (Err(Failure::Cut(cause)), started),

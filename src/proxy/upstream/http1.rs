@@ -30,6 +30,8 @@ pub(super) const RESPONSE_HEAD: usize = 64 * 1024;
 pub(super) struct Http1 {
     sender: http1::SendRequest<Upload>,
     work: Work,
+    /// Also while what it was upgraded to goes on.
+    _room: OwnedSemaphorePermit,
 }
 
 enum Work {
@@ -46,7 +48,6 @@ struct Here {
     /// Wakes `relay`. One for all polls, so that hyper and tokio find the waker that they have already.
     waker: Waker,
     relay: Arc<Relay>,
-    room: OwnedSemaphorePermit,
 }
 
 /// Passes a wake-up on to the task that polled last.
@@ -73,7 +74,7 @@ impl Drop for AbortOnDrop {
 }
 
 impl Http1 {
-    /// Over a byte stream that was just connected. `room` is given back when the connection has ended.
+    /// Over a byte stream that was just connected. `room` is given back when it is dropped.
     pub(super) async fn handshake(io: Io, room: OwnedSemaphorePermit) -> Result<Self, UpstreamError> {
         let (sender, connection) = http1::Builder::new()
             .max_buf_size(RESPONSE_HEAD)
@@ -83,7 +84,7 @@ impl Http1 {
             .map_err(UpstreamError::Broken)?;
         let relay = Arc::<Relay>::default();
         let waker = Waker::from(Arc::clone(&relay));
-        Ok(Self { sender, work: Work::Here(Box::new(Here { connection, waker, relay, room })) })
+        Ok(Self { sender, work: Work::Here(Box::new(Here { connection, waker, relay })), _room: room })
     }
 
     /// Sends a request and waits for the head of the response.
@@ -108,11 +109,10 @@ impl Http1 {
     pub(super) fn run_by_itself(&mut self) {
         self.work = match std::mem::replace(&mut self.work, Work::Over) {
             Work::Here(here) => {
-                let Here { connection, room, .. } = *here;
+                let Here { connection, .. } = *here;
                 let task = tokio::spawn(async move {
                     // An error here is told to whoever waits for the response.
                     let _ = connection.with_upgrades().await;
-                    drop(room);
                 });
                 Work::Task(AbortOnDrop(task.abort_handle()))
             }

@@ -2,21 +2,24 @@
 //!
 //! Owns: which address is next, which is failing, which connection is reused. Refuses to know grants and callers. Invariants:
 //! a connection is reused only after a response was read to its end and the request was sent to its end; a request is sent
-//! again only if not one byte of it was sent; the number of connections to an address is bounded.
+//! again only if not one byte of it was sent; the number of connections to an address is bounded, and of requests on each; what was
+//! cut leaves a connection that others share at once, or ends it.
 
 mod answer_first;
 mod connect;
 mod http1;
+mod http2;
+mod mortal;
 mod pool;
 mod tls;
 
 pub(crate) use connect::Connector;
 pub(crate) use tls::{TlsSetupError, check};
 
-use crate::access::stream::Stream;
-use crate::config::{ServiceConfig, Transport};
-use crate::proxy::body::Upload;
+use crate::config::ServiceConfig;
+use crate::proxy::body::{Exchange, Upload};
 use crate::runtime::clock::Mono;
+use http2::{NotSent, Seat};
 use hyper::body::Incoming;
 use hyper::{Request, Response};
 use parking_lot::Mutex;
@@ -26,8 +29,6 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-/// An address that failed is passed over for this long, unless all of them failed.
-const COOL_OFF: Duration = Duration::from_secs(5);
 /// How often a request may find that a pooled connection had died before anything was sent on it.
 const STALE_TRIES: usize = 8;
 
@@ -71,7 +72,7 @@ pub(crate) struct Upstream {
     connect_timeout: Duration,
 }
 
-/// A response, and what is to be given back when its body has ended cleanly.
+/// A response, and what it comes on.
 pub(crate) struct Answered {
     pub(crate) response: Response<Incoming>,
     /// Which of the service's addresses answered.
@@ -79,10 +80,14 @@ pub(crate) struct Answered {
     pub(crate) channel: Option<Reusable>,
 }
 
-/// An HTTP/1.1 connection that may be used again once its response has been read to the end.
-pub(crate) struct Reusable {
-    target: Arc<Target>,
-    channel: http1::Http1,
+/// What may be used again once the response has been read to its end; until then, or until it is dropped, it is taken.
+pub(crate) struct Reusable(Taken);
+
+enum Taken {
+    /// A whole connection.
+    Http1 { channel: http1::Http1, target: Arc<Target> },
+    /// A place on a connection that others use at the same time.
+    Http2 { _seat: Arc<Seat> },
 }
 
 impl Reusable {
@@ -92,17 +97,26 @@ impl Reusable {
         cx: &mut Context<'_>,
         outcome: impl FnOnce(&mut Context<'_>) -> Poll<T>,
     ) -> Poll<T> {
-        self.channel.poll_with(cx, outcome)
+        match &mut self.0 {
+            Taken::Http1 { channel, .. } => channel.poll_with(cx, outcome),
+            Taken::Http2 { .. } => outcome(cx),
+        }
     }
 
     /// The request goes on while nobody may be waiting for the response.
     pub(crate) fn run_by_itself(&mut self) {
-        self.channel.run_by_itself();
+        match &mut self.0 {
+            Taken::Http1 { channel, .. } => channel.run_by_itself(),
+            Taken::Http2 { .. } => {}
+        }
     }
 
     /// Gives the connection back. Only after the whole request was sent and the whole response was read.
     pub(crate) fn give_back(self, now: Mono) {
-        self.target.put(self.channel, now);
+        match self.0 {
+            Taken::Http1 { channel, target } => target.put(channel, now),
+            Taken::Http2 { .. } => {}
+        }
     }
 }
 
@@ -126,13 +140,13 @@ impl Upstream {
     pub(crate) async fn send(
         &self,
         request: Request<Upload>,
-        stream: &Stream,
+        exchange: &Arc<Exchange>,
         now: Mono,
     ) -> Result<Answered, UpstreamError> {
-        self.send_to(None, request, stream, now).await
+        self.send_to(None, request, Some(exchange), now).await
     }
 
-    /// The same, to one address alone where one is given: a session lives at one of them.
+    /// The same, to one address alone where one is given: a session lives at one of them. What is our own has no exchange.
     ///
     /// # Errors
     /// As [`Self::send`].
@@ -140,43 +154,34 @@ impl Upstream {
         &self,
         only: Option<usize>,
         mut request: Request<Upload>,
-        stream: &Stream,
+        exchange: Option<&Arc<Exchange>>,
         now: Mono,
     ) -> Result<Answered, UpstreamError> {
         for _ in 0..STALE_TRIES {
             let (target, channel) = self.channel(only, now).await?;
-            match channel {
+            let place = target.place();
+            let unsent = match channel {
                 Channel::Http1(mut channel) => match channel.send(request).await {
                     Ok(response) => {
-                        let place = target.place();
-                        let channel = Some(Reusable { target, channel });
+                        let channel = Some(Reusable(Taken::Http1 { channel, target }));
                         return Ok(Answered { response, place, channel });
                     }
-                    Err(mut error) => match error.take_message() {
-                        Some(unsent) => {
-                            // Where one has died, others may have.
-                            target.sweep(now);
-                            request = unsent;
-                        }
-                        None => return Err(UpstreamError::Broken(error.into_error())),
-                    },
-                },
-                Channel::Http2(mut http2) => {
-                    stream.runs_on(&http2.killer);
-                    match http2.sender.try_send_request(request).await {
-                        Ok(response) => {
-                            return Ok(Answered { response, place: target.place(), channel: None });
-                        }
-                        Err(mut error) => match error.take_message() {
-                            Some(unsent) => {
-                                target.forget_http2();
-                                request = unsent;
-                            }
-                            None => return Err(UpstreamError::Broken(error.into_error())),
-                        },
+                    Err(mut error) => {
+                        error.take_message().ok_or_else(|| UpstreamError::Broken(error.into_error()))?
                     }
-                }
-            }
+                },
+                Channel::Http2(at) => match at.send(request, exchange).await {
+                    Ok((response, seat)) => {
+                        let channel = Some(Reusable(Taken::Http2 { _seat: seat }));
+                        return Ok(Answered { response, place, channel });
+                    }
+                    Err(NotSent::Unsent(unsent)) => *unsent,
+                    Err(NotSent::Broken(error)) => return Err(UpstreamError::Broken(error)),
+                },
+            };
+            // Where one has died, others may have.
+            target.sweep(now);
+            request = unsent;
         }
         Err(UpstreamError::Connect(std::io::Error::from(std::io::ErrorKind::ConnectionReset)))
     }
@@ -186,15 +191,11 @@ impl Upstream {
     /// # Errors
     /// [`UpstreamError`]; HTTP/2 addresses cannot be upgraded.
     pub(crate) async fn send_upgrade(&self, request: Request<Upload>) -> Result<Answered, UpstreamError> {
-        let target = self.candidates(Mono::now()).next().ok_or(UpstreamError::Exhausted)?;
-        if target.transport() == Transport::H2c {
-            return Err(UpstreamError::Protocol);
-        }
-        let mut channel = target.open_for_upgrade(self.connect_timeout).await?;
+        let (target, mut channel) = self.channel_for_upgrade(Mono::now()).await?;
         let response =
             channel.send(request).await.map_err(|error| UpstreamError::Broken(error.into_error()))?;
-        let channel = Some(Reusable { target: Arc::clone(target), channel });
-        Ok(Answered { response, place: target.place(), channel })
+        let place = target.place();
+        Ok(Answered { response, place, channel: Some(Reusable(Taken::Http1 { channel, target })) })
     }
 
     /// A connection to the next address that works.
@@ -207,14 +208,20 @@ impl Upstream {
             }
             // Boxed: nearly every request finds an open connection above.
             match Box::pin(target.open(self.connect_timeout)).await {
-                Ok(channel) => {
-                    target.works();
-                    return Ok((Arc::clone(target), channel));
-                }
-                Err(error) => {
-                    target.failed(Mono::now().plus(COOL_OFF));
-                    last = error;
-                }
+                Ok(channel) => return Ok((Arc::clone(target), channel)),
+                Err(error) => last = error,
+            }
+        }
+        Err(last)
+    }
+
+    /// A connection of its own to the next address that works.
+    async fn channel_for_upgrade(&self, now: Mono) -> Result<(Arc<Target>, http1::Http1), UpstreamError> {
+        let mut last = UpstreamError::Exhausted;
+        for target in self.candidates(now) {
+            match target.open_for_upgrade(self.connect_timeout).await {
+                Ok(channel) => return Ok((Arc::clone(target), channel)),
+                Err(error) => last = error,
             }
         }
         Err(last)

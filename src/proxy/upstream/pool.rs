@@ -1,37 +1,25 @@
 //! The connections to one address.
 
-use super::http1::{Http1, RESPONSE_HEAD};
+use super::http1::Http1;
+use super::http2::{Http2, Place};
 use super::{Connector, Guarded, UpstreamError};
-use crate::access::stream::{Killer, Wanted};
-use crate::config::{Transport, Upstream as Address};
-use crate::proxy::body::Upload;
+use crate::config::Upstream as Address;
 use crate::proxy::upstream::connect::Io;
 use crate::runtime::clock::Mono;
-use hyper::client::conn::http2;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use std::future::poll_fn;
-use std::pin::pin;
 use std::sync::Arc;
-use std::task::Poll;
 use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
 /// An idle HTTP/1.1 connection is not used after this: common servers close theirs after 5 s.
 const IDLE: Duration = Duration::from_secs(4);
-const WINDOW: u32 = 1024 * 1024;
+/// An address that failed is passed over for this long, unless all of them failed.
+const COOL_OFF: Duration = Duration::from_secs(5);
 
-/// A connection to send one request on.
+/// What one request is sent on.
 pub(super) enum Channel {
     Http1(Http1),
-    Http2(Http2),
-}
-
-/// An HTTP/2 connection that requests share, and what ends it by force.
-#[derive(Clone)]
-pub(super) struct Http2 {
-    pub(super) sender: http2::SendRequest<Upload>,
-    pub(super) killer: Arc<Killer>,
+    Http2(Place),
 }
 
 struct Idle {
@@ -46,7 +34,8 @@ pub(super) struct Target {
     connector: Connector,
     room: Arc<Semaphore>,
     idle: Guarded<Vec<Idle>>,
-    http2: Guarded<Option<Http2>>,
+    /// The first one with a place is taken, so that there are as few as the load needs.
+    http2: Guarded<Vec<Http2>>,
     /// Only one connection is opened for HTTP/2 at a time; the others wait for it.
     opening: tokio::sync::Mutex<()>,
     failing_until: Guarded<Option<Mono>>,
@@ -71,18 +60,12 @@ impl Target {
         self.place
     }
 
-    pub(super) fn transport(&self) -> Transport {
-        self.address.transport
-    }
-
     /// A connection that is open already.
     pub(super) fn take(&self, now: Mono) -> Option<Channel> {
         if self.connector.speaks_http2(self.address.transport) {
-            let mut http2 = self.http2.lock();
-            if http2.as_ref().is_some_and(|http2| http2.sender.is_closed()) {
-                *http2 = None;
-            }
-            return http2.clone().map(Channel::Http2);
+            let mut open = self.http2.lock();
+            open.retain(|http2| !http2.is_closed());
+            return open.iter().find_map(Http2::place).map(Channel::Http2);
         }
         let mut idle = self.idle.lock();
         // The most recent one first: it is the least likely to be closed by the service.
@@ -98,30 +81,35 @@ impl Target {
         }
     }
 
-    pub(super) fn forget_http2(&self) {
-        *self.http2.lock() = None;
-    }
-
     pub(super) fn is_failing(&self, now: Mono) -> bool {
         self.failing_until.lock().is_some_and(|until| now < until)
     }
 
-    pub(super) fn failed(&self, until: Mono) {
-        *self.failing_until.lock() = Some(until);
-    }
-
-    pub(super) fn works(&self) {
-        *self.failing_until.lock() = None;
+    /// Learns from how opening a connection went. That all are in use says nothing about the address.
+    fn judged<T>(&self, opened: Result<T, UpstreamError>) -> Result<T, UpstreamError> {
+        match &opened {
+            Ok(_) => *self.failing_until.lock() = None,
+            Err(UpstreamError::Exhausted | UpstreamError::Protocol) => {}
+            Err(UpstreamError::Connect(_) | UpstreamError::Tls(_) | UpstreamError::Broken(_)) => {
+                *self.failing_until.lock() = Some(Mono::now().plus(COOL_OFF));
+            }
+        }
+        opened
     }
 
     /// Drops what the service has closed or will soon close. Nobody polls an idle connection: so it is looked at here.
     pub(super) fn sweep(&self, now: Mono) {
         self.idle.lock().retain_mut(|idle| now.since(idle.since) < IDLE && idle.channel.is_usable());
+        let mut first = true;
+        self.http2.lock().retain_mut(|http2| {
+            // One is kept for whoever comes next; it looks after itself.
+            !http2.is_closed() && (std::mem::take(&mut first) || http2.idle_for(now) < IDLE)
+        });
     }
 
     /// Opens a connection, within `patience` in all.
     pub(super) async fn open(&self, patience: Duration) -> Result<Channel, UpstreamError> {
-        timeout(patience, self.open_untimed()).await.unwrap_or_else(|_| Err(timed_out()))
+        self.judged(timeout(patience, self.open_untimed()).await.unwrap_or_else(|_| Err(timed_out())))
     }
 
     async fn open_untimed(&self) -> Result<Channel, UpstreamError> {
@@ -133,21 +121,25 @@ impl Target {
         if let Some(channel) = self.take(Mono::now()) {
             return Ok(channel);
         }
-        let (io, room) = self.connect().await?;
-        let http2 = handshake_http2(io, room).await?;
-        *self.http2.lock() = Some(http2.clone());
-        Ok(Channel::Http2(http2))
+        let room = Arc::clone(&self.room).try_acquire_owned().map_err(|_| UpstreamError::Exhausted)?;
+        let http2 = Http2::handshake(self.connector.connect(&self.address).await?, room).await?;
+        let place = http2.place().ok_or(UpstreamError::Exhausted)?;
+        self.http2.lock().push(http2);
+        Ok(Channel::Http2(place))
     }
 
     /// A connection for one upgrade.
     pub(super) async fn open_for_upgrade(&self, patience: Duration) -> Result<Http1, UpstreamError> {
+        if self.connector.speaks_http2(self.address.transport) {
+            return Err(UpstreamError::Protocol);
+        }
         let open = async {
             let (io, room) = self.connect().await?;
             let mut channel = Http1::handshake(io, room).await?;
             channel.run_by_itself();
             Ok(channel)
         };
-        timeout(patience, open).await.unwrap_or_else(|_| Err(timed_out()))
+        self.judged(timeout(patience, open).await.unwrap_or_else(|_| Err(timed_out())))
     }
 
     async fn connect(&self) -> Result<(Io, OwnedSemaphorePermit), UpstreamError> {
@@ -159,29 +151,4 @@ impl Target {
 
 fn timed_out() -> UpstreamError {
     UpstreamError::Connect(std::io::Error::from(std::io::ErrorKind::TimedOut))
-}
-
-async fn handshake_http2(io: Io, room: OwnedSemaphorePermit) -> Result<Http2, UpstreamError> {
-    let (sender, connection) = http2::Builder::new(TokioExecutor::new())
-        .timer(TokioTimer::new())
-        .initial_stream_window_size(WINDOW)
-        .initial_connection_window_size(4 * WINDOW)
-        .max_header_list_size(RESPONSE_HEAD as u32)
-        .keep_alive_interval(Duration::from_secs(20))
-        .keep_alive_timeout(Duration::from_secs(10))
-        .handshake(TokioIo::new(io))
-        .await
-        .map_err(UpstreamError::Broken)?;
-    let killer = Arc::<Killer>::default();
-    let killed = Arc::clone(&killer);
-    tokio::spawn(async move {
-        let mut connection = pin!(connection);
-        poll_fn(|cx| match killed.poll_wanted(cx.waker()) {
-            Wanted::Die => Poll::Ready(()),
-            Wanted::Run | Wanted::Retire => connection.as_mut().poll(cx).map(|_| ()),
-        })
-        .await;
-        drop(room);
-    });
-    Ok(Http2 { sender, killer })
 }

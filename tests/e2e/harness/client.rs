@@ -121,6 +121,14 @@ impl Client {
 }
 
 impl Connection {
+    /// The same connection, for one more call at the same time (HTTP/2).
+    pub(crate) fn again(&self) -> Self {
+        match &self.sender {
+            Sender::H1(_) => panic!("one call at a time"),
+            Sender::H2(sender) => Self { sender: Sender::H2(sender.clone()), host: self.host.clone() },
+        }
+    }
+
     /// A request for `path` of the service, to be added to.
     pub(crate) fn request(&self, method: &str, path: &str) -> http::request::Builder {
         let builder = Request::builder().method(method);

@@ -13,6 +13,7 @@ pub(crate) mod raw;
 pub(crate) mod receivers;
 pub(crate) mod recorder;
 pub(crate) mod scripted;
+pub(crate) mod shared;
 pub(crate) mod stub;
 pub(crate) mod tools;
 pub(crate) mod upstream;
