@@ -19,6 +19,7 @@ use std::time::Duration;
 
 mod durable;
 mod retention;
+mod unsynced;
 
 const MS: Duration = Duration::from_millis(1);
 
