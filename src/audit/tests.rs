@@ -18,6 +18,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 mod durable;
+mod power;
 mod retention;
 mod unsynced;
 

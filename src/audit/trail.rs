@@ -8,9 +8,11 @@
 //! sync works without it. So what is not on the disk for sure is held in memory, and after a failure written again, all of it. To
 //! read it back instead would not do: the page may be gone from memory by then, and the disk has something else in its place.
 
-use super::resume::{self, Lock, Resumed};
+use super::resume::{self, Expected, Lock, Resumed};
 use super::settings::AuditError;
 use crate::model::Time;
+use crate::notary::Store;
+use crate::tlog::Checkpoint;
 use rustix::fs::{FallocateFlags, fallocate, fstatvfs};
 use rustix::io::Errno;
 use std::fs::File;
@@ -55,7 +57,10 @@ impl Trail {
         }
         let lock = Lock::take(path)?;
         let file = resume::open(path)?;
-        let Resumed { end, last, born } = resume::resume(path, &file, now)?;
+        let note = Store::of(path).checkpoint().map_err(|source| AuditError::io(path, source))?;
+        let known = note.and_then(|note| Checkpoint::unverified(&note).ok());
+        let expected = Expected { base: lock.base(), vouched: known.map_or(0, |known| known.size) };
+        let Resumed { end, last, born } = resume::resume(path, &file, expected, now)?;
         let last = last.unwrap_or(0).max(lock.base());
         let trail = Self {
             path: path.to_owned(),
@@ -89,7 +94,7 @@ impl Trail {
     pub(super) fn replace(&mut self, partial: u64, last: u64, now: Time) -> Result<(), AuditError> {
         self.lock.keep(&self.path)?;
         let file = resume::open(&self.path)?;
-        let Resumed { end, last: found, born } = resume::resume(&self.path, &file, now)?;
+        let Resumed { end, last: found, born } = resume::resume(&self.path, &file, Expected::default(), now)?;
         if found.is_none() {
             self.lock.set_base(last).map_err(|source| AuditError::io(&self.path, source))?;
         }
