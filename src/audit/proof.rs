@@ -43,8 +43,13 @@ impl Prover {
         }
     }
 
-    /// Signs a checkpoint if it is time to. `sync` puts the lines on the disk. What fails is tried again, and an error only when
-    /// more waits than may: above that nothing is admitted that could not be proved.
+    /// Whether the last checkpoint that was due could not be written.
+    pub(super) fn is_failing(&self) -> bool {
+        self.failing
+    }
+
+    /// Signs a checkpoint if it is time to. `sync` puts the lines on the disk: where that fails the trail cannot be written. What else
+    /// fails is tried again, and an error only when more waits than may: above that nothing is admitted that could not be proved.
     pub(super) fn tick(&mut self, now: Mono, sync: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
         if self.notary.is_due(now) { self.sign(sync) } else { Ok(()) }
     }
@@ -54,7 +59,8 @@ impl Prover {
         if self.is_current() {
             return Ok(());
         }
-        match sync().and_then(|()| self.notary.sign()) {
+        sync()?;
+        match self.notary.sign() {
             Ok(()) => {
                 if std::mem::take(&mut self.failing) {
                     tracing::info!("the checkpoint of the audit trail is written again");

@@ -104,7 +104,7 @@ pub(super) struct Shared {
     pub(super) metrics: Arc<Metrics>,
     pub(super) writer: OnceLock<Thread>,
     pub(super) woken: AtomicBool,
-    /// No more space could be set aside when it was last tried.
+    /// No more space could be set aside when it was last tried, or no checkpoint be written.
     pub(super) short: AtomicBool,
     /// What the trail takes.
     pub(super) disk: Disk,

@@ -1,19 +1,30 @@
 //! What a trail on disk says when it is opened: which line was the last, and what of its end is torn.
 //!
+//! A loss of power takes what was not synced, in pieces: space that was set aside reads as zeros, for megabytes if many lines came at
+//! once, and behind such a hole there may be good lines again. So lines are read from the first on, and the trail goes on behind the last
+//! one before anything else; what comes later was promised to nobody, since a sync covers everything before it. Such a loss always shows:
+//! no line holds a zero, and what a block may have held before it was ours has smaller numbers. That numbers are missing is no loss of
+//! power, and for the tree to tell.
+//!
 //! A trail belongs to one process, which holds an exclusive lock on `NAME.lock` beside it. The lock file also carries the sequence
 //! number before the first line of the active file, so that numbers go on after a rotation or when the file was moved away, and one before
 //! which no request is open.
 //! Invariant: nothing that is not ours is ever changed, and nothing torn is thrown away: it is set aside in a `.torn` file.
 
+use super::segments;
 use super::settings::AuditError;
 use crate::model::Time;
 use std::fs::{File, OpenOptions, TryLockError};
-use std::io::{self, Write};
+use std::io::{self, BufRead, BufReader, Read, Seek};
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-/// The end of a file that is searched for its last whole line; several times the longest line.
-const WINDOW: u64 = 1 << 20;
+/// What is read at once.
+const BLOCK: usize = 256 << 10;
+/// Several times the longest line.
+const LONGEST: u64 = 1 << 20;
+/// What a line begins with.
+const BEGIN: &[u8] = b"{\"seq\":";
 /// The length of a number in the lock file, with its newline.
 const NUMBER: u64 = 21;
 /// Enough for the first line's number and time.
@@ -137,49 +148,94 @@ struct Line {
     _time: Time,
 }
 
-/// Reads the ends of `file` and sets a torn tail aside.
-pub(super) fn resume(path: &Path, file: &File, now: Time) -> Result<Resumed, AuditError> {
+/// What is known of the lines of a file before it is read.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Expected {
+    /// The number before its first line, if that was kept.
+    pub(super) base: u64,
+    /// A checkpoint vouches for the lines up to this one. No loss of power takes them: what is wrong with them is not set aside, but
+    /// left to whoever compares.
+    pub(super) vouched: u64,
+}
+
+/// Reads `file` and sets a torn tail aside.
+pub(super) fn resume(path: &Path, file: &File, expected: Expected, now: Time) -> Result<Resumed, AuditError> {
     let io = |source| AuditError::io(path, source);
     let len = file.metadata().map_err(io)?.len();
-    let start = len.saturating_sub(WINDOW);
-    let mut tail = vec![0; usize::try_from(len - start).unwrap_or(0)];
-    file.read_exact_at(&mut tail, start).map_err(io)?;
-    let (whole, last) = last_whole_line(&tail);
-    let foreign = match last {
-        // Nothing but a torn first line is ours if it begins like one (or was only zeros: space without data).
-        None => {
-            start > 0
-                || !(tail.starts_with(b"{\"seq\":")
-                    || b"{\"seq\":".starts_with(&tail)
-                    || tail.iter().all(|byte| *byte == 0))
+    let (end, last) = whole_lines(file, expected).map_err(io)?;
+    if end < len {
+        if last.is_none() && !begins_torn(file).map_err(io)? {
+            return Err(AuditError::NotATrail { path: path.to_owned() });
         }
-        Some(_) => false,
-    };
-    if foreign {
-        return Err(AuditError::NotATrail { path: path.to_owned() });
-    }
-    let end = start + u64::try_from(whole).unwrap_or(0);
-    if let Some(torn) = tail.get(whole..).filter(|torn| !torn.is_empty()) {
-        set_aside(path, torn, now)?;
+        set_aside(path, (file, end), now)?;
         file.set_len(end).map_err(io)?;
     }
     let born = if last.is_some() { first_time(file).map_err(io)? } else { None };
     Ok(Resumed { end, last, born })
 }
 
-/// The length of what ends with the last whole line, and that line's number.
-fn last_whole_line(tail: &[u8]) -> (usize, Option<u64>) {
-    let mut end = tail.iter().rposition(|byte| *byte == b'\n');
-    while let Some(newline) = end {
-        let before = tail.get(..newline).unwrap_or_default();
-        let begin = before.iter().rposition(|byte| *byte == b'\n');
-        let line = before.get(begin.map_or(0, |at| at + 1)..).unwrap_or_default();
-        if let Ok(line) = serde_json::from_slice::<Line>(line) {
-            return (newline + 1, Some(line.seq));
+/// The length of the lines from the first on, up to what is none, and the number of the last.
+fn whole_lines(file: &File, Expected { base, vouched }: Expected) -> io::Result<(u64, Option<u64>)> {
+    let mut pieces = Pieces::of(file)?;
+    let (mut end, mut last) = (0, None);
+    while let Some(piece) = pieces.next()? {
+        match piece.strip_suffix(b"\n").and_then(|line| number(line, vouched)) {
+            Some(seq) if last.is_none_or(|last| last < seq) => (end, last) = (pieces.at, Some(seq)),
+            Some(_) | None if last.unwrap_or(base) < vouched => {}
+            Some(_) | None => break,
         }
-        end = begin;
     }
-    (0, None)
+    Ok((end, last))
+}
+
+/// The number of a whole line. Of one that a checkpoint vouches for nothing else is asked here.
+fn number(line: &[u8], vouched: u64) -> Option<u64> {
+    let known = segments::seq(line).filter(|seq| *seq <= vouched);
+    known.or_else(|| serde_json::from_slice::<Line>(line).ok().map(|line| line.seq))
+}
+
+/// Whether a file that does not begin with a line may be a trail all the same, whose first lines are torn: it begins like a line and then
+/// ends or has a hole, or it begins with a hole, and behind that there is nothing, or a line somewhere.
+fn begins_torn(file: &File) -> io::Result<bool> {
+    let mut pieces = Pieces::of(file)?;
+    let first = pieces.next()?.unwrap_or_default();
+    if first.first() != Some(&0) {
+        let torn = !first.ends_with(b"\n") || first.contains(&0);
+        return Ok(BEGIN.starts_with(first) || (torn && first.starts_with(BEGIN)));
+    }
+    let mut pieces = Pieces::of(file)?;
+    let mut empty = true;
+    while let Some(piece) = pieces.next()? {
+        let hole = piece.iter().take_while(|byte| **byte == 0).count();
+        let rest = piece.get(hole..).unwrap_or_default();
+        if segments::seq(rest).is_some() {
+            return Ok(true);
+        }
+        empty &= rest.is_empty();
+    }
+    Ok(empty)
+}
+
+/// A file in pieces: lines with their newlines, and what is too long to be one in several.
+struct Pieces<'a> {
+    reader: BufReader<&'a File>,
+    piece: Vec<u8>,
+    /// Where the last one ends.
+    at: u64,
+}
+
+impl<'a> Pieces<'a> {
+    fn of(mut file: &'a File) -> io::Result<Self> {
+        file.rewind()?;
+        Ok(Self { reader: BufReader::with_capacity(BLOCK, file), piece: Vec::new(), at: 0 })
+    }
+
+    fn next(&mut self) -> io::Result<Option<&[u8]>> {
+        self.piece.clear();
+        let read = self.reader.by_ref().take(LONGEST).read_until(b'\n', &mut self.piece)?;
+        self.at += u64::try_from(read).unwrap_or(0);
+        Ok((read > 0).then_some(&*self.piece))
+    }
 }
 
 fn first_time(file: &File) -> io::Result<Option<Time>> {
@@ -190,14 +246,16 @@ fn first_time(file: &File) -> io::Result<Option<Time>> {
     Ok(time.and_then(|(time, _)| time.parse().ok()))
 }
 
-fn set_aside(path: &Path, torn: &[u8], now: Time) -> Result<(), AuditError> {
+/// Copies what stands in `file` from `end` on.
+fn set_aside(path: &Path, (mut file, end): (&File, u64), now: Time) -> Result<(), AuditError> {
     let aside = beside(path, &format!("{}.torn", now.as_micros()));
     let io = |source| AuditError::io(&aside, source);
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&aside).map_err(io)?;
-    file.write_all(torn).map_err(io)?;
-    file.sync_all().map_err(io)?;
-    tracing::warn!(path = %path.display(), bytes = torn.len(), aside = %aside.display(),
-        "the last line of the audit trail was torn and has been set aside");
+    let mut torn = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&aside).map_err(io)?;
+    file.seek(io::SeekFrom::Start(end)).map_err(|source| AuditError::io(path, source))?;
+    let bytes = io::copy(&mut file, &mut torn).map_err(io)?;
+    torn.sync_all().map_err(io)?;
+    tracing::warn!(path = %path.display(), bytes, aside = %aside.display(),
+        "the end of the audit trail was torn and has been set aside");
     Ok(())
 }
 
@@ -210,11 +268,31 @@ mod tests {
     }
 
     fn on(content: &[u8]) -> (tempfile::TempDir, Result<Resumed, AuditError>) {
+        after(content, Expected::default())
+    }
+
+    fn after(content: &[u8], expected: Expected) -> (tempfile::TempDir, Result<Resumed, AuditError>) {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("audit.jsonl");
         std::fs::write(&path, content).unwrap();
-        let resumed = resume(&path, &open(&path).unwrap(), Time::from_micros(5));
+        let resumed = resume(&path, &open(&path).unwrap(), expected, Time::from_micros(5));
         (folder, resumed)
+    }
+
+    /// What a loss of power may leave behind good lines, or of the first ones.
+    fn holes() -> Vec<Vec<u8>> {
+        let zeros = |many: usize| vec![0; many];
+        let later = line(9) + &line(10);
+        vec![
+            zeros(1),
+            zeros(3 << 20),
+            [zeros(4096), later.clone().into_bytes()].concat(),
+            [zeros(3 << 20), later.clone().into_bytes(), zeros(5)].concat(),
+            [b"{\"seq\":9,\"ti".to_vec(), zeros(2 << 20), b"kind\":\"end\"}\n".to_vec(), later.into_bytes()]
+                .concat(),
+            [zeros(70), b"\"kind\":\"end\"}\n".to_vec(), line(10).into_bytes(), b"{\"seq\":11".to_vec()]
+                .concat(),
+        ]
     }
 
     fn content(folder: &tempfile::TempDir, name: &str) -> Vec<u8> {
@@ -248,9 +326,39 @@ mod tests {
     }
 
     #[test]
+    fn holes_are_set_aside_with_all_that_stands_behind_them_wherever_they_begin() {
+        for torn in holes() {
+            for (good, last) in [(line(7) + &line(8), Some(8)), (String::new(), None)] {
+                for vouched in [0, 7, 8] {
+                    let (folder, resumed) =
+                        after(&[good.as_bytes(), &torn].concat(), Expected { base: 8, vouched });
+                    let resumed = resumed.unwrap();
+                    assert_eq!((resumed.end, resumed.last), (good.len() as u64, last));
+                    assert!(content(&folder, "audit.jsonl") == good.as_bytes());
+                    assert!(content(&folder, "audit.jsonl.5.torn") == torn);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_before_a_checkpoint_or_missing_is_not_set_aside() {
+        for wrong in ["no line\n".to_owned(), "\0".repeat(4096), line(3), String::new()] {
+            let text = line(7) + &wrong + &line(9) + &line(10);
+            let vouched = if wrong.is_empty() { 0 } else { 10 };
+            let (folder, resumed) = after(text.as_bytes(), Expected { base: 6, vouched });
+            let resumed = resumed.unwrap();
+            assert_eq!((resumed.end, resumed.last), (text.len() as u64, Some(10)), "{wrong:?}");
+            assert_eq!(content(&folder, "audit.jsonl"), text.as_bytes());
+        }
+    }
+
+    #[test]
     fn a_file_that_is_no_trail_is_left_alone() {
         let long = "x".repeat(2 << 20);
-        for foreign in ["root:x:0:0\n", "{\"other\":1}\n", "hello", "# notes\n\n", &long] {
+        let image = "\0".repeat(32 << 10) + "CD001\n" + &long;
+        let others = "{\"seq\":1,\"other\":1}\n".repeat(100_000);
+        for foreign in ["root:x:0:0\n", "{\"other\":1}\n", "hello", "# notes\n\n", &long, &image, &others] {
             let (folder, resumed) = on(foreign.as_bytes());
             assert!(matches!(resumed, Err(AuditError::NotATrail { .. })), "{resumed:?}");
             assert_eq!(content(&folder, "audit.jsonl"), foreign.as_bytes());

@@ -18,7 +18,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 mod durable;
+mod power;
 mod retention;
+mod unsynced;
 
 const MS: Duration = Duration::from_millis(1);
 

@@ -3,11 +3,16 @@
 //! Owns the active file, its lock and what is secured. Refuses to know queues and time-outs; every operation is tried once and either
 //! done or has changed nothing that matters.
 //! Invariants: bytes are written at an offset that is known here, so that a retry overwrites what a failed attempt left; space is
-//! allocated beyond the end (FALLOC_FL_KEEP_SIZE), so that a disk filled by somebody else cannot take what was promised.
+//! allocated beyond the end (FALLOC_FL_KEEP_SIZE), so that a disk filled by somebody else cannot take what was promised; a sync that
+//! works covers everything before it. A kernel that could not write a page says so once, and takes it for clean from then on: the next
+//! sync works without it. So what is not on the disk for sure is held in memory, and after a failure written again, all of it. To
+//! read it back instead would not do: the page may be gone from memory by then, and the disk has something else in its place.
 
-use super::resume::{self, Lock, Resumed};
+use super::resume::{self, Expected, Lock, Resumed};
 use super::settings::AuditError;
 use crate::model::Time;
+use crate::notary::Store;
+use crate::tlog::Checkpoint;
 use rustix::fs::{FallocateFlags, fallocate, fstatvfs};
 use rustix::io::Errno;
 use std::fs::File;
@@ -17,6 +22,9 @@ use std::path::{Path, PathBuf};
 
 /// Smaller pieces are not worth a system call.
 pub(super) const LEAST_CHUNK: u64 = 64 << 10;
+
+/// No more than this is ever not on the disk, and so held in memory: then it is synced before more is written.
+const MOST_UNSYNCED: usize = 16 << 20;
 
 /// See the module's comment.
 #[derive(Debug)]
@@ -30,9 +38,13 @@ pub(super) struct Trail {
     /// File systems without fallocate get no more than a look at what is free.
     can_allocate: bool,
     born: Option<Time>,
+    /// The last bytes up to `end`, those that were written since the last sync.
+    unsynced: Vec<u8>,
+    /// A sync has failed since: they may not be where they were written.
+    unsure: bool,
     /// Whether a loss of power leaves the file at its path.
     name_synced: bool,
-    /// What the next sync fails with.
+    /// What the next sync fails with; and as the kernel does, it forgets what it could not write.
     #[cfg(test)]
     pub(super) fault: Option<io::ErrorKind>,
 }
@@ -45,7 +57,10 @@ impl Trail {
         }
         let lock = Lock::take(path)?;
         let file = resume::open(path)?;
-        let Resumed { end, last, born } = resume::resume(path, &file, now)?;
+        let note = Store::of(path).checkpoint().map_err(|source| AuditError::io(path, source))?;
+        let known = note.and_then(|note| Checkpoint::unverified(&note).ok());
+        let expected = Expected { base: lock.base(), vouched: known.map_or(0, |known| known.size) };
+        let Resumed { end, last, born } = resume::resume(path, &file, expected, now)?;
         let last = last.unwrap_or(0).max(lock.base());
         let trail = Self {
             path: path.to_owned(),
@@ -55,6 +70,8 @@ impl Trail {
             secured: end,
             can_allocate: true,
             born,
+            unsynced: Vec::new(),
+            unsure: false,
             name_synced: false,
             #[cfg(test)]
             fault: None,
@@ -77,12 +94,12 @@ impl Trail {
     pub(super) fn replace(&mut self, partial: u64, last: u64, now: Time) -> Result<(), AuditError> {
         self.lock.keep(&self.path)?;
         let file = resume::open(&self.path)?;
-        let Resumed { end, last: found, born } = resume::resume(&self.path, &file, now)?;
+        let Resumed { end, last: found, born } = resume::resume(&self.path, &file, Expected::default(), now)?;
         if found.is_none() {
             self.lock.set_base(last).map_err(|source| AuditError::io(&self.path, source))?;
         }
         // Lines of it will be under the next checkpoint.
-        if let Err(error) = self.file.sync_data() {
+        if let Err(error) = self.flush() {
             tracing::error!(path = %self.path.display(), %error,
                 "the audit file that was moved away could not be synced: its last lines may be lost, and `jitgate audit verify` will miss them");
         }
@@ -91,16 +108,22 @@ impl Trail {
             tracing::warn!(path = %self.path.display(), %error, "the end of the audit file that was moved away may be torn");
         }
         (self.file, self.end, self.secured, self.born) = (file, end, end, born);
+        self.forget_unsynced();
         self.name_synced = false;
         Ok(())
     }
 
     /// Writes some of `bytes` at the end; returns how many.
     pub(super) fn write(&mut self, bytes: &[u8], now: Time) -> io::Result<usize> {
+        if self.unsynced.len() >= MOST_UNSYNCED {
+            self.sync()?;
+        }
+        let bytes = bytes.get(..MOST_UNSYNCED - self.unsynced.len()).unwrap_or(bytes);
         let written = self.file.write_at(bytes, self.end)?;
         if written == 0 {
             return Err(io::ErrorKind::WriteZero.into());
         }
+        self.unsynced.extend_from_slice(bytes.get(..written).unwrap_or_default());
         self.end += u64::try_from(written).unwrap_or(0);
         self.secured = self.secured.max(self.end);
         self.born = self.born.or(Some(now));
@@ -169,14 +192,17 @@ impl Trail {
         self.end > 0 && (self.end >= bytes || self.born.is_some_and(old))
     }
 
-    /// Begins a new active file that has at least `least` bytes secured, up to `wanted`. On an error the old one stays as it was.
-    /// `floor`: see there.
+    /// Begins a new active file that has at least `least` bytes secured, up to `wanted`, when the old one is on the disk. On an error
+    /// that stays as it was. `floor`: see there.
     pub(super) fn rotate(
         &mut self,
         (last, floor): (u64, u64),
         (wanted, least): (u64, u64),
         now: Time,
     ) -> io::Result<()> {
+        if !self.unsynced.is_empty() {
+            self.sync()?;
+        }
         let next = resume::beside(&self.path, "next");
         // Left over if we were killed between the two renames below; nothing was ever written to it.
         std::fs::remove_file(&next).or_else(absent_is_fine)?;
@@ -203,23 +229,46 @@ impl Trail {
         self.secured = self.end;
     }
 
-    /// The last `bytes` are to be written once more.
-    pub(super) fn take_back(&mut self, bytes: u64) {
-        self.end = self.end.saturating_sub(bytes);
+    /// Whether the last sync failed: what was written since the one before may be lost, until one works.
+    pub(super) fn is_unsure(&self) -> bool {
+        self.unsure
     }
 
-    /// Makes what was written survive a loss of power, and the file's name with it.
+    /// Makes what was written survive a loss of power, and the file's name with it. All of it, whatever failed before.
     pub(super) fn sync(&mut self) -> io::Result<()> {
-        #[cfg(test)]
-        if let Some(error) = self.fault.take() {
-            return Err(error.into());
-        }
         if !self.name_synced {
             let folder = self.path.parent().filter(|folder| !folder.as_os_str().is_empty());
-            File::open(folder.unwrap_or_else(|| Path::new(".")))?.sync_all()?;
+            let folder = File::open(folder.unwrap_or_else(|| Path::new(".")));
+            folder.and_then(|folder| folder.sync_all()).inspect_err(|_| self.unsure = true)?;
             self.name_synced = true;
         }
-        self.file.sync_data()
+        self.flush()
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        // Until it has worked.
+        let again = std::mem::replace(&mut self.unsure, true);
+        #[cfg(test)]
+        if let Some(error) = self.fault.take() {
+            self.file.write_all_at(&vec![0; self.unsynced.len()], self.synced()).unwrap();
+            return Err(error.into());
+        }
+        if again {
+            self.file.write_all_at(&self.unsynced, self.synced())?;
+        }
+        self.file.sync_data()?;
+        self.forget_unsynced();
+        Ok(())
+    }
+
+    /// Up to here everything is on the disk.
+    fn synced(&self) -> u64 {
+        self.end.saturating_sub(u64::try_from(self.unsynced.len()).unwrap_or(0))
+    }
+
+    fn forget_unsynced(&mut self) {
+        self.unsynced.clear();
+        self.unsure = false;
     }
 }
 
@@ -322,6 +371,40 @@ mod tests {
         drop(trail);
         let (_, last) = Trail::open(&path, T).unwrap();
         assert_eq!(last, 2, "although the active file is empty");
+    }
+
+    #[test]
+    fn no_more_is_held_than_may_be_and_what_a_sync_lost_is_written_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("audit.jsonl");
+        let (mut trail, _) = Trail::open(&path, T).unwrap();
+        let mut text = vec![b'x'; MOST_UNSYNCED + 9];
+        assert_eq!(trail.write(&text, T).unwrap(), MOST_UNSYNCED);
+        trail.fault = Some(io::ErrorKind::Other);
+        assert!(trail.write(b"y", T).is_err() && trail.is_unsure());
+        assert_eq!(std::fs::read(&path).unwrap().first(), Some(&0), "the kernel has forgotten it");
+        assert_eq!(trail.write(b"yz", T).unwrap(), 2);
+        text.truncate(MOST_UNSYNCED);
+        text.extend_from_slice(b"yz");
+        assert!(std::fs::read(&path).unwrap() == text && trail.unsynced == b"yz");
+        trail.sync().unwrap();
+        assert!(trail.unsynced.is_empty() && !trail.is_unsure());
+    }
+
+    #[test]
+    fn a_file_is_on_the_disk_before_the_next_one_is_begun() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("audit.jsonl");
+        let (mut trail, _) = Trail::open(&path, T).unwrap();
+        trail.write(&line(1), T).unwrap();
+        trail.fault = Some(io::ErrorKind::Other);
+        assert!(trail.rotate((1, 1), (1, 1), T).is_err());
+        assert!(trail.is_in_place().unwrap() && trail.end() > 0);
+        trail.rotate((1, 1), (1, 1), T).unwrap();
+        assert_eq!(
+            std::fs::read(folder.path().join("audit-20261122T100000Z-000000000001.jsonl")).unwrap(),
+            line(1)
+        );
     }
 
     #[test]

@@ -14,6 +14,7 @@ pub use range::{range, range_of};
 
 use super::removal;
 use super::segments::{self, Segment};
+use crate::model::{Time, TrailFault};
 use crate::notary::Store;
 use crate::tlog::proof::{HashReader as _, check_inclusion, inclusion};
 use crate::tlog::tile::{TileReader, WIDTH};
@@ -95,6 +96,25 @@ pub enum Wrong {
     Tile {
         /// The first such line.
         line: u64,
+    },
+    /// Whoever keeps its checkpoints was once shown one that contradicts the one before.
+    #[error(
+        "at {at} the trail contradicted the checkpoint that the control plane kept: it {}; what it held before is not proved, and unless it was begun anew on purpose (`--accept-disputes-until {at}`), it was tampered with",
+        fault.meaning()
+    )]
+    Disputed {
+        /// What was wrong.
+        fault: TrailFault,
+        /// When that was found.
+        at: Time,
+    },
+    /// An external witness has signed for another trail.
+    #[error(
+        "at {at} an external witness was found to have signed for other lines; unless the trail was begun anew on purpose (`--accept-disputes-until {at}`), it was rolled back or rewritten"
+    )]
+    WitnessDisputed {
+        /// When that was found.
+        at: Time,
     },
     /// Nothing vouches for a line of the range.
     #[error(

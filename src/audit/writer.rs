@@ -144,12 +144,13 @@ impl Writer {
         let left = self.unwritten();
         if let Output::Files { trail, .. } = &mut self.output {
             trail.trim();
-            if let Err(error) = trail.sync() {
-                tracing::error!(path = %trail.path().display(), %error, "the audit trail could not be synced");
-            }
-            if let Some(prover) = &mut self.prover {
+            match (trail.sync(), &mut self.prover) {
+                (Err(error), _) => {
+                    tracing::error!(path = %trail.path().display(), %error, "the audit trail could not be synced");
+                }
                 // What it could not write it makes anew at the next start; it has said so.
-                let _ = prover.sign(|| trail.sync());
+                (Ok(()), Some(prover)) => drop(prover.sign(|| Ok(()))),
+                (Ok(()), None) => {}
             }
         }
         self.shared.enter(Stage::Stopped(left));
@@ -163,7 +164,8 @@ impl Writer {
                 Err(error) => self.fails(&error, now),
             }
         }
-        self.shared.short.store(self.short, Ordering::Relaxed);
+        let unproved = self.prover.as_ref().is_some_and(Prover::is_failing);
+        self.shared.short.store(self.short || unproved, Ordering::Relaxed);
         if let Output::Files { trail, .. } = &self.output {
             self.shared.disk.set_active(trail.end(), trail.room());
         }
@@ -191,6 +193,7 @@ impl Writer {
 
     fn advance(&mut self, wall: Time, now: Mono) -> Result<(), AuditError> {
         self.find_file(wall)?;
+        self.sync_again().map_err(|source| self.error(source))?;
         if self.published {
             self.record_removal(wall);
             self.summarise(wall, now);

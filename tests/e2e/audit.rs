@@ -4,6 +4,7 @@ use crate::harness::client::empty;
 use crate::harness::upstream::Upstream;
 use crate::harness::world::AGENT;
 use crate::harness::{Answer, Protocol, World, eventually};
+use rustix::fs::{CWD, RenameFlags, renameat_with};
 use serde_json::Value;
 use std::collections::HashMap;
 use std::os::unix::fs::PermissionsExt as _;
@@ -74,9 +75,10 @@ async fn without_a_trail_nothing_passes_until_it_can_be_written_again() {
     let mut connection = world.client(Protocol::H1).connect().await;
     assert_eq!(connection.get("/v1/orders").await.status, 200);
     world.ends("/v1/orders").await;
-    // The folder goes, and a file takes its place, so that it cannot be made anew.
-    std::fs::remove_dir_all(world.path("audit")).unwrap();
-    std::fs::write(world.path("audit"), "in the way").unwrap();
+    // The folder goes, and a file takes its place in the same step, so that it cannot be made anew.
+    std::fs::write(world.path("away"), "in the way").unwrap();
+    let (audit, away) = (world.path("audit"), world.path("away"));
+    renameat_with(CWD, &audit, CWD, &away, RenameFlags::EXCHANGE).unwrap();
     eventually("a refusal", || async {
         let answer = world.client(Protocol::H1).get("/v1/orders").await;
         (answer.status == 503 && answer.reason() == "audit_unavailable").then_some(())

@@ -68,6 +68,29 @@ async fn checkpoints_reach_the_control_plane_and_a_trail_begun_anew_is_disputed(
     assert_eq!(world.client(Protocol::H1).get("/v1/orders").await.status, 200);
     let again = trail(&world, |trail| trail["size"].as_u64() > after["size"].as_u64()).await;
     assert_eq!(again["disputed"], "rolled_back", "{again}");
+
+    // What is kept now fits the new trail, which proves nothing of the old one: unless somebody says that this was intended.
+    let (found, before) = (again["disputed_at"].as_str().unwrap(), kept["at"].as_str().unwrap());
+    for (more, good) in [
+        (&[][..], false),
+        (&["--accept-disputes-until", before], false),
+        (&["--accept-disputes-until", found], true),
+    ] {
+        let name = path.split("/").nth(3).unwrap();
+        let fixed = ["audit", "verify", "--file", "audit/audit.jsonl", "--proxy", name, "--output", "json"];
+        let verified = world.try_cli(&[&fixed[..], more].concat()).await;
+        let report: Value = serde_json::from_slice(&verified.stdout).unwrap();
+        assert_eq!(verified.status.code(), Some(i32::from(!good)), "{verified:?}");
+        assert_eq!(report["verified"], good, "{report}");
+        let wrong = if good {
+            Value::Array(Vec::new())
+        } else {
+            let detail = report["wrong"][0]["detail"].clone();
+            assert!(detail.as_str().unwrap().contains("has fewer lines than it had signed for"), "{detail}");
+            serde_json::json!([{"kind": "disputed", "fault": "rolled_back", "at": found, "detail": detail}])
+        };
+        assert_eq!(report["wrong"], wrong);
+    }
 }
 
 /// What the proxy remembers of the event log, once it is so.

@@ -179,6 +179,15 @@ async fn a_witness_that_we_did_not_write_vouches_for_both_logs_and_finds_a_rollb
     })
     .await;
 
+    // Also to whoever checks the trail against what the control plane keeps, although by now that is of the backup.
+    let name = world.cli(&["status"]).await["proxies"][0]["name"].as_str().unwrap().to_owned();
+    let verified = world
+        .try_cli(&["audit", "verify", "--file", "audit/audit.jsonl", "--proxy", &name, "--output", "json"])
+        .await;
+    let report: Value = serde_json::from_slice(&verified.stdout).unwrap();
+    assert_eq!((verified.status.code(), &report["verified"]), (Some(1), &false.into()), "{report}");
+    assert!(report["wrong"].to_string().contains("\"witness_disputed\""), "{report}");
+
     // It is told for good, also when the witness cannot be asked any more and a new process knows nothing of it.
     witness.kill().await;
     world.proxy().terminate();

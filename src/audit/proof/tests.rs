@@ -143,15 +143,24 @@ fn no_checkpoint_without_the_disk_and_none_twice_a_second() {
     let mut prover = world.open(1).unwrap();
     let now = Mono::now();
     prover.add(lines(2, 2).as_bytes());
-    prover.tick(now, || Err(io::ErrorKind::StorageFull.into())).unwrap();
+    assert!(prover.tick(now, || Err(io::ErrorKind::Other.into())).is_err(), "the trail cannot be written");
     assert_eq!(world.checkpoint().size, 1, "the line is not on the disk");
     prover.tick(now.plus(Duration::from_millis(999)), || Ok(())).unwrap();
     assert_eq!(world.checkpoint().size, 1);
     prover.tick(now.plus(Duration::from_secs(1)), || Ok(())).unwrap();
     assert_eq!(world.checkpoint().size, 2);
-    // What cannot be proved for long is not admitted any more.
-    prover.add(lines(3, 256 * 1024 + 512).as_bytes());
-    assert!(prover.sign(|| Err(io::ErrorKind::StorageFull.into())).is_err());
+    // The lines are on the disk, the tiles are not: for a while that is only told.
+    let (tiles, away) = (Store::of(&world.path).folder().join("tile"), world.path.with_extension("away"));
+    std::fs::rename(&tiles, &away).unwrap();
+    std::fs::write(&tiles, "no folder").unwrap();
+    prover.add(lines(3, 300).as_bytes());
     prover.sign(|| Ok(())).unwrap();
-    assert!(prover.notary.tree().full().is_empty());
+    assert!(prover.is_failing());
+    // What cannot be proved for long is not admitted any more.
+    prover.add(lines(301, 256 * 1024 + 512).as_bytes());
+    assert!(prover.sign(|| Ok(())).is_err());
+    std::fs::remove_file(&tiles).unwrap();
+    std::fs::rename(&away, &tiles).unwrap();
+    prover.sign(|| Ok(())).unwrap();
+    assert!(prover.notary.tree().full().is_empty() && !prover.is_failing());
 }

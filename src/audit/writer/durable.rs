@@ -1,11 +1,10 @@
 //! Lines that somebody waits for: on disk before the request they are about goes on (durability `durable`).
 //!
-//! One `fdatasync` for a whole batch, then all that wait for a line in it are told. A sync that fails tells nobody anything: the kernel
-//! may have dropped what it could not write, so everybody who waits is refused and the batch is written once more.
+//! One `fdatasync` for a whole batch, then all that wait for a line in it are told. A sync that fails tells nobody anything: everybody who
+//! waits is refused, and so is everybody who comes, until what it was for has been written once more and synced (`audit::trail`).
 
 use super::{Output, Writer};
 use crate::audit::herald;
-use crate::audit::room::signed;
 use std::io;
 
 impl Writer {
@@ -18,23 +17,18 @@ impl Writer {
         if let Output::Files { trail, .. } = &mut self.output
             && self.batch.earlier == 0
         {
-            if let Err(error) = trail.sync() {
-                self.write_again();
-                return Err(error);
-            }
+            trail.sync()?;
             herald::tell(self.batch.waiting.drain(..));
         }
         self.batch.waiting.clear();
         Ok(())
     }
 
-    /// Takes back what was written of the batch.
-    fn write_again(&mut self) {
-        self.withdraw();
-        if let Output::Files { trail, .. } = &mut self.output {
-            trail.take_back(u64::try_from(self.batch.done).unwrap_or(0));
-            self.shared.room.change(-signed(self.batch.done));
-            self.batch.done = 0;
+    /// After a sync that failed: nothing else is done before what it was for is on the disk.
+    pub(super) fn sync_again(&mut self) -> io::Result<()> {
+        match &mut self.output {
+            Output::Files { trail, .. } if trail.is_unsure() => trail.sync(),
+            Output::Files { .. } | Output::Stream(_) => Ok(()),
         }
     }
 

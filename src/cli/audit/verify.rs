@@ -6,6 +6,7 @@ use crate::audit::verify::{self, Gone, Report, Trusted};
 use crate::cli::Failure;
 use crate::cli::connection::Connection;
 use crate::cli::output::{self, Output};
+use crate::model::Time;
 use crate::notary::Store;
 use crate::tlog::{Checkpoint, ProofFile, VerifierKey};
 use serde_json::json;
@@ -31,6 +32,9 @@ pub(in crate::cli) struct Verify {
     /// Check against what the control plane keeps of this proxy as well: its last checkpoint, and its key instead of any other
     #[arg(long, value_name = "NAME", conflicts_with = "proof")]
     proxy: Option<String>,
+    /// Of --proxy: disputes up to this time were looked into, the trail was begun anew on purpose; a later one is a failure
+    #[arg(long, value_name = "TIME", requires = "proxy")]
+    accept_disputes_until: Option<Time>,
     /// The key that signed the checkpoints, as text or in a file [default: key.pub in the trail's .tlog folder]
     // In the place of the key of a certificate, as `audit show` has it.
     #[arg(long, value_name = "VKEY|FILE", env = "JITGATE_KEY", hide_env = true)]
@@ -91,9 +95,14 @@ impl Verify {
         let path = trail(self.file.clone(), connection);
         let store = Store::of(&path);
         let kept = self.proxy.as_deref().map(|proxy| witness::kept(proxy, connection)).transpose()?;
-        let (key, kept) = match kept {
-            Some((key, kept)) => (key, Some(kept)),
-            None => (key(self.key.as_deref(), &store, connection).map_err(Failure::failed)?, None),
+        let (key, kept, disputes) = match kept {
+            Some(kept) => {
+                let disputes = kept.disputes(self.accept_disputes_until).collect();
+                (kept.key, Some(kept.trusted), disputes)
+            }
+            None => {
+                (key(self.key.as_deref(), &store, connection).map_err(Failure::failed)?, None, Vec::new())
+            }
         };
         if let Some(proof) = &self.proof {
             return prove(proof, &key, &self.witnesses, output);
@@ -114,13 +123,14 @@ impl Verify {
             Ok(known)
         };
         let read = |source| Failure::failed(VerifyError::Read { path: path.clone(), source });
-        let (report, trusted) = match (self.from, self.to) {
+        let (mut report, trusted) = match (self.from, self.to) {
             (Some(from), Some(to)) if from == 0 || from > to => {
                 return Err(Failure::usage(VerifyError::Range));
             }
             (Some(from), Some(to)) => verify::range_of(&path, anew, (from, to)).map_err(read)?,
             (_, _) => verify::whole_of(&path, anew).map_err(read)?,
         };
+        report.wrong.splice(..0, disputes);
         let gone = report.removed.filter(|_| self.nothing_removed);
         let holds = vouched.holds(self.to);
         let verified = report.wrong.is_empty() && gone.is_none() && holds.is_ok();
