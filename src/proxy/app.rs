@@ -21,6 +21,7 @@ use crate::runtime::clock::{Mono, wall};
 use crate::runtime::drain::Drain;
 use crate::runtime::files::raise_open_files;
 use crate::runtime::metrics::Metrics;
+use crate::runtime::newcomers::Newcomers;
 use crate::session::{Callers, Gate, sweep};
 use crate::sync;
 use std::io;
@@ -30,6 +31,10 @@ use std::sync::atomic::AtomicUsize;
 use std::thread::JoinHandle;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
+
+/// So many may be shaking hands at once, and from one address: behind a translator of addresses there are many callers.
+const HANDSHAKES: usize = 4_096;
+const HANDSHAKES_FROM_ONE: usize = 1_024;
 
 /// Why a proxy does not start.
 #[derive(Debug, thiserror::Error)]
@@ -156,8 +161,8 @@ pub fn start(config: ProxyConfig, metrics: Arc<Metrics>) -> Result<ProxyHandle, 
         Box::new(move |change| observe_certificates(&observed, change)),
     )?;
     let name = name(&config, &reloader)?;
-    // A connection of a caller, and one to the service for it.
-    let wanted = 2 * config.limits.connections as u64;
+    // A connection of a caller, and one to the service for it; and those of whom nobody knows yet whose they are.
+    let wanted = (2 * config.limits.connections + HANDSHAKES) as u64;
     if let Some(files) = raise_open_files().filter(|files| *files < wanted) {
         tracing::warn!(
             files,
@@ -189,6 +194,7 @@ pub fn start(config: ProxyConfig, metrics: Arc<Metrics>) -> Result<ProxyHandle, 
         mcp: Arc::default(),
         acceptor: Acceptor::new(reloader.own(), reloader.trust(), options)?,
         trust: reloader.trust(),
+        newcomers: Newcomers::new(HANDSHAKES, HANDSHAKES_FROM_ONE),
         connections: Arc::new(AtomicUsize::new(0)),
         by_principal: dashmap::DashMap::new(),
         drain: Drain::new(),

@@ -15,6 +15,7 @@ use crate::proxy::{body::Download, ids};
 use crate::proxy::{reply, request};
 use crate::runtime::clock::{Mono, wall};
 use crate::runtime::drain::Hold;
+use crate::runtime::newcomers::Newcomer;
 use crate::session::Caller;
 use http::{HeaderValue, Method, Request, Response};
 use hyper::body::Incoming;
@@ -58,7 +59,7 @@ pub(crate) struct Connected {
 }
 
 /// One of the connections that may exist; gives its place back when dropped.
-pub(crate) struct Counted {
+struct Counted {
     shared: Arc<Shared>,
     connections: Arc<AtomicUsize>,
     _hold: Hold,
@@ -66,7 +67,7 @@ pub(crate) struct Counted {
 
 impl Counted {
     /// A place, if there is one left.
-    pub(crate) fn take(shared: &Arc<Shared>) -> Option<Self> {
+    fn take(shared: &Arc<Shared>) -> Option<Self> {
         let connections = Arc::clone(&shared.connections);
         let before = connections.fetch_add(1, Ordering::AcqRel);
         shared.metrics.connections.inc();
@@ -117,18 +118,26 @@ pub(crate) async fn serve(
     tcp: TcpStream,
     source: SocketAddr,
     route: Option<Arc<Route>>,
-    counted: Counted,
+    newcomer: Newcomer,
 ) {
     let shared = Arc::clone(&worker.shared);
     let began = wall();
-    let accepted =
-        match tokio::time::timeout(shared.limits.handshake_timeout, shared.acceptor.accept(tcp)).await {
-            Ok(Ok(accepted)) => accepted,
-            Ok(Err(refused)) => return refuse(&shared, source, refused.reason, refused.certificate_sha256),
-            Err(_) => return refuse(&shared, source, Refusal::Timeout, None),
-        };
+    let handshake = tokio::time::timeout(shared.limits.handshake_timeout, shared.acceptor.accept(tcp));
+    let shaken = tokio::select! {
+        biased;
+        shaken = handshake => shaken.ok(),
+        // It has to make room.
+        () = newcomer.ended() => None,
+    };
+    let accepted = match shaken {
+        Some(Ok(accepted)) => accepted,
+        Some(Err(refused)) => return refuse(&shared, source, refused.reason, refused.certificate_sha256),
+        None => return refuse(&shared, source, Refusal::Timeout, None),
+    };
+    drop(newcomer);
     let Accepted { stream, peer, mut changes, .. } = accepted;
-    let Some(held) = Held::take(counted, peer.principal()) else {
+    let counted = Counted::take(&shared);
+    let Some(held) = counted.and_then(|counted| Held::take(counted, peer.principal())) else {
         let shown = Some(*peer.certificate_sha256());
         return refuse(&shared, source, Refusal::TooManyConnections, shown);
     };

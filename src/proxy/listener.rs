@@ -3,7 +3,7 @@
 use crate::access::stream::CutCause;
 use crate::identity::Refusal;
 use crate::model::Time;
-use crate::proxy::connection::{self, Counted};
+use crate::proxy::connection;
 use crate::proxy::mcp;
 use crate::proxy::router::Route;
 use crate::proxy::worker::Worker;
@@ -84,11 +84,17 @@ async fn accept(worker: &Arc<Worker>, listener: &TcpListener, route: Option<Arc<
             }
         };
         accepted::set_up(&tcp);
-        let Some(counted) = Counted::take(&worker.shared) else {
+        // Whoever has shown no certificate takes no place that callers with one need.
+        let Some(newcomer) = worker.shared.newcomers.enter(source.ip(), Mono::now()) else {
             connection::refuse(&worker.shared, source, Refusal::TooManyConnections, None);
             continue;
         };
-        tokio::spawn(connection::serve(Arc::clone(worker), tcp, source, route.clone(), counted));
+        let hold = worker.shared.drain.hold();
+        let served = connection::serve(Arc::clone(worker), tcp, source, route.clone(), newcomer);
+        tokio::spawn(async move {
+            let _hold = hold;
+            served.await;
+        });
     }
 }
 

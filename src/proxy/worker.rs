@@ -11,6 +11,7 @@ use crate::proxy::router::Router;
 use crate::proxy::upstream::Upstream;
 use crate::runtime::drain::Drain;
 use crate::runtime::metrics::{Metrics, ServiceMetrics};
+use crate::runtime::newcomers::Newcomers;
 use crate::session::{Callers, Gate};
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
@@ -30,6 +31,8 @@ pub(crate) struct Shared {
     pub(crate) mcp: Arc<Shelf>,
     pub(crate) acceptor: Acceptor,
     pub(crate) trust: Arc<Trust>,
+    /// Who is shaking hands.
+    pub(crate) newcomers: Arc<Newcomers>,
     pub(crate) connections: Arc<AtomicUsize>,
     pub(crate) by_principal: dashmap::DashMap<crate::model::SpiffeId, usize>,
     /// First no new connection and no new request on old ones, then the end of what is left.
