@@ -220,8 +220,56 @@ async fn whoever_has_no_role_leaves_room_in_the_queue() {
     let ask = |_| plane.submit(as_("spiffe://d/agent/a"), Command::Access(end()));
     let all = futures_util::future::join_all((0..200).map(ask)).await;
     let busy = all.iter().filter(|outcome| **outcome == Err(Refusal::Busy)).count();
-    assert_eq!(busy, 200 - QUEUE / 8);
+    assert_eq!(busy, 200 - STRANGER);
     assert_eq!(ask(0).await, Err(Refusal::NotFound { what: "task" }), "it gets its places back");
+}
+
+#[tokio::test]
+async fn proxies_and_the_control_plane_itself_wait_for_nobody_without_a_role() {
+    let plane = plane(Moody::new([]), clocks().1).await;
+    let edge: ProxyName = "edge".parse().unwrap();
+    plane.submit(as_(EDGE), Command::Join { proxy: edge.clone() }).await.unwrap();
+    issue(&plane, 1).await.unwrap();
+    revoke_all(&plane).await;
+    let end = AccessCommand::EndTask {
+        task: "t".parse().unwrap(),
+        outcome: TaskOutcome::Done,
+        reason: "a test".into(),
+    };
+    let strangers = (0..20).flat_map(|number| {
+        let who = as_(&format!("spiffe://d/agent/{number}"));
+        std::iter::repeat_n((who, Command::Access(end.clone())), 200)
+    });
+    let revision = *plane.head().borrow();
+    let urgent = [
+        (as_(EDGE), Command::Join { proxy: edge.clone() }),
+        (as_(EDGE), Command::Acknowledge { proxy: edge, revision, streams_cut: 0 }),
+        (Actor::System, Command::Expire),
+        (as_(ADMIN), Command::Revoke { selector: Selector::All(Everything), reason: "a test".into() }),
+    ];
+    let operator = (as_(ADMIN), grant(2, Limits::default()));
+    // All of them wait before the first is decided on, these last.
+    let all = strangers.chain(urgent).chain([operator]);
+    let answered = Mutex::new(Vec::new());
+    let all = futures_util::future::join_all(all.enumerate().map(|(place, (actor, command))| {
+        let (plane, answered) = (&plane, &answered);
+        async move {
+            let outcome = plane.submit(actor, command).await;
+            if outcome != Err(Refusal::Busy) {
+                answered.lock().push(place);
+            }
+            outcome
+        }
+    }));
+    let outcomes = tokio::task::unconstrained(all).await;
+    let (strangers, others) = outcomes.split_at(20 * 200);
+    assert!(others.iter().all(Result::is_ok), "{others:?}");
+    let answered = answered.into_inner();
+    assert_eq!(answered[..4], [4000, 4001, 4002, 4003], "in the order in which they came");
+    let waited = strangers.iter().filter(|outcome| **outcome != Err(Refusal::Busy)).count();
+    assert!(waited > STRANGERS / 2 && waited <= STRANGERS, "{waited}");
+    let first = |who: usize| outcomes[who * 200] != Err(Refusal::Busy);
+    assert!((0..8).all(first), "some of them do not take what the others need");
 }
 
 #[tokio::test]

@@ -1,6 +1,6 @@
 //! The only task that appends to the log.
 //!
-//! It takes commands from a bounded queue, decides on them one after the other on a state of its own that runs ahead of the log,
+//! It takes commands from two bounded queues, those that come first before all others, decides on them one after the other on a state of its own that runs ahead of the log,
 //! appends all their events at once, applies them to the state that everybody reads, and only then answers. So no answer,
 //! refusals included, rests on something that is not durable.
 //!
@@ -11,15 +11,15 @@
 //! written and applied; it is still one append, all or none. What takes time is done off the runtime's threads.
 
 use crate::control::log::{AppendError, EventLog, LogError, Recorded};
+use crate::control::plane::queues::{Queues, Taken};
 use crate::control::plane::{Confirmed, Inner, Job};
 use crate::control::state::{Command, Context, Outcome, Refusal, State, decide};
 use crate::model::Revision;
 use crate::model::event::Event;
 use parking_lot::Mutex;
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::{RwLock, RwLockWriteGuard, mpsc};
+use tokio::sync::{RwLock, RwLockWriteGuard};
 
 /// Commands taken at once.
 const COMMANDS: usize = 256;
@@ -34,13 +34,6 @@ const PAGE: usize = 64;
 
 /// Grants in one command from which on it is a bulk.
 const BULK: usize = 100;
-
-/// What waits to be decided on.
-pub(super) struct Queues {
-    /// Before anything else, also what was taken already.
-    pub(super) urgent: mpsc::Receiver<Job>,
-    pub(super) commands: mpsc::Receiver<Job>,
-}
 
 pub(super) struct Writer {
     inner: Arc<Inner>,
@@ -104,20 +97,20 @@ impl Writer {
     pub(super) async fn run(mut self) {
         loop {
             let Queues { urgent, commands } = &mut self.queues;
+            let mut jobs = Taken::default();
             // Who waits for an answer holds both ends open; so nobody waits when one is closed.
-            let first = tokio::select! {
+            tokio::select! {
                 biased;
-                job = urgent.recv() => job,
-                job = commands.recv() => job,
-            };
-            let mut jobs: VecDeque<Job> = first.into_iter().collect();
+                job = urgent.recv() => jobs.urgent.extend(job),
+                job = commands.recv() => jobs.commands.extend(job),
+            }
             if jobs.is_empty() {
                 return;
             }
-            while jobs.len() < COMMANDS
+            while jobs.commands.len() < COMMANDS
                 && let Ok(job) = commands.try_recv()
             {
-                jobs.push_back(job);
+                jobs.commands.push_back(job);
             }
             match self.work_off(jobs).await {
                 Some(writer) => self = writer,
@@ -127,18 +120,20 @@ impl Writer {
     }
 
     /// `None`: a defect of ours; nothing more is decided.
-    async fn work_off(mut self, mut jobs: VecDeque<Job>) -> Option<Self> {
+    async fn work_off(mut self, mut jobs: Taken) -> Option<Self> {
         let mut attempts = 0_usize;
         while !jobs.is_empty() {
             if self.diverged
                 && let Err(error) = self.catch_up().await
             {
                 tracing::error!(error = &error as &dyn std::error::Error, "cannot read the event log");
-                refuse(jobs, &Refusal::Unknown);
+                refuse(jobs.all(), &Refusal::Unknown);
                 return Some(self);
             }
-            while let Ok(job) = self.queues.urgent.try_recv() {
-                jobs.push_front(job);
+            while jobs.urgent.len() < COMMANDS
+                && let Ok(job) = self.queues.urgent.try_recv()
+            {
+                jobs.urgent.push_back(job);
             }
             let inner = Arc::clone(&self.inner);
             let exclusive =
@@ -156,7 +151,7 @@ impl Writer {
                         refuse(again, &Refusal::Busy);
                         attempts = 0;
                     } else {
-                        again.into_iter().rev().for_each(|job| jobs.push_front(job));
+                        jobs.put_back(again);
                     }
                 }
             }
@@ -165,7 +160,7 @@ impl Writer {
     }
 
     /// Decides on the next group off the runtime's threads: how much there is to a command shows only while it is decided on.
-    async fn decide_aside(mut self, mut jobs: VecDeque<Job>) -> Option<(Self, VecDeque<Job>, Group)> {
+    async fn decide_aside(mut self, mut jobs: Taken) -> Option<(Self, Taken, Group)> {
         let decide = move || {
             let group = self.decide(&mut jobs);
             (self, jobs, group)
@@ -176,14 +171,15 @@ impl Writer {
             .ok()
     }
 
-    fn decide(&mut self, jobs: &mut VecDeque<Job>) -> Group {
+    fn decide(&mut self, jobs: &mut Taken) -> Group {
         let mut group = Group { expected: self.ahead.revision(), events: Vec::new(), decided: Vec::new() };
         let rules = self.inner.rules.load_full();
         let now = self.inner.clock.now();
         let until = self.inner.clock.mono().plus(DECIDING);
         while group.events.len() < EVENTS
             && (group.decided.is_empty() || self.inner.clock.mono() < until)
-            && let Some(job) = jobs.pop_front_if(|job| group.decided.is_empty() || !is_bulk(job))
+            && (group.decided.is_empty() || !jobs.front().is_some_and(is_bulk))
+            && let Some(job) = jobs.pop_front()
         {
             let alone = is_bulk(&job);
             let random = &mut || self.random.next();

@@ -1,18 +1,24 @@
 //! The channel against a wire of its own: who is let in, who is replaced, who is let go.
 
+#![allow(clippy::wildcard_enum_match_arm, reason = "a test names the messages that it expects")]
+
 use super::*;
 use crate::config::Role;
 use crate::control::authz::Roles;
 use crate::control::clock::ControlClock;
 use crate::control::log::memory::MemoryLog;
+use crate::control::log::{AppendError, EventLog, Identity, LogError, Recorded};
 use crate::control::plane::PlaneOptions;
 use crate::control::state::{GrantSpec, Rules};
-use crate::model::event::{Everything, Selector};
-use crate::model::{EndCause, LogId, TrailFault};
+use crate::model::event::{Actor, Event, Everything, Selector};
+use crate::model::{EndCause, LogId, SpiffeId, TrailFault};
 use crate::notary::SignedCheckpoint;
 use crate::tlog::{Checkpoint, Hash, NoteSigner, Tree};
 use crate::wire::message::{Ack, Down, Position, Received, ReceivedChange};
+use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::sync::watch;
 use tonic::Code;
 
@@ -28,13 +34,48 @@ fn rules(proxies: &[&str]) -> Rules {
 }
 
 async fn plane() -> Plane {
+    plane_over(Arc::new(MemoryLog::new(LogId([5; 16])))).await
+}
+
+async fn plane_over(log: Arc<dyn EventLog>) -> Plane {
     let options = PlaneOptions {
         rules: rules(&["spiffe://d/proxy/edge"]),
         lease: Duration::from_secs(15),
         clock_drift: Duration::from_secs(1),
         clock: ControlClock::default(),
     };
-    Plane::start(Arc::new(MemoryLog::new(LogId([5; 16]))), options).await.unwrap()
+    Plane::start(log, options).await.unwrap()
+}
+
+/// A log that cannot be written for a while.
+struct Full {
+    inner: MemoryLog,
+    full: AtomicBool,
+}
+
+impl EventLog for Full {
+    fn identity(&self) -> Identity {
+        self.inner.identity()
+    }
+    fn head(&self) -> BoxFuture<'_, Result<Revision, LogError>> {
+        self.inner.head()
+    }
+    fn read(&self, after: Revision, limit: usize) -> BoxFuture<'_, Result<Vec<Recorded>, LogError>> {
+        self.inner.read(after, limit)
+    }
+    fn entries(&self, after: Revision, limit: usize) -> BoxFuture<'_, Result<Vec<String>, LogError>> {
+        self.inner.entries(after, limit)
+    }
+    fn append(
+        &self,
+        expected: Revision,
+        events: Vec<Arc<Event>>,
+    ) -> BoxFuture<'_, Result<Revision, AppendError>> {
+        match self.full.load(Ordering::Relaxed) {
+            true => async { Err(AppendError::Log(LogError::Closed)) }.boxed(),
+            false => self.inner.append(expected, events),
+        }
+    }
 }
 
 async fn grant(plane: &Plane) -> GrantId {
@@ -167,6 +208,34 @@ async fn a_proxy_gets_the_table_then_what_changes_and_is_believed() {
     let seen = plane.presence().of(&"edge".parse().unwrap());
     assert_eq!((seen.connections, seen.applied), (1, delta.revision));
     assert!(seen.lease_until.unwrap() > plane.mono());
+}
+
+#[tokio::test]
+async fn an_acknowledgement_that_cannot_be_logged_now_ends_no_channel_and_is_logged_later() {
+    let log = Arc::new(Full { inner: MemoryLog::new(LogId([5; 16])), full: AtomicBool::new(false) });
+    let plane = plane_over(log.clone()).await;
+    grant(&plane).await;
+    let (mut proxy, _) = following(&plane, &Followers::default()).await;
+    let revocation = revoke_all(&plane).await;
+    let Down::Delta(delta) = proxy.next().await else { panic!("no delta") };
+    let confirmed = || plane.with_state(|state| state.revocation(revocation).unwrap().confirmed.len());
+    let ping = |n| Up::Ping { n, audit: None, witness_disputes: 0 };
+
+    log.full.store(true, Ordering::Relaxed);
+    proxy.send(Up::Ack(Ack { revision: delta.revision, streams_cut: 3 })).await;
+    proxy.send(ping(1)).await;
+    let Down::Pong(pong) = proxy.next().await else { panic!("no pong") };
+    assert_eq!((pong.n, confirmed()), (1, 0), "it has its lease");
+    log.full.store(false, Ordering::Relaxed);
+    proxy.send(ping(2)).await;
+    loop {
+        match proxy.next().await {
+            Down::Delta(logged) => break assert!(logged.revision > delta.revision),
+            Down::Pong(_) => {}
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(confirmed(), 1);
 }
 
 #[tokio::test]
