@@ -5,6 +5,7 @@
 
 mod queues;
 mod recent;
+mod replay;
 mod signed;
 mod writer;
 
@@ -27,9 +28,6 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
-
-/// Events read at once while replaying; each may name 1,000 grants.
-const REPLAY_PAGE: usize = 64;
 
 /// What a control plane is told when it starts.
 #[derive(Debug, Clone)]
@@ -119,8 +117,7 @@ impl Plane {
     /// # Errors
     /// [`StartError`] if the log cannot be read, contradicts itself, or cannot be written.
     pub async fn start(log: Arc<dyn EventLog>, options: PlaneOptions) -> Result<Self, StartError> {
-        let state = replay(&*log).await?;
-        options.clock.observe(state.time());
+        let state = replay::replay(&*log, &options.clock).await?;
         let (head, _) = watch::channel(state.revision());
         let inner = Arc::new(Inner {
             log,
@@ -342,6 +339,13 @@ impl Plane {
         self.inner.usage.lock().alive(task, now);
     }
 
+    /// Whether a checkpoint of a trail that is kept beside the log is due to be in it.
+    #[must_use]
+    pub(crate) fn is_trail_due(&self) -> bool {
+        let now = self.control_time();
+        self.with_state(|state| state.trails_to_record(now).next().is_some())
+    }
+
     /// What is due to be logged about the use of grants, if anything is.
     #[must_use]
     pub(crate) fn uses_to_log(&self) -> Option<Command> {
@@ -362,19 +366,6 @@ impl Plane {
     fn heard(&self) -> Heard {
         let (since, _) = self.inner.started;
         Heard { since, late: self.inner.lease.saturating_mul(2) / 5 }
-    }
-}
-
-async fn replay(log: &dyn EventLog) -> Result<State, StartError> {
-    let mut state = State::default();
-    loop {
-        let page = log.read(state.revision(), REPLAY_PAGE).await?;
-        if page.is_empty() {
-            return Ok(state);
-        }
-        for recorded in page {
-            state.apply(recorded.revision, &recorded.event)?;
-        }
     }
 }
 

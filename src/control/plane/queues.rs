@@ -35,6 +35,7 @@ pub(super) fn is_urgent(roles: &Roles, actor: &Actor, command: &Command) -> bool
         | Command::BeginEpoch
         | Command::End { .. }
         | Command::Expire
+        | Command::RecordTrails
         | Command::NoteUses(_)
         | Command::RaiseLease { .. }
         | Command::Access(_) => return false,

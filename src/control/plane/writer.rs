@@ -14,8 +14,8 @@ use crate::control::log::{AppendError, EventLog, LogError, Recorded};
 use crate::control::plane::queues::{Queues, Taken};
 use crate::control::plane::{Confirmed, Inner, Job};
 use crate::control::state::{Command, Context, Outcome, Refusal, State, decide};
-use crate::model::Revision;
 use crate::model::event::Event;
+use crate::model::{KeptTrail, Revision};
 use parking_lot::Mutex;
 use std::sync::Arc;
 use std::time::Duration;
@@ -81,6 +81,8 @@ impl Order {
 struct Group {
     expected: Revision,
     events: Vec<Arc<Event>>,
+    /// To be kept beside the events.
+    kept: Vec<KeptTrail>,
     decided: Vec<(Job, Result<Outcome, Refusal>)>,
 }
 
@@ -172,7 +174,8 @@ impl Writer {
     }
 
     fn decide(&mut self, jobs: &mut Taken) -> Group {
-        let mut group = Group { expected: self.ahead.revision(), events: Vec::new(), decided: Vec::new() };
+        let expected = self.ahead.revision();
+        let mut group = Group { expected, events: Vec::new(), kept: Vec::new(), decided: Vec::new() };
         let rules = self.inner.rules.load_full();
         let now = self.inner.clock.now();
         let until = self.inner.clock.mono().plus(DECIDING);
@@ -188,6 +191,10 @@ impl Writer {
                 Ok(decision) => match self.run_ahead(&decision.events) {
                     Ok(()) => {
                         group.events.extend(decision.events.into_iter().map(Arc::new));
+                        if let Some(kept) = decision.kept {
+                            self.ahead.keep_trail(&kept);
+                            group.kept.push(kept);
+                        }
                         Ok(decision.outcome)
                     }
                     Err(refusal) => Err(refusal),
@@ -215,8 +222,10 @@ impl Writer {
     }
 
     async fn append(&mut self, group: Group, exclusive: Option<RwLockWriteGuard<'_, ()>>) -> Appended {
-        let Group { expected, events, decided } = group;
-        if !events.is_empty() {
+        let Group { expected, events, kept, mut decided } = group;
+        if events.is_empty() {
+            drop(exclusive);
+        } else {
             match self.inner.log.append(expected, events.clone()).await {
                 Ok(_) => {
                     self.inner.order.note(&self.ahead);
@@ -241,11 +250,29 @@ impl Writer {
                 }
             }
         }
+        if !kept.is_empty()
+            && let Err(error) = self.keep(kept).await
+        {
+            tracing::error!(error = &error as &dyn std::error::Error, "checkpoints of trails cannot be kept");
+            self.diverged = true;
+            let rests_on_it = |job: &Job| matches!(job.command, Command::KeepCheckpoint { .. });
+            for (_, outcome) in decided.iter_mut().filter(|(job, _)| rests_on_it(job)) {
+                *outcome = Err(Refusal::Unknown);
+            }
+        }
         for (job, outcome) in decided {
             // Whoever asked may have gone; what was decided stands.
             let _ = job.answer.send(outcome);
         }
         Appended::Done
+    }
+
+    /// After the events that the group has: they may be what these go on from.
+    async fn keep(&self, kept: Vec<KeptTrail>) -> Result<(), LogError> {
+        self.inner.log.keep_trails(kept.clone()).await?;
+        let mut state = self.inner.state.write();
+        kept.iter().for_each(|kept| state.keep_trail(kept));
+        Ok(())
     }
 
     /// Reads what the log has beyond the state that everybody reads, and starts again from there.
