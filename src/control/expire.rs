@@ -1,4 +1,4 @@
-//! The reconciler: logs the end of grants, requests and tasks that are over by time or use.
+//! The reconciler: logs the end of grants, requests and tasks that are over by time or use, and what else is due to be logged.
 //!
 //! It takes no input and may run at any time, any number of times, on any replica: it compares the state with the clock and with
 //! what proxies report. Nothing depends on it for safety, since proxies check the window at each decision (law 4).
@@ -54,6 +54,9 @@ pub async fn reconcile(plane: &Plane) -> Result<usize, Refusal> {
             Ok(_) | Err(Refusal::Access(_)) => {}
             Err(refusal) => return Err(refusal),
         }
+    }
+    if plane.is_trail_due() {
+        plane.submit(Actor::System, Command::RecordTrails).await?;
     }
     while let Some(uses) = plane.uses_to_log() {
         plane.submit(Actor::System, uses).await?;

@@ -3,11 +3,12 @@
 //! One writer task decides and appends ([`writer`]); everybody else reads. The state is behind a lock that is held briefly and never
 //! across an await. `head` moves only after events are durable and applied.
 
+mod queues;
 mod recent;
+mod replay;
 mod signed;
 mod writer;
 
-use crate::control::authz::Need;
 use crate::control::clock::ControlClock;
 use crate::control::log::{EventLog, LogError, Recorded};
 use crate::control::places::{Place, Places};
@@ -21,16 +22,12 @@ use crate::notary::Latest;
 use crate::runtime::clock::Mono;
 use arc_swap::ArcSwap;
 use parking_lot::{Mutex, RwLock};
+use queues::{QUEUE, STRANGER, STRANGERS, is_urgent};
 use recent::Recent;
 use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
-
-/// Commands that may wait for the writer.
-const QUEUE: usize = 1024;
-/// Events read at once while replaying; each may name 1,000 grants.
-const REPLAY_PAGE: usize = 64;
 
 /// What a control plane is told when it starts.
 #[derive(Debug, Clone)]
@@ -64,7 +61,7 @@ pub enum StartError {
 pub struct Plane {
     inner: Arc<Inner>,
     commands: mpsc::Sender<Job>,
-    /// Revocations by whoever may revoke: nobody's questions hold them up.
+    /// What the gate lives by: nobody's questions hold it up (`queues::is_urgent`).
     urgent: mpsc::Sender<Job>,
 }
 
@@ -120,8 +117,7 @@ impl Plane {
     /// # Errors
     /// [`StartError`] if the log cannot be read, contradicts itself, or cannot be written.
     pub async fn start(log: Arc<dyn EventLog>, options: PlaneOptions) -> Result<Self, StartError> {
-        let state = replay(&*log).await?;
-        options.clock.observe(state.time());
+        let state = replay::replay(&*log, &options.clock).await?;
         let (head, _) = watch::channel(state.revision());
         let inner = Arc::new(Inner {
             log,
@@ -134,7 +130,7 @@ impl Plane {
             recent: Mutex::default(),
             presence: Presence::default(),
             usage: Mutex::default(),
-            queued: Places::new(QUEUE / 8),
+            queued: Places::of(STRANGERS, STRANGER),
             token_keys: watch::Sender::new(None),
             checkpoints: OnceLock::new(),
             disputed: OnceLock::new(),
@@ -145,7 +141,7 @@ impl Plane {
         let (commands, queue) = mpsc::channel(QUEUE);
         let (urgent, urgent_queue) = mpsc::channel(QUEUE);
         inner.order.note(&state);
-        let queues = writer::Queues { urgent: urgent_queue, commands: queue };
+        let queues = queues::Queues { urgent: urgent_queue, commands: queue };
         tokio::spawn(writer::Writer::new(Arc::clone(&inner), state, queues).run());
         let plane = Self { inner, commands, urgent };
         let raise = Command::RaiseLease { lease: options.lease };
@@ -159,16 +155,15 @@ impl Plane {
     /// [`Refusal`].
     pub async fn submit(&self, actor: Actor, command: Command) -> Result<Outcome, Refusal> {
         let (answer, outcome) = oneshot::channel();
-        let (mut place, mut queue) = (None, &self.commands);
-        if let Actor::Identity(id) = &actor {
-            let roles = &self.rules().roles;
-            if roles.of(id).next().is_none() {
-                place = Some(self.inner.queued.enter(id).ok_or(Refusal::Busy)?);
+        let rules = self.rules();
+        let place = match &actor {
+            Actor::Identity(id) if rules.roles.of(id).next().is_none() => {
+                Some(self.inner.queued.enter(id).ok_or(Refusal::Busy)?)
             }
-            if matches!(command, Command::Revoke { .. }) && roles.may(id, Need::Revoke) {
-                queue = &self.urgent;
-            }
-        }
+            Actor::Identity(_) | Actor::System => None,
+        };
+        let queue = if is_urgent(&rules.roles, &actor, &command) { &self.urgent } else { &self.commands };
+        drop(rules);
         queue.try_send(Job { actor, command, answer, _place: place }).map_err(|full| match full {
             mpsc::error::TrySendError::Full(_) => Refusal::Busy,
             mpsc::error::TrySendError::Closed(_) => Refusal::Stopping,
@@ -344,6 +339,13 @@ impl Plane {
         self.inner.usage.lock().alive(task, now);
     }
 
+    /// Whether a checkpoint of a trail that is kept beside the log is due to be in it.
+    #[must_use]
+    pub(crate) fn is_trail_due(&self) -> bool {
+        let now = self.control_time();
+        self.with_state(|state| state.trails_to_record(now).next().is_some())
+    }
+
     /// What is due to be logged about the use of grants, if anything is.
     #[must_use]
     pub(crate) fn uses_to_log(&self) -> Option<Command> {
@@ -364,19 +366,6 @@ impl Plane {
     fn heard(&self) -> Heard {
         let (since, _) = self.inner.started;
         Heard { since, late: self.inner.lease.saturating_mul(2) / 5 }
-    }
-}
-
-async fn replay(log: &dyn EventLog) -> Result<State, StartError> {
-    let mut state = State::default();
-    loop {
-        let page = log.read(state.revision(), REPLAY_PAGE).await?;
-        if page.is_empty() {
-            return Ok(state);
-        }
-        for recorded in page {
-            state.apply(recorded.revision, &recorded.event)?;
-        }
     }
 }
 

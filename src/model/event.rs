@@ -246,7 +246,8 @@ pub enum EventBody {
         /// How its trail is now.
         health: AuditHealth,
     },
-    /// A proxy handed over a checkpoint of its audit trail that goes on from the one before.
+    /// A proxy handed over a checkpoint of its audit trail that goes on from the one before. Of those of some minutes the last, which
+    /// vouches for what each of them did.
     TrailRecorded {
         /// Which proxy.
         proxy: ProxyName,

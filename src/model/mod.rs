@@ -47,4 +47,4 @@ pub use request::{AccessRequest, Entry, Envelope, Plan, RequestKind, Step, User,
 pub use revision::{Epoch, LogId, Revision};
 pub use scope::{Permission, Scope};
 pub use time::{Time, Ttl};
-pub use trail::{TrailFault, TrailHead};
+pub use trail::{KeptTrail, TrailFault, TrailHead};

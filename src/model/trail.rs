@@ -1,5 +1,6 @@
 //! How far a proxy's audit trail has come, and what can be wrong with that.
 
+use crate::model::{ProxyName, Revision, Time};
 use serde::{Deserialize, Serialize};
 
 /// The head of a trail, as its proxy signed it.
@@ -14,6 +15,19 @@ pub struct TrailHead {
     pub root: String,
     /// The signed note (C2SP tlog-checkpoint).
     pub note: String,
+}
+
+/// The newest head of a proxy's trail, kept beside the event log until that has it, or a later one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeptTrail {
+    /// Whose.
+    pub proxy: ProxyName,
+    /// The event of this trail that the log had last: the head goes on from there. After a later one it says nothing any more.
+    pub logged: Revision,
+    /// When it came, control time.
+    pub at: Time,
+    /// The head.
+    pub head: TrailHead,
 }
 
 /// Why a head contradicts the one before.

@@ -48,10 +48,16 @@ async fn checkpoints_reach_the_control_plane_and_a_trail_begun_anew_is_disputed(
     world.proxy().kill();
     world.control().kill();
     world.start_control().await;
+    let now = world.cli(&["status"]).await["proxies"][0]["trail"].clone();
+    assert!(now["size"].as_u64() >= kept["size"].as_u64(), "what was acknowledged is not lost: {now} {kept}");
     world.start_proxy().await;
     assert_eq!(world.client(Protocol::H1).get("/v1/orders").await.status, 200);
     let later = trail(&world, |trail| trail["size"].as_u64() > kept["size"].as_u64()).await;
     assert!(later["disputed"].is_null(), "{later}");
+    // The event log has the first of them; it does not grow by each.
+    let events = world.api_as(&operator).get("/v1/log/entries").await;
+    let events = String::from_utf8(events.body.to_vec()).unwrap();
+    assert_eq!(events.matches("\"trail_recorded\"").count(), 1, "{events}");
 
     // Whoever is root at the proxy takes the trail away and begins another, with the same key.
     world.proxy().kill();

@@ -4,7 +4,7 @@ use jitgate::control::log::memory::MemoryLog;
 use jitgate::control::log::sqlite::SqliteLog;
 use jitgate::control::log::{AppendError, EventLog};
 use jitgate::model::event::{Actor, Event, EventBody};
-use jitgate::model::{LogId, Revision, Time};
+use jitgate::model::{KeptTrail, LogId, Revision, Time, TrailHead};
 use std::sync::Arc;
 
 pub(crate) fn event(number: u64) -> Arc<Event> {
@@ -14,6 +14,14 @@ pub(crate) fn event(number: u64) -> Arc<Event> {
 
 pub(crate) fn events(numbers: std::ops::RangeInclusive<u64>) -> Vec<Arc<Event>> {
     numbers.map(event).collect()
+}
+
+/// So many lines of the trail of a proxy.
+pub(crate) fn trail(proxy: &str, size: u64) -> KeptTrail {
+    let text = format!("{proxy} {size}");
+    let head = TrailHead { key: text.clone(), size, root: text.clone(), note: text };
+    let at = Time::from_micros(i64::try_from(size).unwrap());
+    KeptTrail { proxy: proxy.parse().unwrap(), logged: Revision(size), at, head }
 }
 
 async fn is_empty_at_first(log: Arc<dyn EventLog>) {
@@ -80,6 +88,20 @@ async fn lets_one_of_many_that_append_at_once_win_each_revision(log: Arc<dyn Eve
     assert!(all.chunks(2).all(|pair| pair[0].event == pair[1].event));
 }
 
+async fn keeps_the_newest_head_of_each_trail_beside_the_events(log: Arc<dyn EventLog>) {
+    assert!(log.kept_trails().await.unwrap().is_empty());
+    log.append(Revision(0), events(1..=1)).await.unwrap();
+    log.keep_trails(vec![trail("a", 1), trail("b", 2)]).await.unwrap();
+    log.keep_trails(vec![trail("b", 3), trail("c", 4), trail("b", 5)]).await.unwrap();
+    log.keep_trails(Vec::new()).await.unwrap();
+    let mut kept = log.kept_trails().await.unwrap();
+    kept.sort_by(|one, other| one.proxy.as_str().cmp(other.proxy.as_str()));
+    assert_eq!(kept, [trail("a", 1), trail("b", 5), trail("c", 4)]);
+    assert_eq!(log.head().await.unwrap(), Revision(1));
+    log.append(Revision(1), events(2..=2)).await.unwrap();
+    assert_eq!(log.kept_trails().await.unwrap().len(), 3);
+}
+
 async fn keeps_its_identity(log: Arc<dyn EventLog>) {
     let identity = log.identity();
     log.append(Revision(0), events(1..=1)).await.unwrap();
@@ -92,7 +114,8 @@ macro_rules! backends {
             use super::*;
             contract!($open; is_empty_at_first, reads_what_was_appended_in_order_and_without_gaps,
                 refuses_an_append_on_another_head_and_writes_nothing,
-                lets_one_of_many_that_append_at_once_win_each_revision, keeps_its_identity);
+                lets_one_of_many_that_append_at_once_win_each_revision,
+                keeps_the_newest_head_of_each_trail_beside_the_events, keeps_its_identity);
         }
     )*};
 }

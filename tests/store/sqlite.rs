@@ -1,6 +1,6 @@
 //! What is particular to the log in a SQLite file: it survives, it is one process's, it says what is wrong with it.
 
-use crate::contract::{event, events};
+use crate::contract::{event, events, trail};
 use jitgate::control::log::sqlite::SqliteLog;
 use jitgate::control::log::{EventLog as _, LogError};
 use jitgate::model::{Epoch, Revision};
@@ -43,12 +43,15 @@ async fn what_was_acknowledged_is_on_disk_without_a_close() {
     let path = folder.path().join("control.db");
     let log = SqliteLog::open(&path).await.unwrap();
     log.append(Revision(0), events(1..=700)).await.unwrap();
+    log.keep_trails(vec![trail("edge", 1)]).await.unwrap();
+    log.keep_trails(vec![trail("edge", 2)]).await.unwrap();
     // What `kill -9` leaves behind: the files as they are now, with nobody to tidy up.
     let copy = folder.path().join("copy.db");
     std::fs::copy(&path, &copy).unwrap();
     std::fs::copy(folder.path().join("control.db-wal"), folder.path().join("copy.db-wal")).unwrap();
     let survivor = SqliteLog::open(&copy).await.unwrap();
     assert_eq!(survivor.head().await.unwrap(), Revision(700));
+    assert_eq!(survivor.kept_trails().await.unwrap(), [trail("edge", 2)]);
     // Torn in the middle of the next append: that one is not there, and everything before it is.
     log.append(Revision(700), events(701..=800)).await.unwrap();
     let torn = folder.path().join("torn.db");
@@ -104,9 +107,9 @@ async fn says_what_is_wrong_with_the_file() {
 
     let newer = folder.path().join("newer.db");
     SqliteLog::open(&newer).await.unwrap().close().await;
-    sqlite(&newer, &["PRAGMA user_version = 3"]).await;
+    sqlite(&newer, &["PRAGMA user_version = 4"]).await;
     let error = SqliteLog::open(&newer).await.unwrap_err();
-    assert!(matches!(error, LogError::NewerSchema { found: 3, known: 2, .. }), "{error}");
+    assert!(matches!(error, LogError::NewerSchema { found: 4, known: 3, .. }), "{error}");
 
     let unknown = folder.path().join("unknown.db");
     SqliteLog::open(&unknown).await.unwrap().close().await;
@@ -119,17 +122,31 @@ async fn says_what_is_wrong_with_the_file() {
 }
 
 #[tokio::test]
-async fn a_file_of_the_first_schema_is_brought_up_to_date() {
+async fn a_file_of_an_earlier_schema_is_brought_up_to_date() {
+    // What the first versions wrote.
+    let second: &[&str] = &["DROP TABLE trails", "PRAGMA user_version = 2"];
+    let first: &[&str] = &[
+        "DROP TABLE trails",
+        "DROP TABLE webhooks",
+        "DROP TABLE webhook_deliveries",
+        "PRAGMA user_version = 1",
+    ];
+    for statements in [first, second] {
+        brought_up_to_date(statements).await;
+    }
+}
+
+async fn brought_up_to_date(back: &[&'static str]) {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("control.db");
     let log = SqliteLog::open(&path).await.unwrap();
     log.append(Revision(0), events(1..=5)).await.unwrap();
     log.close().await;
-    // What the first version wrote.
-    sqlite(&path, &["DROP TABLE webhooks", "DROP TABLE webhook_deliveries", "PRAGMA user_version = 1"]).await;
+    sqlite(&path, back).await;
     for _ in 0..2 {
         let log = SqliteLog::open(&path).await.unwrap();
         assert_eq!(log.head().await.unwrap(), Revision(5));
+        log.keep_trails(vec![trail("edge", 1)]).await.unwrap();
         log.close().await;
     }
     sqlite(&path, &["SELECT revision, reviews FROM webhooks", "SELECT delivery FROM webhook_deliveries"])

@@ -75,7 +75,7 @@ pub(super) struct TrailView {
 
 impl TrailView {
     fn of(trail: &Trail) -> Self {
-        let Trail { head, at, disputed } = trail.clone();
+        let Trail { head, at, disputed, logged: _ } = trail.clone();
         Self {
             size: head.size,
             root: head.root,

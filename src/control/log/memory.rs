@@ -2,10 +2,11 @@
 
 use crate::control::log::{AppendError, EventLog, Identity, LogError, Recorded};
 use crate::model::event::Event;
-use crate::model::{Epoch, LogId, Revision};
+use crate::model::{Epoch, KeptTrail, LogId, ProxyName, Revision};
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// Events in a vector.
@@ -13,13 +14,15 @@ use std::sync::Arc;
 pub struct MemoryLog {
     identity: Identity,
     events: Mutex<Vec<Arc<Event>>>,
+    trails: Mutex<BTreeMap<ProxyName, KeptTrail>>,
 }
 
 impl MemoryLog {
     /// An empty log of this name.
     #[must_use]
     pub fn new(log: LogId) -> Self {
-        Self { identity: Identity { log, epoch: Epoch(0) }, events: Mutex::new(Vec::new()) }
+        let identity = Identity { log, epoch: Epoch(0) };
+        Self { identity, events: Mutex::default(), trails: Mutex::default() }
     }
 
     fn revision_of(length: usize) -> Revision {
@@ -76,5 +79,17 @@ impl EventLog for MemoryLog {
             Ok(Self::revision_of(log.len()))
         }
         .boxed()
+    }
+
+    fn keep_trails(&self, trails: Vec<KeptTrail>) -> BoxFuture<'_, Result<(), LogError>> {
+        async move {
+            self.trails.lock().extend(trails.into_iter().map(|trail| (trail.proxy.clone(), trail)));
+            Ok(())
+        }
+        .boxed()
+    }
+
+    fn kept_trails(&self) -> BoxFuture<'_, Result<Vec<KeptTrail>, LogError>> {
+        async { Ok(self.trails.lock().values().cloned().collect()) }.boxed()
     }
 }

@@ -3,7 +3,8 @@
 //! Owns the contract that each backend keeps (`tests/store` holds them to it):
 //! - revisions are consecutive from 1; an append is atomic, and only succeeds if the log's head is the one that was expected;
 //! - an append that was acknowledged survives `kill -9` and power loss;
-//! - a reader never sees part of an append.
+//! - a reader never sees part of an append;
+//! - beside the events it keeps the newest head of each proxy's audit trail, which replaces the one before and has no revision.
 //!
 //! Refuses to know what events mean.
 
@@ -11,7 +12,7 @@ pub mod memory;
 pub mod sqlite;
 
 use crate::model::event::Event;
-use crate::model::{Epoch, LogId, Revision};
+use crate::model::{Epoch, KeptTrail, LogId, Revision};
 use crate::tlog::Hash;
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
@@ -97,6 +98,14 @@ pub enum LogError {
     /// The database failed.
     #[error("the database failed")]
     Database(#[source] sqlx::Error),
+    /// A head that is kept beside the events cannot be read.
+    #[error(
+        "what is kept of the audit trail of `{proxy}` cannot be read: it was damaged or written by a later version"
+    )]
+    Trail {
+        /// Of which proxy.
+        proxy: String,
+    },
     /// An event could not be written as JSON; a defect of ours.
     #[error("an event cannot be encoded")]
     Encode(#[source] serde_json::Error),
@@ -120,7 +129,7 @@ pub trait EventLog: Send + Sync + 'static {
     /// The revision of the last durable event, as the log itself knows it; an append that is not over need not be in it.
     fn head(&self) -> BoxFuture<'_, Result<Revision, LogError>>;
 
-    /// Up to `limit` events after `after`, in order, without gaps.
+    /// Up to `limit` events after `after`, in order, without gaps; fewer where they are large, none only at the end.
     fn read(&self, after: Revision, limit: usize) -> BoxFuture<'_, Result<Vec<Recorded>, LogError>>;
 
     /// The same events as the log holds them: JSON, the leaves of its Merkle tree.
@@ -141,4 +150,11 @@ pub trait EventLog: Send + Sync + 'static {
         expected: Revision,
         events: Vec<Arc<Event>>,
     ) -> BoxFuture<'_, Result<Revision, AppendError>>;
+
+    /// Keeps these, each in the place of what was kept of its proxy; all or none. Durable when it returns. A backend of several processes has
+    /// to let each read what the others kept before it judges a proxy's next one.
+    fn keep_trails(&self, trails: Vec<KeptTrail>) -> BoxFuture<'_, Result<(), LogError>>;
+
+    /// What is kept, one of each proxy.
+    fn kept_trails(&self) -> BoxFuture<'_, Result<Vec<KeptTrail>, LogError>>;
 }

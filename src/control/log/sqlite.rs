@@ -3,12 +3,14 @@
 //! WAL with `synchronous=FULL`: an append is on disk before it is acknowledged. One process at a time: the file stays locked
 //! exclusively while it is open, and the lock goes with the process, however that ends. Mode 0600: the log names who may do what.
 
+mod trails;
+
 use crate::control::log::{AppendError, EventLog, Identity, LogError, Recorded};
 use crate::model::event::Event;
-use crate::model::{Epoch, LogId, Revision};
+use crate::model::{Epoch, KeptTrail, LogId, Revision};
 use crate::tlog::Hash;
-use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
+use futures_util::{FutureExt as _, TryStreamExt as _};
 use parking_lot::Mutex;
 use sqlx::sqlite::{
     SqliteConnectOptions, SqliteJournalMode, SqliteLockingMode, SqlitePoolOptions, SqliteSynchronous,
@@ -24,9 +26,12 @@ use std::time::Duration;
 /// Ours, in the file's header: `JGLG`.
 const APPLICATION: i64 = 0x4a47_4c47;
 /// The schema that this version writes. Raise it with each change, and migrate in [`prepare`].
-const SCHEMA: i64 = 2;
+const SCHEMA: i64 = 3;
 /// Rows of one INSERT.
 const ROWS: usize = 500;
+/// A page of events is closed above this, and one that is read is handed over by the database's thread in batches of so many rows.
+const PAGE_BYTES: usize = 4 << 20;
+const ROWS_READ: usize = 512;
 /// Hashes that are kept, 32 bytes each.
 const RECENT: usize = 16_384;
 /// How long a process that is just ending may hold the lock.
@@ -56,6 +61,7 @@ impl SqliteLog {
             .locking_mode(SqliteLockingMode::Exclusive)
             .journal_mode(SqliteJournalMode::Wal)
             .synchronous(SqliteSynchronous::Full)
+            .row_buffer_size(ROWS_READ)
             .busy_timeout(LOCK_WAIT);
         // One connection for ever: it holds the lock.
         let pool = SqlitePoolOptions::new()
@@ -116,7 +122,7 @@ async fn prepare(pool: &SqlitePool, path: &str) -> Result<Identity, LogError> {
         (0, 0) if tables == 0 => {
             let mut log = [0_u8; 16];
             getrandom::fill(&mut log).map_err(|_| broken("no random numbers for its identity"))?;
-            for statement in CREATE.iter().chain(WEBHOOKS).chain(MARKS) {
+            for statement in CREATE.iter().chain(WEBHOOKS).chain(trails::TABLE).chain(MARKS) {
                 sqlx::query(*statement).execute(&mut *transaction).await.map_err(explain)?;
             }
             sqlx::query("INSERT INTO log (only, id, epoch) VALUES (1, ?, 0)")
@@ -126,8 +132,9 @@ async fn prepare(pool: &SqlitePool, path: &str) -> Result<Identity, LogError> {
                 .map_err(explain)?;
         }
         (APPLICATION, SCHEMA) => {}
-        (APPLICATION, 1) => {
-            for statement in WEBHOOKS.iter().chain(MARKS) {
+        (APPLICATION, older @ (1 | 2)) => {
+            let webhooks = if older == 1 { WEBHOOKS } else { &[] };
+            for statement in webhooks.iter().chain(trails::TABLE).chain(MARKS) {
                 sqlx::query(*statement).execute(&mut *transaction).await.map_err(explain)?;
             }
         }
@@ -155,7 +162,7 @@ const WEBHOOKS: &[&str] = &[
     "CREATE TABLE webhooks (name TEXT PRIMARY KEY, revision INTEGER NOT NULL, reviews INTEGER NOT NULL) STRICT",
     "CREATE TABLE webhook_deliveries (webhook TEXT NOT NULL, id TEXT NOT NULL, delivery TEXT NOT NULL, PRIMARY KEY (webhook, id)) STRICT",
 ];
-const MARKS: &[&str] = &["PRAGMA application_id = 1246186567", "PRAGMA user_version = 2"];
+const MARKS: &[&str] = &["PRAGMA application_id = 1246186567", "PRAGMA user_version = 3"];
 
 /// Says what a database error at opening means.
 fn explain(path: &str, error: sqlx::Error) -> LogError {
@@ -241,13 +248,19 @@ impl SqliteLog {
     async fn try_read(&self, after: Revision, limit: usize) -> Result<Vec<Recorded>, LogError> {
         let after = i64::try_from(after.0).unwrap_or(i64::MAX);
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-        let rows =
+        let mut found =
             sqlx::query("SELECT revision, event FROM events WHERE revision > ? ORDER BY revision LIMIT ?")
                 .bind(after)
                 .bind(limit)
-                .fetch_all(&self.pool)
-                .await
-                .map_err(LogError::Database)?;
+                .fetch(&self.pool);
+        let (mut rows, mut bytes) = (Vec::new(), 0);
+        while bytes < PAGE_BYTES
+            && let Some(row) = found.try_next().await.map_err(LogError::Database)?
+        {
+            bytes += row.try_get::<&str, _>(1).map_err(LogError::Database)?.len();
+            rows.push(row);
+        }
+        drop(found);
         let decode = move || rows.iter().map(decode).collect();
         tokio::task::spawn_blocking(decode).await.map_err(|_| LogError::Closed)?
     }
@@ -361,5 +374,13 @@ impl EventLog for SqliteLog {
         events: Vec<Arc<Event>>,
     ) -> BoxFuture<'_, Result<Revision, AppendError>> {
         self.try_append(expected, events).boxed()
+    }
+
+    fn keep_trails(&self, trails: Vec<KeptTrail>) -> BoxFuture<'_, Result<(), LogError>> {
+        self.try_keep_trails(trails).boxed()
+    }
+
+    fn kept_trails(&self) -> BoxFuture<'_, Result<Vec<KeptTrail>, LogError>> {
+        self.try_kept_trails().boxed()
     }
 }

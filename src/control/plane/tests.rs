@@ -13,10 +13,12 @@ use crate::control::state::{GrantSpec, Issued};
 use crate::control::workflow::AccessCommand;
 use crate::model::event::{Event, EventBody, Everything, Selector, TaskOutcome};
 use crate::model::grant::{Conditions, Limits};
-use crate::model::{ProxyName, RevocationId, SpiffeId, Ttl};
-use futures_util::future::BoxFuture;
+use crate::model::{KeptTrail, ProxyName, RevocationId, SpiffeId, TrailFault, TrailHead, Ttl};
+use crate::tlog::{Hash, Tree};
 use futures_util::{FutureExt as _, StreamExt as _};
+use futures_util::future::BoxFuture;
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::sync::Notify;
 
 const ADMIN: &str = "spiffe://d/operator/admin";
@@ -43,6 +45,8 @@ struct Moody {
     inner: MemoryLog,
     next: Mutex<VecDeque<Next>>,
     appends: Mutex<Vec<usize>>,
+    /// Whether anything can be kept beside the events.
+    keeps: AtomicBool,
     /// Told when an append waits.
     waits: Notify,
 }
@@ -50,15 +54,9 @@ struct Moody {
 impl Moody {
     fn new(next: impl IntoIterator<Item = Next>) -> Arc<Self> {
         let inner = MemoryLog::new(LogId([7; 16]));
-        Arc::new(
-            Self { inner, next: Mutex::default(), appends: Mutex::default(), waits: Notify::new() }
-                .with(next),
-        )
-    }
-
-    fn with(self, next: impl IntoIterator<Item = Next>) -> Self {
-        self.next.lock().extend(next);
-        self
+        let keeps = AtomicBool::new(true);
+        let (next, appends) = (Mutex::new(next.into_iter().collect()), Mutex::default());
+        Arc::new(Self { inner, next, appends, keeps, waits: Notify::new() })
     }
 }
 
@@ -106,6 +104,16 @@ impl EventLog for Moody {
             }
         }
         .boxed()
+    }
+
+    fn keep_trails(&self, trails: Vec<KeptTrail>) -> BoxFuture<'_, Result<(), LogError>> {
+        match self.keeps.load(Ordering::Relaxed) {
+            true => self.inner.keep_trails(trails),
+            false => async { Err(LogError::Closed) }.boxed(),
+        }
+    }
+    fn kept_trails(&self) -> BoxFuture<'_, Result<Vec<KeptTrail>, LogError>> {
+        self.inner.kept_trails()
     }
 }
 
@@ -220,8 +228,56 @@ async fn whoever_has_no_role_leaves_room_in_the_queue() {
     let ask = |_| plane.submit(as_("spiffe://d/agent/a"), Command::Access(end()));
     let all = futures_util::future::join_all((0..200).map(ask)).await;
     let busy = all.iter().filter(|outcome| **outcome == Err(Refusal::Busy)).count();
-    assert_eq!(busy, 200 - QUEUE / 8);
+    assert_eq!(busy, 200 - STRANGER);
     assert_eq!(ask(0).await, Err(Refusal::NotFound { what: "task" }), "it gets its places back");
+}
+
+#[tokio::test]
+async fn proxies_and_the_control_plane_itself_wait_for_nobody_without_a_role() {
+    let plane = plane(Moody::new([]), clocks().1).await;
+    let edge: ProxyName = "edge".parse().unwrap();
+    plane.submit(as_(EDGE), Command::Join { proxy: edge.clone() }).await.unwrap();
+    issue(&plane, 1).await.unwrap();
+    revoke_all(&plane).await;
+    let end = AccessCommand::EndTask {
+        task: "t".parse().unwrap(),
+        outcome: TaskOutcome::Done,
+        reason: "a test".into(),
+    };
+    let strangers = (0..20).flat_map(|number| {
+        let who = as_(&format!("spiffe://d/agent/{number}"));
+        std::iter::repeat_n((who, Command::Access(end.clone())), 200)
+    });
+    let revision = *plane.head().borrow();
+    let urgent = [
+        (as_(EDGE), Command::Join { proxy: edge.clone() }),
+        (as_(EDGE), Command::Acknowledge { proxy: edge, revision, streams_cut: 0 }),
+        (Actor::System, Command::Expire),
+        (as_(ADMIN), Command::Revoke { selector: Selector::All(Everything), reason: "a test".into() }),
+    ];
+    let operator = (as_(ADMIN), grant(2, Limits::default()));
+    // All of them wait before the first is decided on, these last.
+    let all = strangers.chain(urgent).chain([operator]);
+    let answered = Mutex::new(Vec::new());
+    let all = futures_util::future::join_all(all.enumerate().map(|(place, (actor, command))| {
+        let (plane, answered) = (&plane, &answered);
+        async move {
+            let outcome = plane.submit(actor, command).await;
+            if outcome != Err(Refusal::Busy) {
+                answered.lock().push(place);
+            }
+            outcome
+        }
+    }));
+    let outcomes = tokio::task::unconstrained(all).await;
+    let (strangers, others) = outcomes.split_at(20 * 200);
+    assert!(others.iter().all(Result::is_ok), "{others:?}");
+    let answered = answered.into_inner();
+    assert_eq!(answered[..4], [4000, 4001, 4002, 4003], "in the order in which they came");
+    let waited = strangers.iter().filter(|outcome| **outcome != Err(Refusal::Busy)).count();
+    assert!(waited > STRANGERS / 2 && waited <= STRANGERS, "{waited}");
+    let first = |who: usize| outcomes[who * 200] != Err(Refusal::Busy);
+    assert!((0..8).all(first), "some of them do not take what the others need");
 }
 
 #[tokio::test]
@@ -540,4 +596,83 @@ async fn what_a_witness_claims_takes_no_place_of_what_was_found() {
     assert_eq!(plane.log_dispute(), Some("found"));
     let claims = plane.witness_claims();
     assert_eq!((claims.len(), &claims[0]), (16, &(name(0), "of now".to_owned())));
+}
+
+/// The checkpoint of a trail of so many equal lines, with the proof from 1 to 2 or from 2 to 3 lines.
+fn checkpoint(size: u64, since: u64) -> Command {
+    let line = Hash::leaf(b"a line");
+    let mut tree = Tree::default();
+    (0..size).for_each(|_| tree.push(line));
+    let head = TrailHead { key: "k".to_owned(), size, root: tree.root().to_string(), note: String::new() };
+    let proof = if since > 0 && size == since + 1 { vec![line] } else { Vec::new() };
+    Command::KeepCheckpoint { proxy: "edge".parse().unwrap(), head, since, proof: proof.into() }
+}
+
+/// Of the trail of the only proxy: how many lines it has, and what is wrong with it.
+fn trail(plane: &Plane) -> (u64, Option<TrailFault>) {
+    plane.with_state(|state| {
+        let trail = state.proxies().values().next().unwrap().trail.as_deref().unwrap();
+        (trail.head.size, trail.disputed.map(|(fault, _)| fault))
+    })
+}
+
+#[tokio::test]
+async fn a_checkpoint_that_was_acknowledged_is_there_after_a_restart_and_costs_no_event() {
+    let (clocks, clock) = clocks();
+    let log = Moody::new([]);
+    let plane = plane(log.clone(), clock).await;
+    let again = || {
+        let source = clocks.clone();
+        self::plane(log.clone(), ControlClock::new(Arc::new(move || *source.lock())))
+    };
+    let join = Command::Join { proxy: "edge".parse().unwrap() };
+    plane.submit(as_(EDGE), join).await.unwrap();
+    plane.submit(as_(EDGE), checkpoint(1, 0)).await.unwrap();
+    let head = *plane.head().borrow();
+    pass(&clocks, Duration::from_secs(1));
+    plane.submit(as_(EDGE), checkpoint(2, 1)).await.unwrap();
+    assert_eq!((trail(&plane), *plane.head().borrow()), ((2, None), head));
+
+    // The clock of the next process is behind: the time of what is kept is not in the future.
+    let kept_at = plane.control_time();
+    *clocks.lock() = (Time::from_micros(1), Mono::from_nanos(0));
+    let second = again().await;
+    assert!(trail(&second) == (2, None) && second.control_time() >= kept_at);
+    second.submit(as_(EDGE), checkpoint(3, 2)).await.unwrap();
+    // The log gets it later; then a restart needs nothing else.
+    pass(&clocks, Duration::from_secs(300));
+    expire::reconcile(&second).await.unwrap();
+    expire::reconcile(&second).await.unwrap();
+    assert_eq!((trail(&second), *second.head().borrow()), ((3, None), head.next()));
+    let third = again().await;
+    assert_eq!(trail(&third), (3, None));
+    // Whoever cuts the trail short meanwhile is found out.
+    third.submit(as_(EDGE), checkpoint(2, 3)).await.unwrap();
+    assert_eq!(
+        (trail(&third), trail(&again().await)),
+        ((2, Some(TrailFault::RolledBack)), (2, Some(TrailFault::RolledBack)))
+    );
+}
+
+#[tokio::test]
+async fn a_checkpoint_that_could_not_be_kept_is_not_acknowledged_and_what_came_with_it_is() {
+    let log = Moody::new([]);
+    let plane = plane(log.clone(), clocks().1).await;
+    let join = Command::Join { proxy: "edge".parse().unwrap() };
+    plane.submit(as_(EDGE), join).await.unwrap();
+    plane.submit(as_(EDGE), checkpoint(1, 0)).await.unwrap();
+    log.keeps.store(false, Ordering::Relaxed);
+    let all = futures_util::future::join3(
+        issue(&plane, 1),
+        plane.submit(as_(EDGE), checkpoint(2, 1)),
+        // It says the same as one that is not durable.
+        plane.submit(as_(EDGE), checkpoint(2, 1)),
+    );
+    let (issued, first, second) = all.await;
+    assert_eq!((first, second), (Err(Refusal::Unknown), Err(Refusal::Unknown)));
+    assert!(!issued.unwrap().existing);
+    assert_eq!((trail(&plane), plane.with_state(|state| state.live().len())), ((1, None), 1));
+    log.keeps.store(true, Ordering::Relaxed);
+    plane.submit(as_(EDGE), checkpoint(2, 1)).await.unwrap();
+    assert_eq!(trail(&plane), (2, None));
 }

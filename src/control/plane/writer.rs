@@ -1,6 +1,6 @@
 //! The only task that appends to the log.
 //!
-//! It takes commands from a bounded queue, decides on them one after the other on a state of its own that runs ahead of the log,
+//! It takes commands from two bounded queues, those that come first before all others, decides on them one after the other on a state of its own that runs ahead of the log,
 //! appends all their events at once, applies them to the state that everybody reads, and only then answers. So no answer,
 //! refusals included, rests on something that is not durable.
 //!
@@ -11,15 +11,15 @@
 //! written and applied; it is still one append, all or none. What takes time is done off the runtime's threads.
 
 use crate::control::log::{AppendError, EventLog, LogError, Recorded};
+use crate::control::plane::queues::{Queues, Taken};
 use crate::control::plane::{Confirmed, Inner, Job};
 use crate::control::state::{Command, Context, Outcome, Refusal, State, decide};
-use crate::model::Revision;
 use crate::model::event::Event;
+use crate::model::{KeptTrail, Revision};
 use parking_lot::Mutex;
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::{RwLock, RwLockWriteGuard, mpsc};
+use tokio::sync::{RwLock, RwLockWriteGuard};
 
 /// Commands taken at once.
 const COMMANDS: usize = 256;
@@ -34,13 +34,6 @@ const PAGE: usize = 64;
 
 /// Grants in one command from which on it is a bulk.
 const BULK: usize = 100;
-
-/// What waits to be decided on.
-pub(super) struct Queues {
-    /// Before anything else, also what was taken already.
-    pub(super) urgent: mpsc::Receiver<Job>,
-    pub(super) commands: mpsc::Receiver<Job>,
-}
 
 pub(super) struct Writer {
     inner: Arc<Inner>,
@@ -88,6 +81,8 @@ impl Order {
 struct Group {
     expected: Revision,
     events: Vec<Arc<Event>>,
+    /// To be kept beside the events.
+    kept: Vec<KeptTrail>,
     decided: Vec<(Job, Result<Outcome, Refusal>)>,
 }
 
@@ -104,20 +99,20 @@ impl Writer {
     pub(super) async fn run(mut self) {
         loop {
             let Queues { urgent, commands } = &mut self.queues;
+            let mut jobs = Taken::default();
             // Who waits for an answer holds both ends open; so nobody waits when one is closed.
-            let first = tokio::select! {
+            tokio::select! {
                 biased;
-                job = urgent.recv() => job,
-                job = commands.recv() => job,
-            };
-            let mut jobs: VecDeque<Job> = first.into_iter().collect();
+                job = urgent.recv() => jobs.urgent.extend(job),
+                job = commands.recv() => jobs.commands.extend(job),
+            }
             if jobs.is_empty() {
                 return;
             }
-            while jobs.len() < COMMANDS
+            while jobs.commands.len() < COMMANDS
                 && let Ok(job) = commands.try_recv()
             {
-                jobs.push_back(job);
+                jobs.commands.push_back(job);
             }
             match self.work_off(jobs).await {
                 Some(writer) => self = writer,
@@ -127,18 +122,20 @@ impl Writer {
     }
 
     /// `None`: a defect of ours; nothing more is decided.
-    async fn work_off(mut self, mut jobs: VecDeque<Job>) -> Option<Self> {
+    async fn work_off(mut self, mut jobs: Taken) -> Option<Self> {
         let mut attempts = 0_usize;
         while !jobs.is_empty() {
             if self.diverged
                 && let Err(error) = self.catch_up().await
             {
                 tracing::error!(error = &error as &dyn std::error::Error, "cannot read the event log");
-                refuse(jobs, &Refusal::Unknown);
+                refuse(jobs.all(), &Refusal::Unknown);
                 return Some(self);
             }
-            while let Ok(job) = self.queues.urgent.try_recv() {
-                jobs.push_front(job);
+            while jobs.urgent.len() < COMMANDS
+                && let Ok(job) = self.queues.urgent.try_recv()
+            {
+                jobs.urgent.push_back(job);
             }
             let inner = Arc::clone(&self.inner);
             let exclusive =
@@ -156,7 +153,7 @@ impl Writer {
                         refuse(again, &Refusal::Busy);
                         attempts = 0;
                     } else {
-                        again.into_iter().rev().for_each(|job| jobs.push_front(job));
+                        jobs.put_back(again);
                     }
                 }
             }
@@ -165,7 +162,7 @@ impl Writer {
     }
 
     /// Decides on the next group off the runtime's threads: how much there is to a command shows only while it is decided on.
-    async fn decide_aside(mut self, mut jobs: VecDeque<Job>) -> Option<(Self, VecDeque<Job>, Group)> {
+    async fn decide_aside(mut self, mut jobs: Taken) -> Option<(Self, Taken, Group)> {
         let decide = move || {
             let group = self.decide(&mut jobs);
             (self, jobs, group)
@@ -176,14 +173,16 @@ impl Writer {
             .ok()
     }
 
-    fn decide(&mut self, jobs: &mut VecDeque<Job>) -> Group {
-        let mut group = Group { expected: self.ahead.revision(), events: Vec::new(), decided: Vec::new() };
+    fn decide(&mut self, jobs: &mut Taken) -> Group {
+        let expected = self.ahead.revision();
+        let mut group = Group { expected, events: Vec::new(), kept: Vec::new(), decided: Vec::new() };
         let rules = self.inner.rules.load_full();
         let now = self.inner.clock.now();
         let until = self.inner.clock.mono().plus(DECIDING);
         while group.events.len() < EVENTS
             && (group.decided.is_empty() || self.inner.clock.mono() < until)
-            && let Some(job) = jobs.pop_front_if(|job| group.decided.is_empty() || !is_bulk(job))
+            && (group.decided.is_empty() || !jobs.front().is_some_and(is_bulk))
+            && let Some(job) = jobs.pop_front()
         {
             let alone = is_bulk(&job);
             let random = &mut || self.random.next();
@@ -192,6 +191,10 @@ impl Writer {
                 Ok(decision) => match self.run_ahead(&decision.events) {
                     Ok(()) => {
                         group.events.extend(decision.events.into_iter().map(Arc::new));
+                        if let Some(kept) = decision.kept {
+                            self.ahead.keep_trail(&kept);
+                            group.kept.push(kept);
+                        }
                         Ok(decision.outcome)
                     }
                     Err(refusal) => Err(refusal),
@@ -219,8 +222,10 @@ impl Writer {
     }
 
     async fn append(&mut self, group: Group, exclusive: Option<RwLockWriteGuard<'_, ()>>) -> Appended {
-        let Group { expected, events, decided } = group;
-        if !events.is_empty() {
+        let Group { expected, events, kept, mut decided } = group;
+        if events.is_empty() {
+            drop(exclusive);
+        } else {
             match self.inner.log.append(expected, events.clone()).await {
                 Ok(_) => {
                     self.inner.order.note(&self.ahead);
@@ -245,11 +250,29 @@ impl Writer {
                 }
             }
         }
+        if !kept.is_empty()
+            && let Err(error) = self.keep(kept).await
+        {
+            tracing::error!(error = &error as &dyn std::error::Error, "checkpoints of trails cannot be kept");
+            self.diverged = true;
+            let rests_on_it = |job: &Job| matches!(job.command, Command::KeepCheckpoint { .. });
+            for (_, outcome) in decided.iter_mut().filter(|(job, _)| rests_on_it(job)) {
+                *outcome = Err(Refusal::Unknown);
+            }
+        }
         for (job, outcome) in decided {
             // Whoever asked may have gone; what was decided stands.
             let _ = job.answer.send(outcome);
         }
         Appended::Done
+    }
+
+    /// After the events that the group has: they may be what these go on from.
+    async fn keep(&self, kept: Vec<KeptTrail>) -> Result<(), LogError> {
+        self.inner.log.keep_trails(kept.clone()).await?;
+        let mut state = self.inner.state.write();
+        kept.iter().for_each(|kept| state.keep_trail(kept));
+        Ok(())
     }
 
     /// Reads what the log has beyond the state that everybody reads, and starts again from there.

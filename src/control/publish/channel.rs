@@ -1,17 +1,17 @@
 //! One proxy's control channel, from hello to the end. Messages up are worked off in order, so that a pong says that everything
-//! before its ping has taken effect. What goes down waits in a short queue; a proxy that does not read is let go.
+//! before its ping has taken effect, or is kept until it can be logged. What goes down waits in a short queue; a proxy that does not read is let go.
 
 use crate::control::authz::Need;
 use crate::control::log::Identity;
 use crate::control::plane::{Confirmed, Plane};
 use crate::control::presence::Connected;
+use crate::control::publish::caller::{Caller, submit, unavailable};
 use crate::control::publish::trail::{self, Keeper};
 use crate::control::publish::{Feed, Followers, Follows, Retired, Step};
-use crate::control::state::{Command, KnownProxy, Outcome, Refusal};
+use crate::control::state::{Command, KnownProxy, Outcome};
 use crate::control::usage::GrantUsage;
 use crate::identity::token::TokenKeys;
-use crate::model::event::Actor;
-use crate::model::{AuditHealth, Delta, GrantId, ProxyName, Revision, SpiffeId};
+use crate::model::{AuditHealth, Delta, GrantId, ProxyName, Revision};
 use crate::notary::HandOver;
 use crate::runtime::clock::Mono;
 use crate::wire::generated as raw;
@@ -26,13 +26,8 @@ use tonic::Status;
 
 /// How long a proxy may take for its hello, and for reading a message that waits.
 const PATIENCE: Duration = Duration::from_secs(10);
-
-/// Who is at the other end, by their certificate.
-#[derive(Debug, Clone)]
-pub(super) struct Caller {
-    pub(super) identity: SpiffeId,
-    pub(super) proxy: ProxyName,
-}
+/// After what could not be logged now.
+const AGAIN: Duration = Duration::from_secs(1);
 
 /// Both directions of a stream.
 pub(super) struct Wire<S> {
@@ -116,29 +111,6 @@ fn unknown_until(plane: &Plane, proxy: &ProxyName) -> Mono {
         (known.is_some_and(|known| known.joined_at < started), state.longest_lease())
     });
     if joined_before { mono.plus(longest).plus(plane.clock_drift()) } else { Mono::default() }
-}
-
-pub(super) async fn submit(plane: &Plane, caller: &Caller, command: Command) -> Result<Outcome, Status> {
-    plane.submit(Actor::Identity(caller.identity.clone()), command).await.map_err(|refusal| match refusal {
-        Refusal::Busy | Refusal::Unknown | Refusal::Stopping => unavailable(refusal),
-        Refusal::Role { .. }
-        | Refusal::SelfGrant { .. }
-        | Refusal::Empty
-        | Refusal::TooMany { .. }
-        | Refusal::Reason
-        | Refusal::TtlAboveCap { .. }
-        | Refusal::Start { .. }
-        | Refusal::Entry { .. }
-        | Refusal::NotFound { .. }
-        | Refusal::NameTaken { .. }
-        | Refusal::Future { .. }
-        | Refusal::Full { .. }
-        | Refusal::Access(_) => Status::permission_denied(refusal.to_string()),
-    })
-}
-
-fn unavailable(refusal: Refusal) -> Status {
-    Status::unavailable(refusal.to_string())
 }
 
 async fn send(down: &mpsc::Sender<Result<raw::Down, Status>>, message: raw::Down) -> Result<(), Status> {
@@ -350,8 +322,7 @@ where
         Ok(())
     }
 
-    /// Logs what was acknowledged, or says how long that must wait. An error ends the stream, so that what was not logged is sent
-    /// again.
+    /// Logs what was acknowledged, or says how long that must wait. It is kept until it is logged, also over the end of the stream.
     async fn acknowledge(&mut self) -> Result<Option<Duration>, Status> {
         let now = self.plane.mono();
         match self.follows.heard(now).map_err(retired)? {
@@ -362,7 +333,12 @@ where
                 // As a rule nothing: then the writer, which may be busy for long with a bulk of grants, is not waited for.
                 if self.plane.with_state(|state| state.is_confirmed_by(&proxy, revision)) {
                     let command = Command::Acknowledge { proxy, revision, streams_cut: ack.streams_cut };
-                    submit(&self.plane, &self.caller, command).await?;
+                    match submit(&self.plane, &self.caller, command).await {
+                        Ok(_) => {}
+                        // Its pings are answered meanwhile: the lease is no matter of the log's being busy.
+                        Err(status) if status.code() == tonic::Code::Unavailable => return Ok(Some(AGAIN)),
+                        Err(status) => return Err(status),
+                    }
                 }
                 self.follows.settled(ack).map_err(retired)?;
                 self.connected.applied(ack.revision, self.plane.control_time());

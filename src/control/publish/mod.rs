@@ -6,6 +6,7 @@
 
 pub mod feed;
 pub mod followers;
+mod caller;
 mod channel;
 pub mod server;
 mod trail;

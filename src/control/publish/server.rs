@@ -4,7 +4,8 @@
 use crate::control::authz::Need;
 use crate::control::plane::Plane;
 use crate::control::publish::Followers;
-use crate::control::publish::channel::{self, Caller, Wire};
+use crate::control::publish::caller::Caller;
+use crate::control::publish::channel::{self, Wire};
 use crate::identity::peer::Peer;
 use crate::model::{ProxyName, SpiffeId};
 use crate::wire::chunk::MAX_MESSAGE_BYTES;

@@ -1,6 +1,6 @@
 //! Checkpoints of audit trails as they come up a control channel: verified before anything is asked of the log.
 
-use super::channel::{Caller, submit};
+use super::caller::{Caller, submit};
 use crate::control::plane::Plane;
 use crate::control::state::{Command, Trail};
 use crate::model::{ProxyName, SpiffeId, TrailHead};

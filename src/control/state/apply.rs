@@ -138,9 +138,11 @@ impl State {
                     known.witness_disputed = Some(event.time);
                 }
             }
-            EventBody::TrailRecorded { proxy, head } => self.keep_trail(proxy, head, None, event.time),
+            EventBody::TrailRecorded { proxy, head } => {
+                self.trail_logged(proxy, head, None, (revision, event.time));
+            }
             EventBody::TrailDisputed { proxy, head, fault } => {
-                self.keep_trail(proxy, head, Some(*fault), event.time);
+                self.trail_logged(proxy, head, Some(*fault), (revision, event.time));
             }
             EventBody::AccessRequested { .. }
             | EventBody::AccessEvaluated { .. }

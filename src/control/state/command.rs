@@ -139,7 +139,8 @@ pub enum Command {
         /// Which.
         proxy: ProxyName,
     },
-    /// A proxy hands over a checkpoint of its audit trail. Its signature was verified, and that it is of this proxy.
+    /// A proxy hands over a checkpoint of its audit trail. Its signature was verified, and that it is of this proxy. Costs an event only
+    /// if it is the first, or contradicts the one before; and of one trail that only once in five minutes.
     KeepCheckpoint {
         /// Which.
         proxy: ProxyName,
@@ -150,6 +151,8 @@ pub enum Command {
         /// That this one goes on from there.
         proof: Arc<[Hash]>,
     },
+    /// Log the checkpoints that are kept beside the log for five minutes already. The control plane's own command.
+    RecordTrails,
     /// A proxy wants uses of a grant with `max_uses` set aside.
     ReserveUses {
         /// Which.

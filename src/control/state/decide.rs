@@ -10,7 +10,7 @@ use crate::control::state::command::{
 use crate::control::state::{Purpose, State, revocation};
 use crate::control::workflow::{self, AccessRefusal, Direct};
 use crate::model::event::{Actor, Event, EventBody, Everything, Selector};
-use crate::model::{EndCause, Grant, GrantId, ProxyName, Revision, SpiffeId, Time, Ttl};
+use crate::model::{EndCause, Grant, GrantId, KeptTrail, ProxyName, Revision, SpiffeId, Time, Ttl};
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -44,6 +44,8 @@ impl std::fmt::Debug for Context<'_> {
 pub struct Decision {
     /// The events; none if nothing changes.
     pub events: Vec<Event>,
+    /// What is to be kept beside them.
+    pub kept: Option<KeptTrail>,
     /// The answer.
     pub outcome: Outcome,
 }
@@ -60,7 +62,7 @@ pub fn decide(
 ) -> Result<Decision, Refusal> {
     // Whatever clock it comes from, time never runs below the last event.
     context.now = context.now.max(state.time);
-    let mut draft = Draft { state, actor, events: Vec::new(), now: context.now };
+    let mut draft = Draft { state, actor, events: Vec::new(), kept: None, now: context.now };
     let outcome = match command {
         Command::Grant(specs) => grant(&mut draft, specs, context)?,
         Command::Revoke { selector, reason } => revoke(&mut draft, selector, reason, context)?,
@@ -84,6 +86,10 @@ pub fn decide(
         Command::KeepCheckpoint { proxy, head, since, proof } => {
             super::trail::keep(&mut draft, proxy, (head, *since, proof), context)?
         }
+        Command::RecordTrails => {
+            system(actor)?;
+            super::trail::record(&mut draft)
+        }
         Command::ReportAudit { proxy, health } => super::report::audit(&mut draft, proxy, *health, context)?,
         Command::ReportDispute { proxy } => super::report::dispute(&mut draft, proxy, context)?,
         Command::Acknowledge { proxy, revision, streams_cut } => {
@@ -104,7 +110,7 @@ pub fn decide(
         }
         Command::Access(command) => workflow::decide(&mut draft, command, context)?,
     };
-    Ok(Decision { events: draft.events, outcome })
+    Ok(Decision { events: draft.events, kept: draft.kept, outcome })
 }
 
 /// Events on their way, each knowing the revision that it will have.
@@ -113,6 +119,7 @@ pub(in crate::control) struct Draft<'a> {
     pub(in crate::control) actor: &'a Actor,
     pub(in crate::control) now: Time,
     events: Vec<Event>,
+    kept: Option<KeptTrail>,
 }
 
 impl Draft<'_> {
@@ -122,6 +129,11 @@ impl Draft<'_> {
 
     pub(in crate::control) fn push(&mut self, body: EventBody) {
         self.push_as(self.actor.clone(), body);
+    }
+
+    /// Keeps it beside the log.
+    pub(super) fn keep(&mut self, trail: KeptTrail) {
+        self.kept = Some(trail);
     }
 
     /// As somebody else than whoever asked: the control plane itself, where policies or time decide.

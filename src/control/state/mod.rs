@@ -1,4 +1,4 @@
-//! The control plane's state: what the log amounts to. [`decide()`] turns a command into events, [`State::apply`] turns an event into
+//! The control plane's state: what the log amounts to, with what is kept beside it of audit trails. [`decide()`] turns a command into events, [`State::apply`] turns an event into
 //! state; both are pure and know neither clock nor log.
 //!
 //! Invariants: `live` holds exactly the grants that were issued and not ended by the log (a grant whose window has closed stays
@@ -143,6 +143,19 @@ pub struct Trail {
     pub at: Time,
     /// What was last found wrong, and when.
     pub disputed: Option<(TrailFault, Time)>,
+    /// What the log has of it: the last head is this one, or goes on from it.
+    pub logged: LoggedTrail,
+}
+
+/// The last event about a trail.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LoggedTrail {
+    /// Which.
+    pub revision: Revision,
+    /// When, control time.
+    pub at: Time,
+    /// How many lines its head stands for.
+    pub size: u64,
 }
 
 /// A grant as the log knows it.

@@ -88,6 +88,7 @@ impl Machine {
             self.state.apply(self.state.revision().next(), &event).unwrap();
             self.log.push(event);
         }
+        decision.kept.iter().for_each(|kept| self.state.keep_trail(kept));
         Ok(decision.outcome)
     }
 
@@ -500,9 +501,9 @@ fn what_a_witness_disputes_is_logged_once_and_stays() {
     assert_eq!(run(EDGE, keep("k", 5), 80).0, Ok(1));
     assert_eq!(run(EDGE, keep("k", 4), 81).0, Ok(1), "rolled back");
     assert_eq!(run(EDGE, dispute(), 82), (Ok(1), Some(at(82))), "it has contradicted itself since");
-    assert_eq!(run(EDGE, keep("another", 1), 83).0, Ok(1), "begun anew");
-    assert_eq!(run(EDGE, keep("another", 0), 84).0, Ok(1), "and rolled back");
-    assert_eq!(run(EDGE, dispute(), 85), (Ok(1), Some(at(85))));
-    assert_eq!(run(EDGE, dispute(), 86), (Ok(0), Some(at(85))));
-    assert!(run(OTHER_EDGE, dispute(), 87).0.is_err() && run(ADMIN, dispute(), 87).0.is_err());
+    assert_eq!(run(EDGE, keep("another", 1), 483).0, Ok(1), "begun anew");
+    assert_eq!(run(EDGE, keep("another", 0), 884).0, Ok(1), "and rolled back");
+    assert_eq!(run(EDGE, dispute(), 885), (Ok(1), Some(at(885))));
+    assert_eq!(run(EDGE, dispute(), 886), (Ok(0), Some(at(885))));
+    assert!(run(OTHER_EDGE, dispute(), 887).0.is_err() && run(ADMIN, dispute(), 887).0.is_err());
 }

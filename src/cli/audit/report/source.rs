@@ -45,7 +45,7 @@ pub(super) struct Log {
     pub(super) time: Time,
 }
 
-/// Reads the event log from its beginning to where its head is now.
+/// Reads the event log from its beginning to where its head is now, and what is kept beside it of trails.
 pub(super) async fn ledger(client: &mut Client, interest: Interest) -> Result<(Log, Ledger), Failure> {
     #[derive(serde::Deserialize)]
     struct Status {
@@ -53,8 +53,21 @@ pub(super) async fn ledger(client: &mut Client, interest: Interest) -> Result<(L
         revision: Revision,
         time: Time,
     }
+    #[derive(serde::Deserialize)]
+    struct Proxy {
+        name: ProxyName,
+        trail: Option<Kept>,
+    }
+    #[derive(serde::Deserialize)]
+    struct Kept {
+        key: String,
+        size: u64,
+        root: String,
+        checkpoint: String,
+    }
     client.set_patience(PATIENCE);
     let Status { log, revision, time } = client.get("/v1/status").await?;
+    let proxies: Vec<Proxy> = client.get("/v1/proxies").await?;
     let mut ledger = Ledger::of(interest);
     let opening = tokio::time::timeout(PATIENCE, client.events("/v1/events?after=0"));
     let mut events = opening.await.map_err(|_| Failure::failed(LogError::Slow))??;
@@ -71,6 +84,12 @@ pub(super) async fn ledger(client: &mut Client, interest: Interest) -> Result<(L
                 let at = value.get("revision").and_then(Value::as_u64).unwrap_or_default();
                 return Err(Failure::failed(LogError::Unknown(Revision(at), error)));
             }
+        }
+    }
+    // Beside the log a newer checkpoint is kept than it has.
+    for Proxy { name, trail } in proxies {
+        if let Some(Kept { key, size, root, checkpoint: note }) = trail {
+            ledger.heads.insert(name, TrailHead { key, size, root, note });
         }
     }
     Ok((Log { log, revision, time }, ledger))

@@ -1,0 +1,81 @@
+//! What waits for the writer: commands that come first, and all others.
+//!
+//! Both queues are bounded. Those who are named in the configuration, each with few commands under way, are trusted not to fill theirs;
+//! of the other one everybody else has a part (`control::places`).
+
+use crate::control::authz::{Need, Roles};
+use crate::control::plane::Job;
+use crate::control::state::Command;
+use crate::model::event::Actor;
+use std::collections::VecDeque;
+use tokio::sync::mpsc;
+
+/// Commands that may wait for the writer, of those that come first and of all others.
+pub(super) const QUEUE: usize = 1024;
+/// Of the others, by callers without a role: all of them together, and one.
+pub(super) const STRANGERS: usize = QUEUE / 4 * 3;
+pub(super) const STRANGER: usize = QUEUE / 8;
+
+/// Whether a command comes before all others: what the control plane itself has to do, what proxies say on their control channels, by
+/// which they have their leases, and revocations. Who sends these is named in the configuration, and each of them has few under way.
+pub(super) fn is_urgent(roles: &Roles, actor: &Actor, command: &Command) -> bool {
+    let id = match actor {
+        Actor::System => return true,
+        Actor::Identity(id) => id,
+    };
+    let needs = match command {
+        Command::Revoke { .. } => Need::Revoke,
+        Command::Join { .. }
+        | Command::Acknowledge { .. }
+        | Command::ReportAudit { .. }
+        | Command::ReportDispute { .. }
+        | Command::KeepCheckpoint { .. }
+        | Command::ReserveUses { .. } => Need::Enforce,
+        Command::Grant(_)
+        | Command::BeginEpoch
+        | Command::End { .. }
+        | Command::Expire
+        | Command::RecordTrails
+        | Command::NoteUses(_)
+        | Command::RaiseLease { .. }
+        | Command::Access(_) => return false,
+    };
+    roles.may(id, needs)
+}
+
+/// What waits to be decided on.
+pub(super) struct Queues {
+    /// Before anything else, also what was taken already.
+    pub(super) urgent: mpsc::Receiver<Job>,
+    pub(super) commands: mpsc::Receiver<Job>,
+}
+
+/// What was taken from the queues, in the order in which it came to each.
+#[derive(Default)]
+pub(super) struct Taken {
+    pub(super) urgent: VecDeque<Job>,
+    pub(super) commands: VecDeque<Job>,
+}
+
+impl Taken {
+    pub(super) fn is_empty(&self) -> bool {
+        self.front().is_none()
+    }
+
+    pub(super) fn front(&self) -> Option<&Job> {
+        self.urgent.front().or_else(|| self.commands.front())
+    }
+
+    pub(super) fn pop_front(&mut self) -> Option<Job> {
+        self.urgent.pop_front().or_else(|| self.commands.pop_front())
+    }
+
+    /// What was decided on already is the first to be decided on again.
+    pub(super) fn put_back(&mut self, jobs: Vec<Job>) {
+        jobs.into_iter().rev().for_each(|job| self.urgent.push_front(job));
+    }
+
+    pub(super) fn all(self) -> impl Iterator<Item = Job> {
+        self.urgent.into_iter().chain(self.commands)
+    }
+}
