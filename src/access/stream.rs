@@ -127,6 +127,11 @@ impl Killer {
         self.raise(Wanted::Die);
     }
 
+    /// Lets the connection look again.
+    pub fn wake(&self) {
+        self.waker.wake();
+    }
+
     fn raise(&self, wanted: Wanted) {
         if self.wanted.fetch_max(wanted as u8, Ordering::AcqRel) < wanted as u8 {
             self.waker.wake();
@@ -297,17 +302,22 @@ impl Stream {
         *self.holder() = None;
     }
 
-    /// Ends by force what it is stuck in. A connection to the service that others share is ended only for a right that is gone;
-    /// what is merely over or too slow may wait there until the service takes it.
-    pub fn kill_connections(&self) {
-        let holder = self.holder().clone();
-        match holder {
-            None => self.killer.kill(),
-            Some(service) if self.forbidden.load(Ordering::Acquire) => {
-                service.kill();
-                self.killer.kill();
-            }
-            Some(_) => {}
+    /// Ends its caller's connection by force. What is over may wait at the service until that takes it, as long as it has the right.
+    /// Returns whether a connection to the service has to end as well if it still holds something of it shortly after: that of a
+    /// caller is mostly enough, and others share that of the service.
+    pub fn kill_connection(&self) -> bool {
+        let held = self.holder().is_some();
+        let forbidden = self.forbidden.load(Ordering::Acquire);
+        if !held || forbidden || self.cut_cause() != Some(CutCause::Finished) {
+            self.killer.kill();
+        }
+        held && forbidden
+    }
+
+    /// Ends the connection to the service that still holds something of it, if one does.
+    pub fn kill_holder(&self) {
+        if let Some(service) = self.holder().clone() {
+            service.kill();
         }
     }
 

@@ -217,23 +217,49 @@ pub(super) fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
         .map_err(Failure::failed)
 }
 
-/// Resolves at SIGINT (Ctrl-C), SIGTERM or SIGHUP (the terminal was closed; files reload by themselves); all are caught from the
-/// moment of the call.
+/// Resolves at SIGINT (Ctrl-C), SIGTERM or, unless that is ignored as `nohup` does, at SIGHUP: the terminal was closed, as files reload
+/// by themselves. All are caught from the moment of the call.
 pub(super) fn stop_signal() -> Result<impl Future<Output = ()>, Failure> {
-    let mut interrupt = signal(SignalKind::interrupt()).map_err(Failure::failed)?;
-    let mut terminate = signal(SignalKind::terminate()).map_err(Failure::failed)?;
-    let mut hangup = signal(SignalKind::hangup()).map_err(Failure::failed)?;
+    let hangup = match ignores_hangup() {
+        true => None,
+        false => Some(signal(SignalKind::hangup()).map_err(Failure::failed)?),
+    };
+    let stop = told_to_stop()?;
     Ok(async move {
+        let closed = async {
+            match hangup {
+                Some(mut hangup) => _ = hangup.recv().await,
+                None => std::future::pending().await,
+            }
+        };
         tokio::select! {
-            _ = interrupt.recv() => {}
-            _ = terminate.recv() => {}
-            _ = hangup.recv() => {}
+            () = stop => {}
+            () = closed => {}
         }
     })
 }
 
+fn told_to_stop() -> Result<impl Future<Output = ()>, Failure> {
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(Failure::failed)?;
+    let mut terminate = signal(SignalKind::terminate()).map_err(Failure::failed)?;
+    Ok(async move {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+    })
+}
+
+/// Whether whoever started us wants us to outlive the terminal (proc(5), `SigIgn`).
+fn ignores_hangup() -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    ignored.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).is_some_and(|mask| mask & 1 == 1)
+}
+
+/// Not at SIGHUP: of a terminal that is closed it comes more than once.
 async fn unless_signalled_again(drain: impl Future<Output = ()>) -> Result<(), Failure> {
-    let again = stop_signal()?;
+    let again = told_to_stop()?;
     tokio::select! {
         biased;
         () = drain => Ok(()),

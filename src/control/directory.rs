@@ -2,8 +2,7 @@
 //! [`crate::control::authz`].
 //!
 //! Invariant: what a human may do, a human's own identity may do. `[[people]]` also links workloads that work for somebody, so that
-//! nobody approves for themselves; that an identity belongs to a person makes it neither an approver, nor an owner, nor one of
-//! the person's groups.
+//! nobody approves for themselves; that an identity belongs to a person makes it neither an approver nor an owner.
 
 use crate::config::{ControlConfig, Person, PrincipalEntry, RoleTemplate};
 use crate::control::authz::Roles;
@@ -90,15 +89,14 @@ impl Directory {
         self.principals.get(id).and_then(|entry| entry.kind) == Some(PrincipalKind::Workload)
     }
 
-    /// What is known about an identity: the configuration, the groups of the person whose own it is, and over it what was set at
-    /// run time.
+    /// What is known about an identity: the configuration, the groups of its person (a policy that forbids something to a group forbids
+    /// it to the agents of its people as well), and over it what was set at run time.
     #[must_use]
     pub fn profile(&self, id: &SpiffeId, set: Option<&Attributes>) -> PrincipalProfile {
         let entry = self.principals.get(id);
         let mut attributes = entry.map(|entry| entry.attributes.clone()).unwrap_or_default();
         let person = self.person(id);
-        let own = person.filter(|_| self.is_human(id));
-        attributes.groups.extend(own.iter().flat_map(|person| person.groups.iter().cloned()));
+        attributes.groups.extend(person.iter().flat_map(|person| person.groups.iter().cloned()));
         if let Some(set) = set {
             attributes = attributes.merged(set);
         }

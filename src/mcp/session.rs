@@ -281,6 +281,28 @@ impl<C: Clone> Sessions<C> {
         self.own(id, owner, now)?.resumed(event)
     }
 
+    /// A stream goes on from an event, until [`Self::gone_on`]: no other call goes by the id of its call meanwhile.
+    ///
+    /// # Errors
+    /// As [`Self::resume`]: what was there a moment ago may be gone.
+    pub fn go_on(
+        &mut self,
+        id: &SessionId,
+        owner: &Owner,
+        event: &EventId,
+        now: Time,
+    ) -> Result<(), SessionError> {
+        self.own(id, owner, now)?.go_on(event)
+    }
+
+    /// A stream that went on with a call is over.
+    pub fn gone_on(&mut self, id: &SessionId, owner: &Owner, call: &Id) {
+        let state = self.by_id.get_mut(&(owner.service.clone(), id.clone()));
+        if let Some(state) = state.filter(|state| state.owner == *owner) {
+            state.gone_on(call);
+        }
+    }
+
     /// Ends one session: `DELETE`, or the upstream says that it is over.
     pub fn close(&mut self, id: &SessionId, owner: &Owner) -> bool {
         let key = (owner.service.clone(), id.clone());

@@ -110,7 +110,13 @@ async fn sweep_forever(worker: &Arc<Worker>) {
             recheck(worker, wall);
         }
         before = wall;
-        sweep::sweep(&worker.callers, &shared.gate, &shared.limits, now, wall);
+        let held = sweep::sweep(&worker.callers, &shared.gate, &shared.limits, now, wall);
+        if !held.is_empty() {
+            tokio::spawn(async move {
+                tokio::time::sleep(sweep::SHORTLY).await;
+                held.iter().for_each(|stream| stream.kill_holder());
+            });
+        }
         mcp::sweep(worker, now);
         worker.upstreams.iter().for_each(|upstream| upstream.sweep(now));
         // Connections that were shaking hands when the drain began come in later: so again each time.

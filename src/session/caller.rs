@@ -168,7 +168,10 @@ pub struct Undecided<'a> {
 impl Drop for Undecided<'_> {
     fn drop(&mut self) {
         self.caller.may_be_rest.fetch_or(self.has_body, Ordering::Relaxed);
-        self.caller.undecided.fetch_sub(1, Ordering::Relaxed);
+        if self.caller.undecided.fetch_sub(1, Ordering::Relaxed) == 1 {
+            // Being looked at is being used.
+            self.caller.idle_since.store(0, Ordering::Relaxed);
+        }
     }
 }
 
@@ -220,10 +223,12 @@ pub struct Joined {
 
 impl Drop for Joined {
     fn drop(&mut self) {
-        let left = self.callers.callers.lock().try_remove(self.seat);
-        if let Some(caller) = left.filter(|caller| !caller.is_idle()) {
+        // Into the one list before it is out of the other, so that whoever looks meets it.
+        let caller = self.callers.callers.lock().get(self.seat).cloned();
+        if let Some(caller) = caller.filter(|caller| !caller.is_idle()) {
             self.callers.lingering.lock().push(Arc::downgrade(&caller));
         }
+        self.callers.callers.lock().try_remove(self.seat);
     }
 }
 

@@ -21,15 +21,23 @@ pub const LONG_LIVED: Duration = Duration::from_secs(10);
 /// A connection that was told to retire and has nothing to finish is given this long.
 const GRACE: Duration = Duration::from_secs(10);
 
-/// Cuts what is overdue, stale, or on a connection whose certificate has expired.
-pub fn sweep(callers: &Callers, gate: &Gate, limits: &Limits, now: Mono, wall: Time) {
+/// What a shared connection to a service still holds so long after the caller's connection was ended, ends with that connection.
+pub const SHORTLY: Duration = Duration::from_millis(40);
+
+/// Cuts what is overdue, stale, or on a connection whose certificate has expired. Returns what a connection to a service may hold
+/// for [`SHORTLY`] only.
+#[must_use]
+pub fn sweep(callers: &Callers, gate: &Gate, limits: &Limits, now: Mono, wall: Time) -> Vec<Arc<Stream>> {
     let stale = gate.lease().now(now).is_err();
+    let mut held = Vec::new();
     callers.for_each(|caller| {
         if caller.peer().not_after() <= wall {
             caller.end(CutCause::Identity);
+            // What of it is stuck at a service does not end with its connection.
+            caller.for_each_stream(|stream| sweep_stream(stream, stale, now, &mut held));
             return;
         }
-        caller.for_each_stream(|stream| sweep_stream(stream, stale, now));
+        caller.for_each_stream(|stream| sweep_stream(stream, stale, now, &mut held));
         let waited = caller.idle_for(now);
         let head_limit = Mono::from_nanos(now.as_nanos().saturating_sub(nanos(limits.header_timeout)));
         let idle = |longest| waited.is_some_and(|waited| waited >= longest);
@@ -39,16 +47,17 @@ pub fn sweep(callers: &Callers, gate: &Gate, limits: &Limits, now: Mono, wall: T
             caller.killer().retire();
         }
     });
+    held
 }
 
-fn sweep_stream(stream: &Arc<Stream>, stale: bool, now: Mono) {
+fn sweep_stream(stream: &Arc<Stream>, stale: bool, now: Mono, held: &mut Vec<Arc<Stream>>) {
     // What was cut before, because it was over, may still have bytes on their way.
     if stale && stream.cut(CutCause::Stale) {
         return;
     }
     if stream.cut_cause().is_some() {
-        if stream.condemn() {
-            stream.kill_connections();
+        if stream.condemn() && stream.kill_connection() {
+            held.push(Arc::clone(stream));
         }
         return;
     }

@@ -142,6 +142,30 @@ async fn what_a_deaf_service_does_not_take_from_the_socket_ends_with_the_grant()
     revoked_from_a_deaf_service(&world, &service, &grant).await;
 }
 
+#[tokio::test]
+async fn a_head_that_a_deaf_service_has_not_taken_does_not_leave_once_its_grant_is_gone() {
+    let service = Shared::start(100, 1 << 27).await;
+    let world = world(&service, "").await;
+    world.grant("stock:POST:/unread").await;
+    let grant = world.grant("stock:DELETE:/orders/1").await;
+    let mut connection = connect(&world).await;
+    let stuck = Call::open(&mut connection, "/unread").await;
+    service.deaf(true);
+    send_all_that_goes(&stuck.send).await;
+    let mut again = connection.again();
+    let late = tokio::spawn(async move {
+        let request = again.request("DELETE", "/orders/1").body(client::empty()).unwrap();
+        again.try_send(request).await
+    });
+    eventually("both under way", || async {
+        (world.metric("jitgate_streams_in_flight").await == 2.0).then_some(())
+    })
+    .await;
+    revoked_from_a_deaf_service(&world, &service, &grant).await;
+    assert_eq!(service.seen().paths, ["/unread"], "what had been acknowledged as ended");
+    drop(within("the end of the call", late).await);
+}
+
 /// What works for a client, so that it can vanish.
 #[derive(Clone, Default)]
 struct Tasks(Arc<Mutex<JoinSet<()>>>);

@@ -3,7 +3,7 @@
 use crate::harness::raw::statuses;
 use crate::harness::upstream::Upstream;
 use crate::harness::world::own_address;
-use crate::harness::{Protocol, Setup, World, client, within};
+use crate::harness::{Protocol, Setup, World, client, eventually, within};
 use futures_util::{SinkExt, StreamExt};
 use http::{HeaderMap, HeaderName, HeaderValue};
 use std::net::SocketAddr;
@@ -152,13 +152,17 @@ async fn a_host_that_has_vanished_is_noticed() {
     for port in [8443, 8444] {
         // Of `proc_pid_net(5)`: the addresses, then state 01 (established), then which timer runs: 02 is that of keep-alive.
         let local = format!("{:08X}:{port:04X}", u32::from(world.address).swap_bytes());
-        let table = std::fs::read_to_string("/proc/net/tcp").unwrap();
-        let ours = table.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
-        let timers: Vec<_> = ours
-            .filter(|line| line[1] == local && line[3] == "01")
-            .map(|line| line[5][..2].to_owned())
-            .collect();
-        assert!(!timers.is_empty() && timers.iter().all(|timer| timer == "02"), "{port}: {timers:?}");
+        // While something is on its way it is another one.
+        eventually(&format!("the timers of {port}"), || async {
+            let table = std::fs::read_to_string("/proc/net/tcp").unwrap();
+            let ours = table.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+            let timers: Vec<_> = ours
+                .filter(|line| line[1] == local && line[3] == "01")
+                .map(|line| line[5][..2].to_owned())
+                .collect();
+            (!timers.is_empty() && timers.iter().all(|timer| timer == "02")).then_some(())
+        })
+        .await;
     }
     drop((raw, api));
 }

@@ -5,28 +5,42 @@ use crate::model::EndCause;
 use crate::runtime::clock::Mono;
 use std::sync::Arc;
 
-#[test]
-fn a_connection_that_others_share_is_ended_only_for_a_right_that_is_gone() {
+fn stream() -> (Stream, [Arc<Killer>; 2]) {
     let (caller, service) = (Arc::<Killer>::default(), Arc::<Killer>::default());
-    let wanted = || (caller.wanted(), service.wanted());
     let stream = Stream::new(Arc::clone(&caller), Mono::from_nanos(0));
     stream.held_by(&service);
+    (stream, [caller, service])
+}
+
+#[test]
+fn a_connection_that_others_share_is_ended_only_for_a_right_that_is_gone() {
+    let (stream, killers) = stream();
+    let wanted = || killers.each_ref().map(|killer| killer.wanted());
     stream.cut(CutCause::Finished);
-    stream.kill_connections();
-    assert_eq!(wanted(), (Wanted::Run, Wanted::Run), "what is merely over waits");
+    assert!(!stream.kill_connection());
+    assert_eq!(wanted(), [Wanted::Run, Wanted::Run], "what is merely over waits");
     stream.cut(CutCause::Grant(EndCause::Revoked));
     assert_eq!(stream.cut_cause(), Some(CutCause::Finished));
-    stream.kill_connections();
-    assert_eq!(wanted(), (Wanted::Die, Wanted::Die), "the right ended while it waited");
+    assert!(stream.kill_connection(), "the right ended while it waited");
+    assert_eq!(wanted(), [Wanted::Die, Wanted::Run], "the caller's first: that is mostly enough");
+    stream.kill_holder();
+    assert_eq!(wanted(), [Wanted::Die, Wanted::Die]);
+}
+
+#[test]
+fn a_caller_that_takes_nothing_loses_its_connection_and_nobody_elses_ends() {
+    let (stream, [caller, service]) = stream();
+    stream.cut(CutCause::ClientTimeout);
+    assert!(!stream.kill_connection());
+    assert_eq!((caller.wanted(), service.wanted()), (Wanted::Die, Wanted::Run));
 }
 
 #[test]
 fn a_connection_that_holds_nothing_of_it_goes_on() {
-    let (caller, service) = (Arc::<Killer>::default(), Arc::<Killer>::default());
-    let stream = Stream::new(Arc::clone(&caller), Mono::from_nanos(0));
-    stream.held_by(&service);
+    let (stream, [caller, service]) = stream();
     stream.let_go();
     stream.cut(CutCause::Grant(EndCause::Revoked));
-    stream.kill_connections();
+    assert!(!stream.kill_connection());
+    stream.kill_holder();
     assert_eq!((caller.wanted(), service.wanted()), (Wanted::Die, Wanted::Run));
 }

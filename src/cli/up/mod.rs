@@ -70,7 +70,8 @@ impl Up {
             running.ready().await;
             running.welcome(&connection.data)?;
             stop.await;
-            output::line("draining; once more stops at once")?;
+            // The terminal may be closed.
+            let _ = std::io::Write::write_all(&mut std::io::stdout(), b"draining; once more stops at once\n");
             running.stop().await
         })
     }

@@ -55,19 +55,43 @@ pub(super) struct Queues {
 pub(super) struct Taken {
     pub(super) urgent: VecDeque<Job>,
     pub(super) commands: VecDeque<Job>,
+    /// So many groups have gone before the first of the others, which is decided on alone.
+    passed: usize,
 }
+
+/// After so many it has its turn: what comes first comes again and again.
+const PASSED: usize = 8;
 
 impl Taken {
     pub(super) fn is_empty(&self) -> bool {
         self.front().is_none()
     }
 
+    /// Before each group: `alone` says whether a command is decided on alone.
+    pub(super) fn begin_group(&mut self, alone: impl Fn(&Job) -> bool) {
+        let waits = !self.urgent.is_empty() && self.commands.front().is_some_and(alone);
+        self.passed = if waits { self.passed + 1 } else { 0 };
+    }
+
+    fn others_first(&self) -> bool {
+        self.passed > PASSED
+    }
+
     pub(super) fn front(&self) -> Option<&Job> {
-        self.urgent.front().or_else(|| self.commands.front())
+        match self.others_first() {
+            true => self.commands.front().or_else(|| self.urgent.front()),
+            false => self.urgent.front().or_else(|| self.commands.front()),
+        }
     }
 
     pub(super) fn pop_front(&mut self) -> Option<Job> {
-        self.urgent.pop_front().or_else(|| self.commands.pop_front())
+        match std::mem::take(&mut self.passed) {
+            passed if passed > PASSED => self.commands.pop_front().or_else(|| self.urgent.pop_front()),
+            passed => {
+                self.passed = passed;
+                self.urgent.pop_front().or_else(|| self.commands.pop_front())
+            }
+        }
     }
 
     /// What was decided on already is the first to be decided on again.

@@ -137,6 +137,7 @@ impl Writer {
             {
                 jobs.urgent.push_back(job);
             }
+            jobs.begin_group(is_bulk);
             let inner = Arc::clone(&self.inner);
             let exclusive =
                 if jobs.front().is_some_and(is_bulk) { None } else { Some(inner.order.turn.write().await) };

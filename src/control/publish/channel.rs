@@ -50,9 +50,22 @@ where
             let ready = VecDeque::new();
             let keeper = Keeper::new(&plane, &caller);
             let log = HandOver::new(plane.checkpoints());
-            Channel { plane, caller, follows, connected, feed, ready, head, keys, keeper, log, wire }
-                .run()
-                .await
+            Channel {
+                plane,
+                caller,
+                follows,
+                connected,
+                feed,
+                ready,
+                head,
+                keys,
+                keeper,
+                log,
+                wire,
+                ack_again: Mono::default(),
+            }
+            .run()
+            .await
         }
         Err(status) => end(&wire.down, status).await,
     };
@@ -146,6 +159,8 @@ struct Channel<S> {
     /// Checkpoints of the event log, once the proxy has said what it has.
     log: HandOver,
     wire: Wire<S>,
+    /// After an acknowledgement that could not be logged: not before.
+    ack_again: Mono,
 }
 
 impl<S> Channel<S>
@@ -328,6 +343,7 @@ where
         match self.follows.heard(now).map_err(retired)? {
             None => Ok(None),
             Some((_, wait)) if !wait.is_zero() => Ok(Some(wait)),
+            Some(_) if now < self.ack_again => Ok(Some(self.ack_again.since(now))),
             Some((ack, _)) => {
                 let (proxy, revision) = (self.caller.proxy.clone(), ack.revision);
                 // As a rule nothing: then the writer, which may be busy for long with a bulk of grants, is not waited for.
@@ -336,7 +352,10 @@ where
                     match submit(&self.plane, &self.caller, command).await {
                         Ok(_) => {}
                         // Its pings are answered meanwhile: the lease is no matter of the log's being busy.
-                        Err(status) if status.code() == tonic::Code::Unavailable => return Ok(Some(AGAIN)),
+                        Err(status) if status.code() == tonic::Code::Unavailable => {
+                            self.ack_again = now.plus(AGAIN);
+                            return Ok(Some(AGAIN));
+                        }
                         Err(status) => return Err(status),
                     }
                 }

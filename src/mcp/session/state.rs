@@ -38,6 +38,8 @@ pub(super) struct State<C> {
     calls: HashMap<Id, Call<C>>,
     /// Those of them that their caller has withdrawn, and when. The service may answer all the same, or never.
     withdrawn: HashMap<Id, Time>,
+    /// Calls that a resumed stream goes on with, and how many do: also after their answer, no other call goes by their ids meanwhile.
+    going_on: HashMap<Id, usize>,
     /// Calls that ended without an answer. The upstream may still answer: nothing else goes by their ids.
     barred: HashSet<Id>,
     /// Oldest first, with what the call is of that was asked under; none where the question came outside of any.
@@ -50,7 +52,8 @@ impl<C: Clone> State<C> {
     pub(super) fn new(owner: Owner, version: Version, under: Vec<C>, now: Time) -> Self {
         let (calls, withdrawn, barred) = (HashMap::new(), HashMap::new(), HashSet::new());
         let (questions, events) = (VecDeque::new(), VecDeque::new());
-        Self { owner, version, used: now, under, calls, withdrawn, barred, questions, events }
+        let going_on = HashMap::new();
+        Self { owner, version, used: now, under, calls, withdrawn, going_on, barred, questions, events }
     }
 
     /// A session in which a call runs is in use, however long that takes.
@@ -59,7 +62,7 @@ impl<C: Clone> State<C> {
     }
 
     pub(super) fn call(&mut self, id: Id, call: Call<C>, bound: usize) -> Result<(), SessionError> {
-        if self.calls.contains_key(&id) || self.barred.contains(&id) {
+        if self.calls.contains_key(&id) || self.barred.contains(&id) || self.going_on.contains_key(&id) {
             return Err(SessionError::IdInUse);
         }
         if self.calls.len() >= bound {
@@ -160,6 +163,23 @@ impl<C: Clone> State<C> {
     fn of_events(&self, id: &Id) -> Option<&Call<C>> {
         let mut calls = self.events.iter().filter_map(|(_, of)| of.as_ref());
         calls.find(|(of, _)| of == id).map(|(_, call)| call)
+    }
+
+    /// A stream goes on from an event.
+    pub(super) fn go_on(&mut self, event: &EventId) -> Result<(), SessionError> {
+        let call = self.resumed(event)?.map(|(id, _)| id);
+        call.into_iter().for_each(|id| *self.going_on.entry(id).or_default() += 1);
+        Ok(())
+    }
+
+    /// It does no longer.
+    pub(super) fn gone_on(&mut self, call: &Id) {
+        if let Some(streams) = self.going_on.get_mut(call) {
+            *streams -= 1;
+            if *streams == 0 {
+                self.going_on.remove(call);
+            }
+        }
     }
 
     pub(super) fn resumed(&self, event: &EventId) -> Result<Option<(Id, &Call<C>)>, SessionError> {

@@ -182,6 +182,7 @@ pub(super) async fn pass(mut way: Way, mut looker: Looker, answered: Answered) -
         lasting,
         out,
         ending: None,
+        next_look: Mono::default(),
         admit_written: false,
         tape,
         left: most,

@@ -16,6 +16,8 @@ pub(super) struct Calls {
     open: Vec<Noted>,
     /// An event of the answer has an id: who lost the stream may go on from there.
     resumable: bool,
+    /// The call that this goes on with.
+    goes_on: Option<Id>,
     /// How much of the answer is recorded.
     recorded: Recording,
     /// Set once something may have reached the service.
@@ -54,6 +56,7 @@ impl Calls {
             owned,
             open: Vec::new(),
             resumable: false,
+            goes_on: None,
             recorded: Recording::Metadata,
             canceller: None,
         }
@@ -98,9 +101,18 @@ impl Calls {
     }
 
     /// The stream goes on with the answer to an earlier call of the session.
-    pub(super) fn goes_on_with(&mut self, id: Id, call: Call<Arc<Cell>>) {
+    pub(super) fn goes_on_with(
+        &mut self,
+        (id, call): Noted,
+        event: &EventId,
+        now: Time,
+    ) -> Result<(), SessionError> {
+        let Some(Owned { id: session, owner }) = &self.owned else { return Err(SessionError::UnknownEvent) };
+        self.shelf.sessions().go_on(session, owner, event, now)?;
+        self.goes_on = Some(id.clone());
         self.open.push((id, call));
         self.resumable = true;
+        Ok(())
     }
 
     /// The calls that have no answer yet.
@@ -247,6 +259,9 @@ fn passed(call: &Call<Arc<Cell>>, id: &Id, bytes: usize) -> Heard {
 
 impl Drop for Calls {
     fn drop(&mut self) {
+        if let (Some(call), Some(Owned { id: session, owner })) = (self.goes_on.take(), &self.owned) {
+            self.shelf.sessions().gone_on(session, owner, &call);
+        }
         if self.resumable {
             // Nobody goes on with what was withdrawn.
             let open = std::mem::take(&mut self.open);

@@ -23,9 +23,13 @@ use hyper::body::{Body, Frame, SizeHint};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 /// How often hyper is given the turn to send the last words before the connection breaks off.
 const TURNS: u8 = 16;
+
+/// So often it is asked whether somebody still waits for it.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// An answer that is looked at.
 pub(super) struct Looking {
@@ -40,6 +44,7 @@ pub(super) struct Looking {
     pub(super) lasting: bool,
     /// What was looked at and not handed on yet.
     pub(super) out: Vec<u8>,
+    pub(super) next_look: Mono,
     /// What is still to be done when it is over otherwise than by itself.
     pub(super) ending: Option<Ending>,
     pub(super) admit_written: bool,
@@ -184,8 +189,11 @@ impl Looking {
         });
         if let Err(fault) = looked {
             self.fault(fault, now);
-        } else if self.looker.calls.is_withdrawn(time) {
-            self.withdrawn(now);
+        } else if now >= self.next_look {
+            self.next_look = now.plus(LOOK_EVERY);
+            if self.looker.calls.is_withdrawn(time) {
+                self.withdrawn(now);
+            }
         }
     }
 

@@ -257,8 +257,8 @@ fn enter(
     if let (Inbound::EndSession, Some(Owned { id, owner })) = (&received.inbound, &owned) {
         shelf.sessions().close(id, owner);
     }
-    if let Some((id, call)) = resumed {
-        calls.goes_on_with(id, call);
+    if let (Some(call), Inbound::OpenStream { last_event_id: Some(event) }) = (resumed, &received.inbound) {
+        calls.goes_on_with(call, event, now).map_err(|error| refused(error, None))?;
     }
     Ok(calls)
 }

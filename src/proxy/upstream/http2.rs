@@ -4,14 +4,14 @@
 //! Ending one of them ends none of the others, and a body whose frame waits for the service's window is not asked for the next one.
 //! So what law 5 needs is added around them. Invariants:
 //! - The task of a cut exchange ends at once, with whatever it holds, and with that its stream; the others on the connection go on.
-//! - Whatever hyper and h2 still hold of an exchange holds the exchange: it is not gone before its last byte has left.
+//! - Whatever hyper and h2 still hold of an exchange holds the exchange: it is not gone before its last byte is written to the socket.
 //! - What cannot leave that way ends with the socket, which [`Killer`] closes.
 //! - Never more requests at a time than the service permits: hyper would put them into a queue without a bound.
 
 use super::UpstreamError;
 use super::connect::Io;
 use super::http1::RESPONSE_HEAD;
-use super::mortal::Mortal;
+use super::mortal::{Leaving, Mortal};
 use crate::access::stream::{Direction, Killer, Stream};
 use crate::proxy::body::{Broken, Exchange, Upload};
 use crate::runtime::clock::Mono;
@@ -26,7 +26,7 @@ use std::future::{Future, poll_fn};
 use std::io::IoSlice;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::sync::OwnedSemaphorePermit;
@@ -47,6 +47,7 @@ struct Line {
     sender: http2::SendRequest<Sent>,
     killer: Arc<Killer>,
     announced: Announced,
+    leaving: Arc<Leaving<Left>>,
 }
 
 type Connection = http2::Connection<TokioIo<Mortal>, Sent, Tasks>;
@@ -72,8 +73,11 @@ impl Http2 {
     pub(super) async fn handshake(io: Io, room: OwnedSemaphorePermit) -> Result<Self, UpstreamError> {
         let killer = Arc::<Killer>::default();
         let announced = Announced::default();
-        let (io, heard) = Mortal::new(io, Arc::clone(&killer), room);
-        let (sender, connection) = http2::Builder::new(Tasks(announced.clone()))
+        let leaving = Leaving::new(Arc::clone(&killer));
+        let begun = Arc::default();
+        let tasks = Tasks { announced: announced.clone(), leaving: Arc::clone(&leaving), begun };
+        let (io, heard) = Mortal::new(io, (Arc::clone(&killer), Arc::clone(&leaving) as _), room);
+        let (sender, connection) = http2::Builder::new(tasks)
             .timer(TokioTimer::new())
             .initial_stream_window_size(WINDOW)
             .initial_connection_window_size(4 * WINDOW)
@@ -91,7 +95,7 @@ impl Http2 {
             polled.map(|_over| *connection = None)
         }));
         heard.await.map_err(|_closed| UpstreamError::Connect(std::io::ErrorKind::ConnectionReset.into()))?;
-        let line = Line { sender, killer, announced };
+        let line = Line { sender, killer, announced, leaving };
         Ok(Self { line, connection, taken: Arc::default(), idle_since: None })
     }
 
@@ -125,9 +129,11 @@ impl Place {
         request: Request<Upload>,
         exchange: Option<&Arc<Exchange>>,
     ) -> Result<(Response<Incoming>, Arc<Seat>), NotSent> {
-        let Self { line: Line { mut sender, killer, announced }, seat } = self;
-        let held = Held::new(exchange, &killer, Arc::clone(&seat));
-        let request = request.map(|upload| Sent { upload, held: Arc::new(held), announced: Some(announced) });
+        let Self { line: Line { mut sender, killer, announced, leaving }, seat } = self;
+        let held = Arc::new(Held::new(exchange, &killer, (Arc::clone(&seat), leaving)));
+        // Its head may still be about to leave, also where no body follows it.
+        let _head = Arc::clone(&held);
+        let request = request.map(|upload| Sent { upload, held, announced: Some(announced) });
         match sender.try_send_request(request).await {
             Ok(response) => Ok((response, seat)),
             Err(mut error) => match error.take_message() {
@@ -146,22 +152,45 @@ pub(super) enum NotSent {
     Broken(hyper::Error),
 }
 
-/// What the connection holds of one exchange; the exchange is not over before.
+/// What the connection holds of one exchange; the exchange is not over before. Short pieces are copied once more before they leave: so
+/// when hyper and h2 have dropped it, it waits for the connection's next turn that leaves nothing unwritten.
 struct Held {
+    left: Option<Left>,
+    leaving: Arc<Leaving<Left>>,
+}
+
+/// See [`Held`]; everything of it is written when it is dropped.
+struct Left {
     exchange: Option<Arc<Exchange>>,
     _seat: Arc<Seat>,
 }
 
 impl Held {
-    fn new(exchange: Option<&Arc<Exchange>>, killer: &Arc<Killer>, seat: Arc<Seat>) -> Self {
+    fn new(
+        exchange: Option<&Arc<Exchange>>,
+        killer: &Arc<Killer>,
+        (seat, leaving): (Arc<Seat>, Arc<Leaving<Left>>),
+    ) -> Self {
         if let Some(exchange) = exchange {
             exchange.live.stream().held_by(killer);
         }
-        Self { exchange: exchange.cloned(), _seat: seat }
+        Self { left: Some(Left { exchange: exchange.cloned(), _seat: seat }), leaving }
+    }
+
+    fn exchange(&self) -> Option<&Arc<Exchange>> {
+        self.left.as_ref()?.exchange.as_ref()
     }
 }
 
 impl Drop for Held {
+    fn drop(&mut self) {
+        if let Some(left) = self.left.take() {
+            self.leaving.push(left);
+        }
+    }
+}
+
+impl Drop for Left {
     fn drop(&mut self) {
         if let Some(exchange) = &self.exchange {
             exchange.live.stream().let_go();
@@ -183,7 +212,7 @@ impl Body for Sent {
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Parcel>, Broken>>> {
         let this = self.get_mut();
-        if let (Some(announced), Some(exchange)) = (this.announced.take(), &this.held.exchange) {
+        if let (Some(announced), Some(exchange)) = (this.announced.take(), this.held.exchange()) {
             announced.put(exchange.live.stream());
         }
         let held = &this.held;
@@ -242,18 +271,37 @@ impl Announced {
 
 /// Runs hyper's tasks, and ends that of an exchange which is cut.
 #[derive(Clone)]
-struct Tasks(Announced);
+struct Tasks {
+    announced: Announced,
+    leaving: Arc<Leaving<Left>>,
+    /// The first task is the one that owns the socket.
+    begun: Arc<AtomicBool>,
+}
 
 impl<F> Executor<F> for Tasks
 where
     F: Future<Output = ()> + Send + 'static,
 {
     fn execute(&self, work: F) {
-        match self.0.take() {
+        if !self.begun.swap(true, Ordering::Relaxed) {
+            tokio::spawn(in_turns(Arc::clone(&self.leaving), work));
+            return;
+        }
+        match self.announced.take() {
             Some(stream) => tokio::spawn(until_cut(stream, work)),
             None => tokio::spawn(work),
         };
     }
+}
+
+async fn in_turns(leaving: Arc<Leaving<Left>>, work: impl Future<Output = ()>) {
+    let mut work = pin!(work);
+    poll_fn(|cx| {
+        let polled = work.as_mut().poll(cx);
+        leaving.had_its_turn();
+        polled
+    })
+    .await;
 }
 
 async fn until_cut(stream: Arc<Stream>, work: impl Future<Output = ()>) {

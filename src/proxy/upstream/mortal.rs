@@ -2,17 +2,79 @@
 
 use super::connect::Io;
 use crate::access::stream::{Killer, Wanted};
+use parking_lot::Mutex;
 use std::io::{self, ErrorKind};
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
+
+/// What nobody but the socket holds any more: it is gone when the connection has had a turn that left nothing unwritten, or with
+/// the socket.
+pub(super) struct Leaving<T> {
+    /// `None` once the socket is gone.
+    waiting: Mutex<Option<Vec<T>>>,
+    /// Everything that was handed to the socket is written.
+    clean: AtomicBool,
+    killer: Arc<Killer>,
+}
+
+impl<T> Leaving<T> {
+    pub(super) fn new(killer: Arc<Killer>) -> Arc<Self> {
+        Arc::new(Self { waiting: Mutex::new(Some(Vec::new())), clean: AtomicBool::new(false), killer })
+    }
+
+    /// Everything of it that was to be written has been handed to the connection.
+    pub(super) fn push(&self, one: T) {
+        let mut waiting = self.waiting.lock();
+        match &mut *waiting {
+            Some(waiting) => waiting.push(one),
+            // Dropped here, after the lock.
+            None => {
+                drop(waiting);
+                return drop(one);
+            }
+        }
+        drop(waiting);
+        // So that there is a next turn, also where nothing is to be written any more.
+        self.killer.wake();
+    }
+
+    /// The connection has had its turn: all that was queued has been handed to the socket.
+    pub(super) fn had_its_turn(&self) {
+        if self.clean.load(Ordering::Acquire) {
+            let left = self.waiting.lock().as_mut().map(std::mem::take);
+            drop(left);
+        }
+    }
+}
+
+/// Told by the socket.
+pub(super) trait Flushed: Send + Sync {
+    /// Whether everything that was handed to it is written.
+    fn is_clean(&self, clean: bool);
+    /// The socket is gone.
+    fn closed(&self);
+}
+
+impl<T: Send> Flushed for Leaving<T> {
+    fn is_clean(&self, clean: bool) {
+        self.clean.store(clean, Ordering::Release);
+    }
+
+    fn closed(&self) {
+        let left = self.waiting.lock().take();
+        drop(left);
+    }
+}
 
 /// Fails each read and write once its [`Killer`] wants it dead. Keeps its place among the connections until it is dropped.
 pub(super) struct Mortal {
     io: Io,
     killer: Arc<Killer>,
+    leaving: Arc<dyn Flushed>,
     /// Told when the other side has said something.
     heard: Option<oneshot::Sender<()>>,
     _room: OwnedSemaphorePermit,
@@ -22,11 +84,11 @@ impl Mortal {
     /// The connection, and who is told that something was read from it; the end of it ends the wait as well.
     pub(super) fn new(
         io: Io,
-        killer: Arc<Killer>,
+        (killer, leaving): (Arc<Killer>, Arc<dyn Flushed>),
         room: OwnedSemaphorePermit,
     ) -> (Self, oneshot::Receiver<()>) {
         let (heard, hears) = oneshot::channel();
-        (Self { io, killer, heard: Some(heard), _room: room }, hears)
+        (Self { io, killer, leaving, heard: Some(heard), _room: room }, hears)
     }
 
     /// In every poll that may have to wait, so that its task is woken.
@@ -58,6 +120,7 @@ impl AsyncWrite for Mortal {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         this.lives(cx)?;
+        this.leaving.is_clean(false);
         Pin::new(&mut this.io).poll_write(cx, buf)
     }
 
@@ -68,6 +131,7 @@ impl AsyncWrite for Mortal {
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         this.lives(cx)?;
+        this.leaving.is_clean(false);
         Pin::new(&mut this.io).poll_write_vectored(cx, bufs)
     }
 
@@ -78,12 +142,23 @@ impl AsyncWrite for Mortal {
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         this.lives(cx)?;
-        Pin::new(&mut this.io).poll_flush(cx)
+        let flushed = Pin::new(&mut this.io).poll_flush(cx);
+        // Asked for only once all that was buffered has been written.
+        if matches!(flushed, Poll::Ready(Ok(()))) {
+            this.leaving.is_clean(true);
+        }
+        flushed
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         this.lives(cx)?;
         Pin::new(&mut this.io).poll_shutdown(cx)
+    }
+}
+
+impl Drop for Mortal {
+    fn drop(&mut self) {
+        self.leaving.closed();
     }
 }

@@ -18,6 +18,8 @@ pub(crate) struct Seen {
     pub(crate) ended: usize,
     /// Bytes that came for `/unread`.
     pub(crate) unread: usize,
+    /// The paths of the requests that came.
+    pub(crate) paths: Vec<String>,
     /// Requests that broke off: by a reset with this reason, or with the connection.
     pub(crate) broken: Vec<Option<Reason>>,
 }
@@ -79,6 +81,7 @@ impl Shared {
 
     async fn answer(self, request: Request<RecvStream>, mut respond: SendResponse<Bytes>) {
         let unread = request.uri().path() == "/unread";
+        self.seen.lock().paths.push(request.uri().path().to_owned());
         let mut body = request.into_body();
         let Ok(mut out) = respond.send_response(Response::new(()), false) else { return };
         while let Some(data) = body.data().await {
