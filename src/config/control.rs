@@ -99,8 +99,8 @@ impl std::fmt::Display for Undeclared<'_> {
         let Self { person, identity } = self;
         write!(
             f,
-            "`{identity}` belongs to `{person}`, and nothing says that it is their own: it is no human approver, and has neither \
-             their groups nor what they own. Say `kind = \"human\"` for it in `[[principals]]`, or `kind = \"workload\"` if it \
+            "`{identity}` belongs to `{person}`, and nothing says that it is their own: it is no human approver, and does not have \
+             what they own. Say `kind = \"human\"` for it in `[[principals]]`, or `kind = \"workload\"` if it \
              works for them"
         )
     }

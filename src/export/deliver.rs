@@ -176,7 +176,7 @@ mod tests {
     fn receiver(most: usize) -> (String, std::sync::mpsc::Receiver<Vec<u8>>) {
         let socket = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("http://{}/", socket.local_addr().unwrap());
-        let (taken, bodies) = std::sync::mpsc::channel();
+        let (taken, bodies) = std::sync::mpsc::sync_channel(4_096);
         std::thread::spawn(move || {
             for stream in socket.incoming() {
                 let mut stream = BufReader::new(stream.unwrap());

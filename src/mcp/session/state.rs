@@ -28,6 +28,9 @@ pub enum Belongs<'s, C> {
     ToSession,
 }
 
+/// An event, and the call whose answer its stream was.
+type Remembered<C> = (EventId, Option<(Id, Call<C>)>);
+
 #[derive(Debug)]
 pub(super) struct State<C> {
     pub(super) owner: Owner,
@@ -45,7 +48,7 @@ pub(super) struct State<C> {
     /// Oldest first, with what the call is of that was asked under; none where the question came outside of any.
     questions: VecDeque<(Id, Option<C>)>,
     /// Oldest first, with the call whose answer the stream was: also after its answer, which may have been lost on the way.
-    events: VecDeque<(EventId, Option<(Id, Call<C>)>)>,
+    events: VecDeque<Remembered<C>>,
 }
 
 impl<C: Clone> State<C> {
