@@ -297,18 +297,20 @@ impl Stream {
         *self.holder() = Some(Arc::clone(service_connection));
     }
 
-    /// No connection to the service holds anything of it any more.
-    pub fn let_go(&self) {
-        *self.holder() = None;
+    /// This connection to the service holds nothing of it any more; another one may, by which it was tried again.
+    pub fn let_go(&self, service_connection: &Arc<Killer>) {
+        self.holder().take_if(|holder| Arc::ptr_eq(holder, service_connection));
     }
 
-    /// Ends its caller's connection by force. What is over may wait at the service until that takes it, as long as it has the right.
+    /// Ends its caller's connection by force. What is over, or was given up for the service, may wait there until that takes it, as
+    /// long as it has the right.
     /// Returns whether a connection to the service has to end as well if it still holds something of it shortly after: that of a
     /// caller is mostly enough, and others share that of the service.
     pub fn kill_connection(&self) -> bool {
         let held = self.holder().is_some();
         let forbidden = self.forbidden.load(Ordering::Acquire);
-        if !held || forbidden || self.cut_cause() != Some(CutCause::Finished) {
+        let of_the_service = matches!(self.cut_cause(), Some(CutCause::Finished | CutCause::UpstreamTimeout));
+        if !held || forbidden || !of_the_service {
             self.killer.kill();
         }
         held && forbidden

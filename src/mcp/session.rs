@@ -281,7 +281,7 @@ impl<C: Clone> Sessions<C> {
         self.own(id, owner, now)?.resumed(event)
     }
 
-    /// A stream goes on from an event, until [`Self::gone_on`]: no other call goes by the id of its call meanwhile.
+    /// A stream goes on from an event with a call, until [`Self::gone_on`]: no other call goes by the id of its call meanwhile.
     ///
     /// # Errors
     /// As [`Self::resume`]: what was there a moment ago may be gone.
@@ -289,10 +289,10 @@ impl<C: Clone> Sessions<C> {
         &mut self,
         id: &SessionId,
         owner: &Owner,
-        event: &EventId,
+        (event, call): (&EventId, &Id),
         now: Time,
     ) -> Result<(), SessionError> {
-        self.own(id, owner, now)?.go_on(event)
+        self.own(id, owner, now)?.go_on(event, call)
     }
 
     /// A stream that went on with a call is over.

@@ -22,7 +22,7 @@ pub const LONG_LIVED: Duration = Duration::from_secs(10);
 const GRACE: Duration = Duration::from_secs(10);
 
 /// What a shared connection to a service still holds so long after the caller's connection was ended, ends with that connection.
-pub const SHORTLY: Duration = Duration::from_millis(40);
+pub const SHORTLY: Duration = Duration::from_millis(20);
 
 /// Cuts what is overdue, stale, or on a connection whose certificate has expired. Returns what a connection to a service may hold
 /// for [`SHORTLY`] only.

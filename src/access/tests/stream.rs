@@ -28,6 +28,17 @@ fn a_connection_that_others_share_is_ended_only_for_a_right_that_is_gone() {
 }
 
 #[test]
+fn a_service_that_is_too_slow_costs_the_caller_no_connection_and_a_late_word_of_another_connection_is_none() {
+    let (stream, [caller, service]) = stream();
+    stream.let_go(&Arc::default());
+    stream.cut(CutCause::UpstreamTimeout);
+    assert!(!stream.kill_connection());
+    assert_eq!(caller.wanted(), Wanted::Run);
+    stream.kill_holder();
+    assert_eq!(service.wanted(), Wanted::Die, "it is still held");
+}
+
+#[test]
 fn a_caller_that_takes_nothing_loses_its_connection_and_nobody_elses_ends() {
     let (stream, [caller, service]) = stream();
     stream.cut(CutCause::ClientTimeout);
@@ -38,7 +49,7 @@ fn a_caller_that_takes_nothing_loses_its_connection_and_nobody_elses_ends() {
 #[test]
 fn a_connection_that_holds_nothing_of_it_goes_on() {
     let (stream, [caller, service]) = stream();
-    stream.let_go();
+    stream.let_go(&service);
     stream.cut(CutCause::Grant(EndCause::Revoked));
     assert!(!stream.kill_connection());
     stream.kill_holder();

@@ -168,11 +168,15 @@ impl<C: Clone> State<C> {
         calls.find(|(of, _)| of == id).map(|(_, call)| call)
     }
 
-    /// A stream goes on from an event.
-    pub(super) fn go_on(&mut self, event: &EventId) -> Result<(), SessionError> {
-        let call = self.resumed(event)?.map(|(id, _)| id);
-        call.into_iter().for_each(|id| *self.going_on.entry(id).or_default() += 1);
-        Ok(())
+    /// A stream goes on from an event with this call, if it is still the event's.
+    pub(super) fn go_on(&mut self, event: &EventId, call: &Id) -> Result<(), SessionError> {
+        match self.resumed(event)? {
+            Some((id, _)) if id == *call => {
+                *self.going_on.entry(id).or_default() += 1;
+                Ok(())
+            }
+            Some(_) | None => Err(SessionError::UnknownEvent),
+        }
     }
 
     /// It does no longer.

@@ -165,13 +165,16 @@ fn a_stream_is_resumed_from_its_own_events_while_its_call_lives() {
     sessions.finish(&s, &mine, &Id::Number(1));
     assert_eq!(sessions.resume(&s, &mine, &event("e1"), NOW), Ok(Some((Id::Number(1), &call("g1")))));
     // While a stream goes on with it, no other call goes by its id.
-    sessions.go_on(&s, &mine, &event("e1"), NOW).unwrap();
+    sessions.go_on(&s, &mine, (&event("e1"), &Id::Number(1)), NOW).unwrap();
     assert_eq!(sessions.call(&s, &mine, (Id::Number(1), call("g1")), NOW), Err(SessionError::IdInUse));
     sessions.gone_on(&s, &mine, &Id::Number(1));
     // Another call by the same id is not the one of the event.
     sessions.call(&s, &mine, (Id::Number(1), call("g1")), NOW).unwrap();
     assert_eq!(sessions.resume(&s, &mine, &event("e1"), NOW), Err(SessionError::UnknownEvent));
-    assert_eq!(sessions.go_on(&s, &mine, &event("e1"), NOW), Err(SessionError::UnknownEvent));
+    assert_eq!(
+        sessions.go_on(&s, &mine, (&event("e1"), &Id::Number(1)), NOW),
+        Err(SessionError::UnknownEvent)
+    );
     sessions.event(&s, &mine, event("e1"), Some(Id::Number(1)), NOW).unwrap();
     assert!(sessions.resume(&s, &mine, &event("e1"), NOW).is_ok());
     sessions.end_calls(|grant| *grant == "g1");

@@ -108,7 +108,7 @@ impl Calls {
         now: Time,
     ) -> Result<(), SessionError> {
         let Some(Owned { id: session, owner }) = &self.owned else { return Err(SessionError::UnknownEvent) };
-        self.shelf.sessions().go_on(session, owner, event, now)?;
+        self.shelf.sessions().go_on(session, owner, (event, &id), now)?;
         self.goes_on = Some(id.clone());
         self.open.push((id, call));
         self.resumable = true;

@@ -132,10 +132,13 @@ impl Place {
         let Self { line: Line { mut sender, killer, announced, leaving }, seat } = self;
         let held = Arc::new(Held::new(exchange, &killer, (Arc::clone(&seat), leaving)));
         // Its head may still be about to leave, also where no body follows it.
-        let _head = Arc::clone(&held);
+        let head = Arc::clone(&held);
         let request = request.map(|upload| Sent { upload, held, announced: Some(announced) });
         match sender.try_send_request(request).await {
-            Ok(response) => Ok((response, seat)),
+            Ok(response) => {
+                head.answered.store(true, Ordering::Release);
+                Ok((response, seat))
+            }
             Err(mut error) => match error.take_message() {
                 Some(unsent) => Err(NotSent::Unsent(Box::new(unsent.map(|sent| sent.upload)))),
                 None => Err(NotSent::Broken(error.into_error())),
@@ -153,15 +156,18 @@ pub(super) enum NotSent {
 }
 
 /// What the connection holds of one exchange; the exchange is not over before. Short pieces are copied once more before they leave: so
-/// when hyper and h2 have dropped it, it waits for the connection's next turn that leaves nothing unwritten.
+/// when hyper and h2 have dropped it, it waits until what was copied is written.
 struct Held {
     left: Option<Left>,
     leaving: Arc<Leaving<Left>>,
+    /// So its head has left the queues, and whatever of its body was dropped as well.
+    answered: AtomicBool,
 }
 
 /// See [`Held`]; everything of it is written when it is dropped.
 struct Left {
     exchange: Option<Arc<Exchange>>,
+    killer: Arc<Killer>,
     _seat: Arc<Seat>,
 }
 
@@ -174,7 +180,8 @@ impl Held {
         if let Some(exchange) = exchange {
             exchange.live.stream().held_by(killer);
         }
-        Self { left: Some(Left { exchange: exchange.cloned(), _seat: seat }), leaving }
+        let left = Left { exchange: exchange.cloned(), killer: Arc::clone(killer), _seat: seat };
+        Self { left: Some(left), leaving, answered: AtomicBool::new(false) }
     }
 
     fn exchange(&self) -> Option<&Arc<Exchange>> {
@@ -185,7 +192,7 @@ impl Held {
 impl Drop for Held {
     fn drop(&mut self) {
         if let Some(left) = self.left.take() {
-            self.leaving.push(left);
+            self.leaving.push(left, !self.answered.load(Ordering::Acquire));
         }
     }
 }
@@ -193,7 +200,7 @@ impl Drop for Held {
 impl Drop for Left {
     fn drop(&mut self) {
         if let Some(exchange) = &self.exchange {
-            exchange.live.stream().let_go();
+            exchange.live.stream().let_go(&self.killer);
         }
     }
 }

@@ -11,26 +11,36 @@ use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
-/// What nobody but the socket holds any more: it is gone when the connection has had a turn that left nothing unwritten, or with
-/// the socket.
+/// What nobody but the socket holds any more: it is gone when all of it is written, or with the socket.
 pub(super) struct Leaving<T> {
     /// `None` once the socket is gone.
-    waiting: Mutex<Option<Vec<T>>>,
+    waiting: Mutex<Option<Waiting<T>>>,
     /// Everything that was handed to the socket is written.
     clean: AtomicBool,
     killer: Arc<Killer>,
 }
 
+struct Waiting<T> {
+    /// It may still be queued: written after a turn of the connection that left nothing unwritten.
+    queued: Vec<T>,
+    /// It was handed to the socket's buffer: written with the next flush that empties that.
+    buffered: Vec<T>,
+    /// It is written; dropped after the turn, outside of the connection's locks.
+    written: Vec<T>,
+}
+
 impl<T> Leaving<T> {
     pub(super) fn new(killer: Arc<Killer>) -> Arc<Self> {
-        Arc::new(Self { waiting: Mutex::new(Some(Vec::new())), clean: AtomicBool::new(false), killer })
+        let waiting = Waiting { queued: Vec::new(), buffered: Vec::new(), written: Vec::new() };
+        Arc::new(Self { waiting: Mutex::new(Some(waiting)), clean: AtomicBool::new(false), killer })
     }
 
-    /// Everything of it that was to be written has been handed to the connection.
-    pub(super) fn push(&self, one: T) {
+    /// Nothing of it is asked for any more. `queued`: some may not have been handed to the socket's buffer yet.
+    pub(super) fn push(&self, one: T, queued: bool) {
         let mut waiting = self.waiting.lock();
         match &mut *waiting {
-            Some(waiting) => waiting.push(one),
+            Some(waiting) if queued => waiting.queued.push(one),
+            Some(waiting) => waiting.buffered.push(one),
             // Dropped here, after the lock.
             None => {
                 drop(waiting);
@@ -44,10 +54,12 @@ impl<T> Leaving<T> {
 
     /// The connection has had its turn: all that was queued has been handed to the socket.
     pub(super) fn had_its_turn(&self) {
-        if self.clean.load(Ordering::Acquire) {
-            let left = self.waiting.lock().as_mut().map(std::mem::take);
-            drop(left);
-        }
+        let clean = self.clean.load(Ordering::Acquire);
+        let left = self.waiting.lock().as_mut().map(|waiting| {
+            let queued = if clean { std::mem::take(&mut waiting.queued) } else { Vec::new() };
+            (std::mem::take(&mut waiting.written), queued)
+        });
+        drop(left);
     }
 }
 
@@ -62,6 +74,10 @@ pub(super) trait Flushed: Send + Sync {
 impl<T: Send> Flushed for Leaving<T> {
     fn is_clean(&self, clean: bool) {
         self.clean.store(clean, Ordering::Release);
+        if clean && let Some(waiting) = &mut *self.waiting.lock() {
+            let Waiting { buffered, written, .. } = waiting;
+            written.append(buffered);
+        }
     }
 
     fn closed(&self) {
