@@ -40,7 +40,7 @@ impl Tools {
     pub(crate) async fn shop() -> Self {
         let python = folder().await.join("python");
         let with = |command: &mut Command, port: String| {
-            _ = command.arg("fastmcp-server.py").arg(port).env("PYTHONPATH", python)
+            _ = command.arg("fastmcp-server.py").arg(port).env("PYTHONPATH", &python)
         };
         Self::start_with("python3", with).await
     }
@@ -58,11 +58,17 @@ impl Tools {
         Self::start_with(node.as_os_str(), with).await
     }
 
-    async fn start(program: &str, with: impl FnOnce(&mut Command, String) -> &mut Command) -> Self {
+    async fn start(program: &str, with: impl Fn(&mut Command, String) -> &mut Command) -> Self {
         Self::start_with(program, |command, port| _ = with(command, port)).await
     }
 
-    async fn start_with(program: impl AsRef<OsStr>, with: impl FnOnce(&mut Command, String)) -> Self {
+    async fn start_with(program: impl AsRef<OsStr>, with: impl Fn(&mut Command, String)) -> Self {
+        let started = || async { Self::try_start(program.as_ref(), &with).await };
+        eventually("an MCP server", started).await
+    }
+
+    /// `None`: it has ended, as somebody else took its port before it did.
+    async fn try_start(program: &OsStr, with: &impl Fn(&mut Command, String)) -> Option<Self> {
         let folder = folder().await;
         let port = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().port();
         let mut command = Command::new(program);
@@ -77,8 +83,14 @@ impl Tools {
                 hears.lock().extend(serde_json::from_str::<Value>(&line));
             }
         });
-        eventually("an MCP server", || async { TcpStream::connect(("127.0.0.1", port)).await.ok() }).await;
-        Self { port, said, _process: process }
+        let process = std::cell::RefCell::new(process);
+        let listens = eventually("an MCP server that listens", || async {
+            match TcpStream::connect(("127.0.0.1", port)).await {
+                Ok(_) => Some(true),
+                Err(_) => process.borrow_mut().try_wait().unwrap().map(|_ended| false),
+            }
+        });
+        listens.await.then_some(Self { port, said, _process: process.into_inner() })
     }
 
     /// What the server has said that it did.
