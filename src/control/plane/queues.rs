@@ -103,3 +103,37 @@ impl Taken {
         self.urgent.into_iter().chain(self.commands)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn job(command: Command) -> Job {
+        Job { actor: Actor::System, command, answer: tokio::sync::oneshot::channel().0, _place: None }
+    }
+
+    #[test]
+    fn what_is_decided_on_alone_has_its_turn_though_what_comes_first_comes_again_and_again() {
+        let alone = |job: &Job| matches!(job.command, Command::BeginEpoch);
+        let mut taken = Taken::default();
+        taken.commands.push_back(job(Command::BeginEpoch));
+        taken.commands.push_back(job(Command::RecordTrails));
+        let mut groups = 0;
+        loop {
+            taken.urgent.push_back(job(Command::Expire));
+            taken.begin_group(alone);
+            let first_is_it = taken.front().is_some_and(alone);
+            let first = taken.pop_front().unwrap();
+            assert_eq!(alone(&first), first_is_it, "what was looked at is what comes");
+            if first_is_it {
+                break;
+            }
+            groups += 1;
+            assert!(groups < 100, "never");
+        }
+        assert_eq!(groups, PASSED);
+        // Then what comes first is first again.
+        assert!(matches!(taken.pop_front().unwrap().command, Command::Expire));
+        assert!(matches!(taken.pop_front().unwrap().command, Command::RecordTrails));
+    }
+}
