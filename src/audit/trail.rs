@@ -23,8 +23,9 @@ use std::path::{Path, PathBuf};
 /// Smaller pieces are not worth a system call.
 pub(super) const LEAST_CHUNK: u64 = 64 << 10;
 
-/// No more than this is ever not on the disk, and so held in memory: then it is synced before more is written.
-const MOST_UNSYNCED: usize = 16 << 20;
+/// No more than this is ever not on the disk, and so held in memory: then it is synced before more is written. At full
+/// load that is a few times a second, where a checkpoint asks for one sync.
+const MOST_UNSYNCED: usize = 4 << 20;
 
 /// See the module's comment.
 #[derive(Debug)]

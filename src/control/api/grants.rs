@@ -3,7 +3,7 @@
 use crate::control::api::grant_view::GrantView;
 use crate::control::api::problem::Problem;
 use crate::control::api::read::{Caller, MAX_BODY, Query, bytes, content_type, json};
-use crate::control::api::{Api, LOOKS, MAX_BULK_BODY, respond};
+use crate::control::api::{Api, LOOKS, MAX_BULK_BODY, respond, respond_page};
 use crate::control::authz::Need;
 use crate::control::plane::Plane;
 use crate::control::state::{Among, Command, Found, GrantSpec, Issued, Outcome};
@@ -281,10 +281,7 @@ pub(super) async fn list(
     Shared(api): Shared<Api>,
     Query(mut filter): Query<Filter>,
 ) -> Result<Response, Problem> {
-    let limit = filter.limit.unwrap_or(PAGE);
-    if limit == 0 || limit > MAX_PAGE {
-        return Err(Problem::malformed(format!("`limit` is from 1 to {MAX_PAGE}")));
-    }
+    let limit = super::limit(filter.limit, PAGE, MAX_PAGE)?;
     if !caller.sees_all(&api) {
         match &filter.principal {
             Some(other) if other != caller.id() => {
@@ -295,13 +292,7 @@ pub(super) async fn list(
     }
     let list = move |api: &Api| {
         let page = filter.page(&api.plane, api.plane.control_time(), limit);
-        let mut response = respond(StatusCode::OK, &page)?;
-        if let (true, Some(last)) = (page.len() == limit, page.last())
-            && let Ok(link) = HeaderValue::try_from(filter.next(last.id(), limit))
-        {
-            response.headers_mut().insert(header::LINK, link);
-        }
-        Ok(response)
+        respond_page(&page, limit, |last| filter.next(last.id(), limit))
     };
     api.listed(&caller, list).await?
 }

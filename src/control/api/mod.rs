@@ -203,6 +203,29 @@ async fn wrong_method(caller: Caller, Shared(api): Shared<Api>, method: Method) 
     if caller.sees_all(&api) { Problem::method() } else { Problem::stranger(&method) }
 }
 
+/// How many items a list has at most: as many as are `wanted`, up to `most`.
+fn limit(wanted: Option<usize>, usual: usize, most: usize) -> Result<usize, Problem> {
+    match wanted.unwrap_or(usual) {
+        limit if (1..=most).contains(&limit) => Ok(limit),
+        _ => Err(Problem::malformed(format!("`limit` is from 1 to {most}"))),
+    }
+}
+
+/// A page of a list. If it is full, `next` says where the next one is, after its last item (RFC 8288).
+fn respond_page<T: Serialize>(
+    page: &[T],
+    limit: usize,
+    next: impl FnOnce(&T) -> String,
+) -> Result<Response, Problem> {
+    let mut response = respond(StatusCode::OK, &page)?;
+    if let (true, Some(last)) = (page.len() == limit, page.last())
+        && let Ok(link) = HeaderValue::try_from(next(last))
+    {
+        response.headers_mut().insert(header::LINK, link);
+    }
+    Ok(response)
+}
+
 fn respond(status: StatusCode, body: &impl Serialize) -> Result<Response, Problem> {
     let bytes = serde_json::to_vec(body).map_err(|error| {
         tracing::error!(error = &error as &dyn std::error::Error, "an answer cannot be written as JSON");

@@ -3,12 +3,11 @@
 use crate::control::api::problem::Problem;
 use crate::control::api::read::{Caller, Query};
 use crate::control::api::request_view::RequestView;
-use crate::control::api::{Api, LOOKS, respond};
+use crate::control::api::{Api, LOOKS, limit, respond_page};
 use crate::control::state::{RequestRecord, RequestState, State};
 use crate::control::workflow::may_see;
 use crate::model::{AccessRequestId, SpiffeId, TaskId};
 use axum::extract::State as Shared;
-use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::Response;
 use serde::Deserialize;
 use utoipa::IntoParams;
@@ -65,10 +64,7 @@ pub(super) async fn list(
     Shared(api): Shared<Api>,
     Query(filter): Query<Filter>,
 ) -> Result<Response, Problem> {
-    let limit = filter.limit.unwrap_or(PAGE);
-    if limit == 0 || limit > MAX_PAGE {
-        return Err(Problem::malformed(format!("`limit` is from 1 to {MAX_PAGE}")));
-    }
+    let limit = limit(filter.limit, PAGE, MAX_PAGE)?;
     let wanted = match &filter.state {
         None => None,
         Some(name) => {
@@ -80,13 +76,7 @@ pub(super) async fn list(
     let who = caller.id().clone();
     let list = move |api: &Api| {
         let page = page(api, &who, (&filter, wanted), limit);
-        let mut response = respond(StatusCode::OK, &page)?;
-        if let (true, Some(last)) = (page.len() == limit, page.last())
-            && let Ok(link) = HeaderValue::try_from(filter.next(last.id(), limit))
-        {
-            response.headers_mut().insert(header::LINK, link);
-        }
-        Ok(response)
+        respond_page(&page, limit, |last| filter.next(last.id(), limit))
     };
     api.listed(&caller, list).await?
 }
