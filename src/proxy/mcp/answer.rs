@@ -21,7 +21,7 @@ use crate::mcp::session::{Owner, Route as Address};
 use crate::mcp::sse::Filter;
 use crate::mcp::{Fault, SessionId};
 use crate::model::{DenyReason, EndCause, RequestId};
-use crate::proxy::body::{Download, Exchange};
+use crate::proxy::body::{Download, Exchange, note_long_life};
 use crate::proxy::forward::{Failure, failed};
 use crate::proxy::headers;
 use crate::proxy::reply::{Refusal, Shape, refuse};
@@ -159,7 +159,7 @@ pub(super) async fn pass(mut way: Way, mut looker: Looker, answered: Answered) -
         Kind::Stream => (Some(source), Some(Filter::new(bound)), Vec::new()),
         Kind::Message | Kind::Words | Kind::Nothing => {
             let held = Held::none(&looker.calls.shelf().room, looker.standing.caller().peer().principal());
-            let read = collect(&way, source, (bound, looker.calls.most_of_message()), held).await;
+            let read = collect(&mut way, source, (bound, looker.calls.most_of_message()), held).await;
             match read.and_then(|text| look(&kind, &mut head, &mut looker, text)) {
                 Ok(out) => (None, None, out),
                 Err(broken) => return stop(way, looker, broken),
@@ -243,7 +243,7 @@ fn session(
 
 /// Reads what is no stream: within the bounds of a message, and within what its grants permit.
 async fn collect(
-    way: &Way,
+    Way { exchange, also, record, .. }: &mut Way,
     mut source: Source,
     (bound, most): (usize, Option<u64>),
     mut held: Held,
@@ -253,16 +253,16 @@ async fn collect(
     let read = poll_fn(|cx| {
         loop {
             let polled = source.poll(cx);
-            let (now, live) = (Mono::now(), &way.exchange.live);
-            if let Poll::Ready(cause) = way.also.poll_cut(cx) {
+            let (now, live) = (Mono::now(), &exchange.live);
+            if let Poll::Ready(cause) = also.poll_cut(cx) {
                 return Poll::Ready(Err(Broken::Cut(cause)));
             }
-            if let Err(cause) = live.check(now) {
+            if let Err(cause) = live.check(now).and_then(|()| note_long_life(live, Some(&mut *record))) {
                 return Poll::Ready(Err(Broken::Cut(cause)));
             }
             match polled {
                 Poll::Pending => {
-                    let patience = way.exchange.patience.service_idle;
+                    let patience = exchange.patience.service_idle;
                     return match live.wait(Turn::ServiceSends, cx.waker(), patience, now) {
                         Ok(()) => Poll::Pending,
                         Err(cause) => Poll::Ready(Err(Broken::Cut(cause))),
@@ -285,7 +285,7 @@ async fn collect(
     })
     .await;
     let now = read?;
-    if way.exchange.is_request_sent() {
+    if exchange.is_request_sent() {
         source.give_back(now);
     }
     Ok(text)
