@@ -207,6 +207,29 @@ async fn a_websocket_goes_to_an_address_that_works() {
 }
 
 #[tokio::test]
+async fn a_websocket_takes_the_place_of_a_connection_that_is_idle() {
+    let service = Upstream::start().await;
+    // One for each of two workers.
+    let table = format!(
+        "[[service]]\nname = \"narrow\"\nupstream = [\"http://{}\"]\nmax_connections = 2\nconnect_timeout = \"2s\"\n",
+        service.address
+    );
+    let world = Setup::new().tables(&table).start().await;
+    world.grant("narrow:GET,UPGRADE:/**").await;
+    for _ in 0..4 {
+        for _ in 0..8 {
+            let answer = world.client(Protocol::H1).host("narrow.localhost").get("/v1/orders").await;
+            assert_eq!(answer.status, 200, "{answer:?}");
+        }
+        let mut socket = websocket_at(&world, "narrow.localhost", "/ws").await.unwrap();
+        socket.send(Message::text("one")).await.unwrap();
+        assert_eq!(within("an echo", socket.next()).await.unwrap().unwrap(), Message::text("one"));
+        drop(socket);
+        service.running(0).await;
+    }
+}
+
+#[tokio::test]
 async fn every_other_upgrade_is_refused() {
     let world = World::start().await;
     world.grant("orders:*:/**").await;

@@ -3,12 +3,15 @@
 use crate::harness::pki::Authority;
 use crate::harness::upstream::Upstream;
 use crate::harness::world::own_address;
-use crate::harness::{Protocol, Setup, World, eventually};
+use crate::harness::{Protocol, Setup, World, eventually, within};
+use futures_util::future::join_all;
+use futures_util::stream::{FuturesUnordered, StreamExt};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use tokio::io::copy_bidirectional;
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, copy_bidirectional};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
 
 /// An address that hangs up on everybody, until it is repaired and leads to an upstream.
 struct Failing {
@@ -132,6 +135,155 @@ async fn an_address_that_fails_in_tls_is_asked_seldom_and_again_once_it_works() 
         (!hidden.received().is_empty()).then_some(())
     })
     .await;
+}
+
+/// A service that answers nobody until it may, and keeps its connections.
+struct Held {
+    address: SocketAddr,
+    may_answer: watch::Sender<bool>,
+    asked: Arc<AtomicUsize>,
+    open: Arc<AtomicUsize>,
+    most_open: Arc<AtomicUsize>,
+}
+
+impl Held {
+    async fn start() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let held = Self {
+            address: listener.local_addr().unwrap(),
+            may_answer: watch::channel(false).0,
+            asked: Arc::default(),
+            open: Arc::default(),
+            most_open: Arc::default(),
+        };
+        let (asked, open, most_open) = (held.asked.clone(), held.open.clone(), held.most_open.clone());
+        let may_answer = held.may_answer.subscribe();
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                most_open.fetch_max(open.fetch_add(1, Ordering::Relaxed) + 1, Ordering::Relaxed);
+                let (asked, open, may_answer) = (asked.clone(), open.clone(), may_answer.clone());
+                tokio::spawn(async move {
+                    let _gone = Self::serve(stream, &asked, may_answer).await;
+                    open.fetch_sub(1, Ordering::Relaxed);
+                });
+            }
+        });
+        held
+    }
+
+    async fn serve(
+        stream: TcpStream,
+        asked: &AtomicUsize,
+        mut may_answer: watch::Receiver<bool>,
+    ) -> Option<()> {
+        let mut stream = BufReader::new(stream);
+        loop {
+            let mut line = String::from("the first");
+            while !line.trim().is_empty() {
+                line.clear();
+                if stream.read_line(&mut line).await.ok()? == 0 {
+                    return None;
+                }
+            }
+            asked.fetch_add(1, Ordering::Relaxed);
+            may_answer.wait_for(|may| *may).await.ok()?;
+            stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok").await.ok()?;
+        }
+    }
+
+    /// A world in which each of two workers may have one connection to it.
+    async fn narrow(&self) -> World {
+        let table = format!(
+            "[[service]]\nname = \"narrow\"\nupstream = [\"http://{}\"]\nmax_connections = 2\nconnect_timeout = \"2s\"\n",
+            self.address
+        );
+        let world = Setup::new().tables(&table).start().await;
+        world.grant("narrow:GET:/**").await;
+        world
+    }
+}
+
+#[tokio::test]
+async fn who_waits_for_a_connection_gets_the_one_that_is_given_back() {
+    let service = Held::start().await;
+    let world = service.narrow().await;
+    // All of them at one worker.
+    let connection = world.client(Protocol::H2).host("narrow.localhost").connect().await;
+    let calls = (0..40).map(|_| {
+        let mut connection = connection.again();
+        async move { connection.get("/v1/orders").await.status.as_u16() }
+    });
+    let calls = tokio::spawn(join_all(calls));
+    eventually("a request at the service", || async {
+        (service.asked.load(Ordering::Relaxed) == 1).then_some(())
+    })
+    .await;
+    service.may_answer.send_replace(true);
+    assert_eq!(within("all answers", calls).await.unwrap(), vec![200; 40]);
+    assert_eq!((service.asked.load(Ordering::Relaxed), service.most_open.load(Ordering::Relaxed)), (40, 1));
+}
+
+#[tokio::test]
+async fn who_waits_for_a_connection_in_vain_is_told_so_and_the_address_goes_on() {
+    let service = Held::start().await;
+    let world = service.narrow().await;
+    let connection = world.client(Protocol::H2).host("narrow.localhost").connect().await;
+    let call = || {
+        let mut connection = connection.again();
+        async move { connection.get("/v1/orders").await }
+    };
+    let first = tokio::spawn(call());
+    eventually("a request at the service", || async {
+        (service.asked.load(Ordering::Relaxed) == 1).then_some(())
+    })
+    .await;
+    let refused = call().await;
+    assert_eq!((refused.status.as_u16(), &*refused.reason()), (503, "upstream_unavailable"));
+    let line = &world.ends("/v1/orders").await[0];
+    assert_eq!((&line["end"], &line["cause"]), (&"upstream_error".into(), &"connections_exhausted".into()));
+    // Who gives up waiting leaves no gap in the queue.
+    let running = |wanted: f64| {
+        let world = &world;
+        eventually("as many calls", move || async move {
+            (world.metric("jitgate_streams_in_flight").await == wanted).then_some(())
+        })
+    };
+    running(1.0).await;
+    let gone = tokio::spawn(call());
+    running(2.0).await;
+    let waits = tokio::spawn(call());
+    running(3.0).await;
+    gone.abort();
+    running(2.0).await;
+    service.may_answer.send_replace(true);
+    for call in [first, waits] {
+        assert_eq!(within("an answer", call).await.unwrap().status, 200);
+    }
+    assert_eq!(service.most_open.load(Ordering::Relaxed), 1);
+}
+
+#[tokio::test]
+async fn while_one_address_has_no_room_the_others_are_asked() {
+    let (held, other) = (Held::start().await, Held::start().await);
+    other.may_answer.send_replace(true);
+    let addresses = [&held, &other].map(|service| format!("\"http://{}\"", service.address)).join(", ");
+    let table = format!("[[service]]\nname = \"many\"\nupstream = [{addresses}]\nmax_connections = 2\n");
+    let world = Setup::new().tables(&table).start().await;
+    world.grant("many:GET:/**").await;
+    let connection = world.client(Protocol::H2).host("many.localhost").connect().await;
+    let mut calls: FuturesUnordered<_> = (0..20)
+        .map(|_| {
+            let mut connection = connection.again();
+            async move { connection.get("/v1/orders").await.status.as_u16() }
+        })
+        .collect();
+    for _ in 0..19 {
+        assert_eq!(within("an answer", calls.next()).await, Some(200));
+    }
+    assert_eq!(held.asked.load(Ordering::Relaxed), 1);
+    held.may_answer.send_replace(true);
+    assert_eq!(within("the last answer", calls.next()).await, Some(200));
+    assert_eq!((held.asked.load(Ordering::Relaxed), other.asked.load(Ordering::Relaxed)), (1, 19));
 }
 
 /// A world with one more file beside its configuration.

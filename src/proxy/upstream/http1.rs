@@ -31,7 +31,7 @@ pub(super) struct Http1 {
     sender: http1::SendRequest<Upload>,
     work: Work,
     /// Also while what it was upgraded to goes on.
-    _room: OwnedSemaphorePermit,
+    place: OwnedSemaphorePermit,
 }
 
 enum Work {
@@ -84,7 +84,7 @@ impl Http1 {
             .map_err(UpstreamError::Broken)?;
         let relay = Arc::<Relay>::default();
         let waker = Waker::from(Arc::clone(&relay));
-        Ok(Self { sender, work: Work::Here(Box::new(Here { connection, waker, relay })), _room: room })
+        Ok(Self { sender, work: Work::Here(Box::new(Here { connection, waker, relay })), place: room })
     }
 
     /// Sends a request and waits for the head of the response.
@@ -129,6 +129,11 @@ impl Http1 {
     pub(super) fn is_usable(&mut self) -> bool {
         let _ = self.poll_with(&mut Context::from_waker(Waker::noop()), |_| Poll::<()>::Pending);
         self.is_ready()
+    }
+
+    /// Ends it; its place is free for another.
+    pub(super) fn into_place(self) -> OwnedSemaphorePermit {
+        self.place
     }
 
     /// Forgets who polled it last.

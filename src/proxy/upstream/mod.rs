@@ -11,6 +11,7 @@ mod http1;
 mod http2;
 mod mortal;
 mod pool;
+mod room;
 mod tls;
 
 pub(crate) use connect::Connector;
@@ -19,11 +20,12 @@ pub(crate) use tls::{TlsSetupError, check};
 use crate::config::ServiceConfig;
 use crate::proxy::body::{Exchange, Upload};
 use crate::runtime::clock::Mono;
+use futures_util::future::select_ok;
 use http2::{NotSent, Seat};
 use hyper::body::Incoming;
 use hyper::{Request, Response};
 use parking_lot::Mutex;
-use pool::{Channel, Target};
+use pool::{Channel, Purpose, Target};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
@@ -155,7 +157,7 @@ impl Upstream {
         only: Option<usize>,
         mut request: Request<Upload>,
         exchange: Option<&Arc<Exchange>>,
-        now: Mono,
+        mut now: Mono,
     ) -> Result<Answered, UpstreamError> {
         for _ in 0..STALE_TRIES {
             let (target, channel) = self.channel(only, now).await?;
@@ -180,6 +182,7 @@ impl Upstream {
                 },
             };
             // Where one has died, others may have.
+            now = Mono::now();
             target.sweep(now);
             request = unsent;
         }
@@ -200,41 +203,70 @@ impl Upstream {
 
     /// A connection to the next address that works.
     async fn channel(&self, only: Option<usize>, now: Mono) -> Result<(Arc<Target>, Channel), UpstreamError> {
-        let mut last = UpstreamError::Exhausted;
+        let start = self.turn();
         let wanted = |target: &&Arc<Target>| only.is_none_or(|place| target.place() == place);
-        for target in self.candidates(now).filter(wanted) {
-            if let Some(channel) = target.take(now) {
-                return Ok((Arc::clone(target), channel));
-            }
-            // Boxed: nearly every request finds an open connection above.
-            match Box::pin(target.open(self.connect_timeout)).await {
-                Ok(channel) => return Ok((Arc::clone(target), channel)),
-                Err(error) => last = error,
-            }
+        let next = self.in_turn(start).find(|target| wanted(target) && !target.is_failing(now));
+        if let Some(target) = next
+            && let Some(channel) = target.take(now)
+        {
+            return Ok((Arc::clone(target), channel));
         }
-        Err(last)
+        // Boxed: nearly every request finds an open connection above.
+        Box::pin(self.open(self.in_turn(start).filter(wanted), Purpose::Request, now)).await
     }
 
     /// A connection of its own to the next address that works.
     async fn channel_for_upgrade(&self, now: Mono) -> Result<(Arc<Target>, http1::Http1), UpstreamError> {
+        match self.open(self.in_turn(self.turn()), Purpose::Upgrade, now).await? {
+            (target, Channel::Http1(channel)) => Ok((target, channel)),
+            (_, Channel::Http2(_)) => Err(UpstreamError::Protocol),
+        }
+    }
+
+    /// Of those that work the first with a connection or room for one, then of those that are full whichever has one first, then the
+    /// same of those that failed.
+    async fn open(
+        &self,
+        targets: impl Iterator<Item = &Arc<Target>>,
+        purpose: Purpose,
+        now: Mono,
+    ) -> Result<(Arc<Target>, Channel), UpstreamError> {
+        // Before any is tried: one that fails now is not tried again.
+        let (failing, working): (Vec<_>, Vec<_>) = targets.partition(|target| target.is_failing(now));
         let mut last = UpstreamError::Exhausted;
-        for target in self.candidates(now) {
-            match target.open_for_upgrade(self.connect_timeout).await {
-                Ok(channel) => return Ok((Arc::clone(target), channel)),
+        for targets in [working, failing] {
+            let mut full = Vec::new();
+            for target in targets {
+                match target.open(purpose, self.connect_timeout).await {
+                    Ok(channel) => return Ok((Arc::clone(target), channel)),
+                    Err(UpstreamError::Exhausted) => full.push(target),
+                    Err(error) => last = error,
+                }
+            }
+            if full.is_empty() {
+                continue;
+            }
+            let wait = |target: &Arc<Target>| {
+                let (target, patience) = (Arc::clone(target), self.connect_timeout);
+                Box::pin(async move { target.wait(purpose, patience).await.map(|channel| (target, channel)) })
+            };
+            match select_ok(full.into_iter().map(wait)).await {
+                Ok((found, _)) => return Ok(found),
                 Err(error) => last = error,
             }
         }
         Err(last)
     }
 
-    /// The addresses in the order in which they are to be tried: in turn, failing ones last.
-    fn candidates(&self, now: Mono) -> impl Iterator<Item = &Arc<Target>> {
-        let start = if self.targets.len() > 1 { self.next.fetch_add(1, Ordering::Relaxed) } else { 0 };
-        let turn = move |index: usize| self.targets.get((start.wrapping_add(index)) % self.targets.len());
+    /// Whose turn it is.
+    fn turn(&self) -> usize {
+        if self.targets.len() > 1 { self.next.fetch_add(1, Ordering::Relaxed) } else { 0 }
+    }
+
+    /// All addresses, beginning with this one.
+    fn in_turn(&self, start: usize) -> impl Iterator<Item = &Arc<Target>> {
         let all = self.targets.len();
-        let working = (0..all).filter_map(turn).filter(move |target| !target.is_failing(now));
-        let failing = (0..all).filter_map(turn).filter(move |target| target.is_failing(now));
-        working.chain(failing)
+        (0..all).filter_map(move |index| self.targets.get(start.wrapping_add(index) % all))
     }
 
     /// Drops pooled connections that have been idle for too long.

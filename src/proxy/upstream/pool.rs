@@ -2,13 +2,12 @@
 
 use super::http1::Http1;
 use super::http2::{Http2, Place};
+use super::room::{Got, Room};
 use super::{Connector, Guarded, UpstreamError};
 use crate::config::Upstream as Address;
-use crate::proxy::upstream::connect::Io;
 use crate::runtime::clock::Mono;
-use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::timeout;
 
 /// An idle HTTP/1.1 connection is not used after this: common servers close theirs after 5 s.
@@ -22,6 +21,15 @@ pub(super) enum Channel {
     Http2(Place),
 }
 
+/// What a connection is for.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Purpose {
+    /// Requests, one after the other or at the same time.
+    Request,
+    /// One upgrade: a connection of its own.
+    Upgrade,
+}
+
 struct Idle {
     channel: Http1,
     since: Mono,
@@ -32,7 +40,7 @@ pub(super) struct Target {
     place: usize,
     address: Address,
     connector: Connector,
-    room: Arc<Semaphore>,
+    room: Room<Http1>,
     idle: Guarded<Vec<Idle>>,
     /// The first one with a place is taken, so that there are as few as the load needs.
     http2: Guarded<Vec<Http2>>,
@@ -47,7 +55,7 @@ impl Target {
             place,
             address: address.clone(),
             connector,
-            room: Arc::new(Semaphore::new(most.min(Semaphore::MAX_PERMITS))),
+            room: Room::new(most),
             idle: Guarded::default(),
             http2: Guarded::default(),
             opening: tokio::sync::Mutex::default(),
@@ -76,7 +84,10 @@ impl Target {
 
     pub(super) fn put(&self, mut channel: Http1, now: Mono) {
         channel.forget_task();
-        if channel.is_ready() || channel.is_usable() {
+        if !channel.is_ready() && !channel.is_usable() {
+            return;
+        }
+        if let Some(channel) = self.room.give(channel) {
             self.idle.lock().push(Idle { channel, since: now });
         }
     }
@@ -107,48 +118,97 @@ impl Target {
         });
     }
 
-    /// Opens a connection, within `patience` in all.
-    pub(super) async fn open(&self, patience: Duration) -> Result<Channel, UpstreamError> {
-        self.judged(timeout(patience, self.open_untimed()).await.unwrap_or_else(|_| Err(timed_out())))
+    /// A connection that is open, or a new one where there is room for it, within `patience`.
+    pub(super) async fn open(&self, purpose: Purpose, patience: Duration) -> Result<Channel, UpstreamError> {
+        if self.connector.speaks_http2(self.address.transport) {
+            return match purpose {
+                Purpose::Request => self.judged(within(patience, self.open_http2()).await),
+                Purpose::Upgrade => Err(UpstreamError::Protocol),
+            };
+        }
+        if let Purpose::Request = purpose
+            && let Some(channel) = self.take(Mono::now())
+        {
+            return Ok(channel);
+        }
+        let place = self.free_place().or_else(|| match purpose {
+            Purpose::Request => None,
+            Purpose::Upgrade => self.place_of_idle(),
+        });
+        self.open_http1(place.ok_or(UpstreamError::Exhausted)?, purpose, patience).await
     }
 
-    async fn open_untimed(&self) -> Result<Channel, UpstreamError> {
-        if !self.connector.speaks_http2(self.address.transport) {
-            let (io, room) = self.connect().await?;
-            return Ok(Channel::Http1(Http1::handshake(io, room).await?));
+    /// Where there is no room: a connection that is given back, or a new one in the place of one that ended, each within `patience`.
+    pub(super) async fn wait(&self, purpose: Purpose, patience: Duration) -> Result<Channel, UpstreamError> {
+        if self.connector.speaks_http2(self.address.transport) {
+            // Streams are not queued for.
+            return Err(UpstreamError::Exhausted);
         }
+        if let Purpose::Request = purpose
+            && let Some(channel) = self.take(Mono::now())
+        {
+            // While others were tried.
+            return Ok(channel);
+        }
+        // That nothing became free says nothing about the address.
+        let got = timeout(patience, self.room.wait()).await.ok().flatten().ok_or(UpstreamError::Exhausted)?;
+        match (got, purpose) {
+            (Got::Connection(channel), Purpose::Request) => Ok(Channel::Http1(channel)),
+            (Got::Connection(channel), Purpose::Upgrade) => {
+                self.open_http1(channel.into_place(), purpose, patience).await
+            }
+            (Got::Place(place), Purpose::Request | Purpose::Upgrade) => {
+                self.open_http1(place, purpose, patience).await
+            }
+        }
+    }
+
+    async fn open_http1(
+        &self,
+        place: OwnedSemaphorePermit,
+        purpose: Purpose,
+        patience: Duration,
+    ) -> Result<Channel, UpstreamError> {
+        let open = async { Http1::handshake(self.connector.connect(&self.address).await?, place).await };
+        let mut channel = self.judged(within(patience, open).await)?;
+        match purpose {
+            Purpose::Request => {}
+            Purpose::Upgrade => channel.run_by_itself(),
+        }
+        Ok(Channel::Http1(channel))
+    }
+
+    /// A place for a connection, also that of one that can be used no more.
+    fn free_place(&self) -> Option<OwnedSemaphorePermit> {
+        self.room.place().or_else(|| {
+            self.sweep(Mono::now());
+            self.room.place()
+        })
+    }
+
+    async fn open_http2(&self) -> Result<Channel, UpstreamError> {
         let _one_at_a_time = self.opening.lock().await;
         if let Some(channel) = self.take(Mono::now()) {
             return Ok(channel);
         }
-        let room = Arc::clone(&self.room).try_acquire_owned().map_err(|_| UpstreamError::Exhausted)?;
+        let room = self.room.place().ok_or(UpstreamError::Exhausted)?;
         let http2 = Http2::handshake(self.connector.connect(&self.address).await?, room).await?;
         let place = http2.place().ok_or(UpstreamError::Exhausted)?;
         self.http2.lock().push(http2);
         Ok(Channel::Http2(place))
     }
 
-    /// A connection for one upgrade.
-    pub(super) async fn open_for_upgrade(&self, patience: Duration) -> Result<Http1, UpstreamError> {
-        if self.connector.speaks_http2(self.address.transport) {
-            return Err(UpstreamError::Protocol);
-        }
-        let open = async {
-            let (io, room) = self.connect().await?;
-            let mut channel = Http1::handshake(io, room).await?;
-            channel.run_by_itself();
-            Ok(channel)
-        };
-        self.judged(timeout(patience, open).await.unwrap_or_else(|_| Err(timed_out())))
-    }
-
-    async fn connect(&self) -> Result<(Io, OwnedSemaphorePermit), UpstreamError> {
-        let room = Arc::clone(&self.room).acquire_owned().await.map_err(|_| UpstreamError::Exhausted)?;
-        let io = self.connector.connect(&self.address).await?;
-        Ok((io, room))
+    /// The place of the connection that has been idle longest, which ends.
+    fn place_of_idle(&self) -> Option<OwnedSemaphorePermit> {
+        let mut idle = self.idle.lock();
+        (!idle.is_empty()).then(|| idle.remove(0).channel.into_place())
     }
 }
 
-fn timed_out() -> UpstreamError {
-    UpstreamError::Connect(std::io::Error::from(std::io::ErrorKind::TimedOut))
+async fn within<T>(
+    patience: Duration,
+    open: impl Future<Output = Result<T, UpstreamError>>,
+) -> Result<T, UpstreamError> {
+    let late = || UpstreamError::Connect(std::io::Error::from(std::io::ErrorKind::TimedOut));
+    timeout(patience, open).await.unwrap_or_else(|_| Err(late()))
 }
