@@ -196,7 +196,7 @@ impl Keeper {
             self.asked = Some((removed, now));
             self.on_disk = false;
             *self.shared.removal.lock() = RemovalLine::Wanted(removed);
-            self.shared.wake();
+            self.shared.pace.wake();
         }
         Ok(())
     }

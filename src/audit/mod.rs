@@ -22,6 +22,7 @@ mod herald;
 mod index;
 mod keeper;
 mod line;
+mod pace;
 mod pack;
 mod queue;
 mod redact;

@@ -8,6 +8,7 @@ use super::clock::Clock;
 use super::disk::Disk;
 use super::herald::Waiting;
 use super::line;
+use super::pace::{self, Pace};
 use super::record::Kind;
 use super::removal::Removed;
 use super::room::Room;
@@ -16,9 +17,8 @@ use crate::runtime::metrics::Metrics;
 use parking_lot::{Condvar, Mutex};
 use std::cell::Cell;
 use std::collections::BTreeSet;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
-use std::thread::Thread;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64};
 use tokio::sync::oneshot;
 
 /// So many queued bytes wake the writer before its time.
@@ -102,8 +102,8 @@ pub(super) struct Shared {
     pub(super) stage: Mutex<Stage>,
     pub(super) stage_changed: Condvar,
     pub(super) metrics: Arc<Metrics>,
-    pub(super) writer: OnceLock<Thread>,
-    pub(super) woken: AtomicBool,
+    /// When the writer looks at what is queued.
+    pub(super) pace: Arc<Pace>,
     /// No more space could be set aside when it was last tried, or no checkpoint be written.
     pub(super) short: AtomicBool,
     /// What the trail takes.
@@ -189,20 +189,13 @@ impl Shared {
         self.room.settle(claimed, used);
         // At thread exit there is nowhere to keep it.
         let _ = SCRATCH.try_with(|kept| kept.set(scratch));
+        if urgent {
+            pace::added();
+        }
         if urgent || queued >= WAKE_BYTES {
-            self.wake();
+            self.pace.wake();
         }
         number_of_it
-    }
-
-    /// Lets the writer look now.
-    pub(super) fn wake(&self) {
-        if !self.woken.load(Ordering::Relaxed)
-            && !self.woken.swap(true, Ordering::AcqRel)
-            && let Some(writer) = self.writer.get()
-        {
-            writer.unpark();
-        }
     }
 
     pub(super) fn enter(&self, stage: Stage) {

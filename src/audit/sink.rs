@@ -10,6 +10,8 @@ use super::herald;
 pub use super::keeper::Exported;
 use super::keeper::{self, Keeper};
 use super::line;
+use super::pace::SaysWhenItRests;
+pub(crate) use super::pace::thread_rests;
 use super::pack::Packer;
 use super::proof::Prover;
 use super::queue::{Queue, Shared, Stage, Tied};
@@ -31,8 +33,8 @@ use std::io;
 use std::net::IpAddr;
 use std::os::fd::AsFd;
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use tokio::sync::oneshot;
 
@@ -108,7 +110,7 @@ impl AuditSink {
             .spawn(move || writer.run())
             .map_err(|source| AuditError::io(&path, source))?;
         // Set once, here; a wake-up before that would only have been early.
-        let _ = sink.shared.writer.set(thread.thread().clone());
+        sink.shared.pace.sets(thread.thread());
         Ok(Arc::new(sink))
     }
 
@@ -173,8 +175,7 @@ impl AuditSink {
             stage: Mutex::new(Stage::Running),
             stage_changed: Condvar::new(),
             metrics,
-            writer: OnceLock::new(),
-            woken: AtomicBool::new(false),
+            pace: Arc::default(),
             short: AtomicBool::new(false),
             disk,
             open: AtomicU64::new(0),
@@ -191,11 +192,11 @@ impl AuditSink {
         let Some(left) = self.shared.room.claim(bytes) else {
             self.shared.metrics.audit_failures.inc();
             self.shared.budget.lock().count_outage(wall());
-            self.shared.wake();
+            self.shared.pace.wake();
             return Err(Unavailable);
         };
         if left.0 < LOW_ROOM / 2 {
-            self.shared.wake();
+            self.shared.pace.wake();
         }
         Ok(Claim { bytes })
     }
@@ -225,7 +226,11 @@ impl AuditSink {
     /// Runs on each thread that serves requests, as long as it does: so that those who wait there for the disk are told together.
     /// Without it each is told alone.
     pub fn herald(&self) -> impl Future<Output = Infallible> + use<> {
-        herald::run()
+        let pace = Arc::clone(&self.shared.pace);
+        async move {
+            let _says = SaysWhenItRests::begin(pace);
+            herald::run().await
+        }
     }
 
     /// A handshake was refused: one line, or one more of a summary.
@@ -329,7 +334,7 @@ impl AuditSink {
         if *stage == Stage::Running {
             self.shared.room.shut();
             *stage = Stage::Closing;
-            self.shared.wake();
+            self.shared.pace.wake();
         }
         let stopped = |stage: &mut Stage| !matches!(stage, Stage::Stopped(_));
         let late = self.shared.stage_changed.wait_while_for(&mut stage, stopped, deadline).timed_out();
@@ -385,7 +390,7 @@ fn close_unfinished(
 impl Drop for AuditSink {
     fn drop(&mut self) {
         // Without a thread (in tests that drive the writer) there is nobody to wait for.
-        if self.shared.writer.get().is_some()
+        if self.shared.pace.has_writer()
             && let Err(error) = self.close(DROP_DEADLINE)
         {
             tracing::error!(%error, "the audit trail was closed in a hurry");

@@ -24,8 +24,6 @@ mod durable;
 mod space;
 mod summary;
 
-/// Lines wait at most this long for their batch; the contract says 100 ms.
-const FLUSH_EVERY: Duration = Duration::from_millis(50);
 /// What failed is tried again after this.
 const RETRY_AFTER: Duration = Duration::from_millis(250);
 /// A rotation that failed does not stop writing, so it can wait.
@@ -131,8 +129,7 @@ impl Writer {
     /// The thread: ticks until the sink is closed and nothing is owed.
     pub(super) fn run(mut self) {
         loop {
-            std::thread::park_timeout(FLUSH_EVERY);
-            self.shared.woken.store(false, Ordering::Release);
+            self.shared.pace.wait();
             let stage = *self.shared.stage.lock();
             self.tick(wall(), Mono::now());
             match stage {
@@ -230,8 +227,11 @@ impl Writer {
     fn write(&mut self, wall: Time) -> io::Result<()> {
         loop {
             if self.batch.rest().is_empty() {
-                self.settle_waiting()?;
-                if !self.next_batch() {
+                let synced = self.settle_waiting()?;
+                self.settle();
+                // What has come meanwhile has woken us, and waits for others first.
+                let paced = synced && !self.shared.pace.is_quiet();
+                if paced && *self.shared.stage.lock() == Stage::Running || !self.take_batch() {
                     return Ok(());
                 }
             }
@@ -261,18 +261,25 @@ impl Writer {
         }
     }
 
-    /// Settles the batch that is written and takes the next; `false` if there is none.
-    fn next_batch(&mut self) -> bool {
+    /// Settles the batch that is written.
+    fn settle(&mut self) {
         if let Some(prover) = &mut self.prover {
             prover.add(&self.batch.bytes);
         }
         self.batch.lines.count(&self.shared.metrics);
         self.shared.room.free_places(usize::try_from(self.batch.lines.total()).unwrap_or(usize::MAX));
-        let mut buffer = std::mem::take(&mut self.batch.bytes);
-        buffer.clear();
-        buffer.shrink_to(KEEP_BUFFER);
-        let mut queue = self.shared.queue.lock();
         self.shared.open.store(self.batch.floor, Ordering::Relaxed);
+        let mut bytes = std::mem::take(&mut self.batch.bytes);
+        bytes.clear();
+        bytes.shrink_to(KEEP_BUFFER);
+        let (before, floor, last) = (self.batch.last, self.batch.floor, self.batch.last);
+        self.batch = Batch { bytes, before, floor, last, ..Batch::default() };
+    }
+
+    /// Takes what is queued; `false` if that is nothing.
+    fn take_batch(&mut self) -> bool {
+        let buffer = std::mem::take(&mut self.batch.bytes);
+        let mut queue = self.shared.queue.lock();
         let Queue { bytes, lines, seq, waiting, open } = &mut *queue;
         self.batch = Batch {
             bytes: std::mem::replace(bytes, buffer),

@@ -291,8 +291,11 @@ fn spawn<F>(name: &str, future: impl FnOnce() -> F + Send + 'static) -> Result<J
 where
     F: Future<Output = io::Result<()>>,
 {
-    let runtime =
-        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(StartError::Thread)?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .on_thread_park(sink::thread_rests)
+        .build()
+        .map_err(StartError::Thread)?;
     std::thread::Builder::new()
         .name(format!("jitgate-{name}"))
         .spawn(move || {

@@ -8,10 +8,10 @@ use crate::audit::herald;
 use std::io;
 
 impl Writer {
-    /// Makes the batch, which is written whole, survive a loss of power, if anybody waits for that.
-    pub(super) fn settle_waiting(&mut self) -> io::Result<()> {
+    /// Makes the batch, which is written whole, survive a loss of power, if anybody waits for that; whether anybody did.
+    pub(super) fn settle_waiting(&mut self) -> io::Result<bool> {
         if self.batch.waiting.is_empty() {
-            return Ok(());
+            return Ok(false);
         }
         // What was written to a file that is gone, or to a stream, is no longer ours to promise.
         if let Output::Files { trail, .. } = &mut self.output
@@ -21,7 +21,7 @@ impl Writer {
             herald::tell(self.batch.waiting.drain(..));
         }
         self.batch.waiting.clear();
-        Ok(())
+        Ok(true)
     }
 
     /// After a sync that failed: nothing else is done before what it was for is on the disk.
