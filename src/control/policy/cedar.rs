@@ -155,7 +155,7 @@ impl<'f> World<'f> {
         Ok(Value::new_record([
             ("first_time_for_service".to_owned(), Value::new_bool(first)),
             ("first_time_for_tool".to_owned(), Value::new_bool(first_for_tool)),
-            ("usual_hour".to_owned(), Value::new_bool(history.usual_hours.contains(&self.facts.hour()))),
+            ("usual_hour".to_owned(), Value::new_bool(history.usual_hours.contains(&self.facts.asked_hour()))),
             ("refusals_last_hour".to_owned(), Value::new_long(i64::from(history.refusals_last_hour))),
             ("privileged_minutes".to_owned(), long(history.privileged_minutes)),
         ])?)

@@ -7,6 +7,7 @@
 
 use super::question::{History, PolicyAction, Question};
 use crate::model::{AccessRequest, PrincipalProfile, ServiceName, ServiceProfile, Time};
+use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -25,7 +26,8 @@ pub(super) struct Facts {
     pub(super) time: LocalTime,
 }
 
-/// Control time as the clock on the wall shows it.
+/// Control time, and what the clock on the wall shows when the access begins: now, or later where the request asks for it. A booking
+/// made in time for a time that is not is judged by the latter.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct LocalTime {
@@ -35,6 +37,10 @@ pub(super) struct LocalTime {
     /// 0 to 1439.
     pub(super) minute_of_day: u16,
     pub(super) weekday: Weekday,
+    /// The hour of `now`, 0 to 23, where the access begins later. Absent otherwise, and in facts of earlier versions, in which minute
+    /// and weekday are those of `now`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) asked_hour: Option<u8>,
 }
 
 /// A day of the week.
@@ -78,7 +84,8 @@ impl Facts {
         let profile = |name: &&ServiceName| {
             question.services.get(*name).map(|profile| ((*name).clone(), profile.clone()))
         };
-        let history = question.history;
+        let (history, now) = (question.history, question.now);
+        let start = question.request.not_before.map_or(now, |start| start.max(now));
         let of_scope = |tool: &&String| {
             tool.split_once('/').is_some_and(|(service, _)| named.iter().any(|name| name.as_str() == service))
         };
@@ -93,20 +100,24 @@ impl Facts {
                 tools: history.tools.iter().filter(of_scope).cloned().collect(),
                 ..history.clone()
             },
-            time: LocalTime::at(question.now, zone)?,
+            time: LocalTime::at(now, start, zone)?,
         })
     }
 
-    /// The hour of the day, 0 to 23.
-    pub(super) fn hour(&self) -> u8 {
-        u8::try_from(self.time.minute_of_day / 60).unwrap_or(u8::MAX)
+    /// The hour of the day in which it is asked, 0 to 23.
+    pub(super) fn asked_hour(&self) -> u8 {
+        let of_start = || u8::try_from(self.time.minute_of_day / 60).unwrap_or(u8::MAX);
+        self.time.asked_hour.unwrap_or_else(of_start)
     }
 }
 
 impl LocalTime {
-    fn at(now: Time, zone: &TimeZone) -> Option<Self> {
-        let stamp = jiff::Timestamp::from_microsecond(now.as_micros()).ok()?;
-        let local = zone.to_datetime(stamp);
+    fn at(now: Time, start: Time, zone: &TimeZone) -> Option<Self> {
+        let local = on_the_wall(start, zone)?;
+        let asked_hour = match start == now {
+            true => None,
+            false => Some(on_the_wall(now, zone)?.hour().unsigned_abs()),
+        };
         let weekday = match local.weekday() {
             jiff::civil::Weekday::Monday => Weekday::Mon,
             jiff::civil::Weekday::Tuesday => Weekday::Tue,
@@ -122,8 +133,13 @@ impl LocalTime {
             minute_of_day: u16::from(local.hour().unsigned_abs()) * 60
                 + u16::from(local.minute().unsigned_abs()),
             weekday,
+            asked_hour,
         })
     }
+}
+
+fn on_the_wall(time: Time, zone: &TimeZone) -> Option<DateTime> {
+    Some(zone.to_datetime(jiff::Timestamp::from_microsecond(time.as_micros()).ok()?))
 }
 
 #[cfg(test)]
@@ -131,7 +147,9 @@ mod tests {
     use super::*;
 
     fn local(time: &str, zone: &str) -> (u16, &'static str) {
-        let local = LocalTime::at(time.parse().unwrap(), &TimeZone::get(zone).unwrap()).unwrap();
+        let time = time.parse().unwrap();
+        let local = LocalTime::at(time, time, &TimeZone::get(zone).unwrap()).unwrap();
+        assert_eq!(local.asked_hour, None);
         (local.minute_of_day, local.weekday.as_str())
     }
 
@@ -145,6 +163,16 @@ mod tests {
         assert_eq!(local("2026-03-29T01:00:00Z", "Europe/Berlin"), (180, "sun"));
         assert_eq!(local("2026-10-25T00:30:00Z", "Europe/Berlin"), (150, "sun"));
         assert_eq!(local("2026-10-25T01:30:00Z", "Europe/Berlin"), (150, "sun"));
-        assert!(LocalTime::at(Time::MAX, &TimeZone::UTC).is_none());
+        assert!(LocalTime::at(Time::MAX, Time::MAX, &TimeZone::UTC).is_none());
+    }
+
+    #[test]
+    fn what_begins_later_has_the_clock_of_its_start_and_the_hour_of_asking() {
+        let now: Time = "2026-11-25T01:30:00Z".parse().unwrap();
+        let berlin = TimeZone::get("Europe/Berlin").unwrap();
+        let local = LocalTime::at(now, "2026-11-26T11:15:00Z".parse().unwrap(), &berlin).unwrap();
+        assert_eq!((local.minute_of_day, local.weekday), (12 * 60 + 15, Weekday::Thu));
+        assert_eq!((local.now, local.asked_hour), (now, Some(2)));
+        assert!(LocalTime::at(now, Time::MAX, &berlin).is_none());
     }
 }

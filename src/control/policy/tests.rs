@@ -376,6 +376,40 @@ fn hours_are_those_of_the_zone_also_when_clocks_change() {
 }
 
 #[test]
+fn what_begins_later_is_judged_by_the_clock_of_its_start() {
+    let set = policies(&format!(
+        r#"{ALL} @id("hours") forbid(principal, action, resource)
+        unless {{ context.minute_of_day >= 480 && context.minute_of_day < 1080 && context.weekday == Weekday::"wed" }};
+        @id("usual") permit(principal, action, resource) when {{ context.history.usual_hour }};"#
+    ));
+    let mut world = world(&["stock:GET:/x"]);
+    world.history.usual_hours = [10].into();
+    for (start, allowed) in [
+        ("2026-11-25T10:00:00Z", true),
+        ("2026-11-25T17:59:00Z", true),
+        ("2026-11-25T18:00:00Z", false),
+        ("2026-11-26T10:00:00Z", false),
+        // By then it is over: it begins now.
+        ("2026-11-24T23:00:00Z", true),
+    ] {
+        world.request.not_before = Some(start.parse().unwrap());
+        for action in [PolicyAction::Request, PolicyAction::Grant] {
+            world.action = action;
+            let evaluation = world.ask(&set);
+            assert_eq!(evaluation.outcome.terms().is_some(), allowed, "{start} {action:?}");
+        }
+        world.action = PolicyAction::Request;
+        // Habits are about asking.
+        let expected = if allowed { &["all", "usual"][..] } else { &["hours"] };
+        assert_eq!(world.ask(&set).determining, expected, "{start}");
+    }
+    // Asked at night for the day.
+    world.now = "2026-11-25T03:00:00Z".parse().unwrap();
+    world.request.not_before = Some("2026-11-25T10:00:00Z".parse().unwrap());
+    assert_eq!(world.ask(&set).determining, ["all"]);
+}
+
+#[test]
 fn facts_that_cannot_be_read_deny() {
     let set = policies(ALL);
     let good = world(&["orders:GET:/x"]).ask(&set).facts;
