@@ -9,7 +9,7 @@ use crate::control::workflow::refusal::AccessRefusal;
 use crate::control::workflow::request::{check_services, same};
 use crate::control::workflow::{caller, consider, controls, issue, refuse};
 use crate::model::event::{Actor, EventBody};
-use crate::model::{AccessRequestId, Evaluation, PolicyOutcome, RequestKind, SpiffeId, Terms};
+use crate::model::{AccessRequestId, Evaluation, PolicyOutcome, RequestKind, SpiffeId, Terms, Time};
 use std::sync::Arc;
 
 /// Approves. The policies are asked again, with the facts of now: what they no longer allow is not granted.
@@ -22,7 +22,7 @@ pub(super) fn approve(
     let record = visible(draft, new.request, &approver, context)?.clone();
     let request = Arc::clone(&record.request);
     check_reason(&new.reason)?;
-    pending(&record)?;
+    pending(&record, context.now)?;
     if new.hash.as_ref().is_some_and(|hash| *hash != record.hash) {
         return refuse(AccessRefusal::Changed { hash: record.hash.clone() });
     }
@@ -153,7 +153,7 @@ pub(super) fn deny(
     let decider = caller(draft)?.clone();
     let record = visible(draft, id, &decider, context)?;
     check_reason(reason)?;
-    pending(record)?;
+    pending(record, context.now)?;
     let request = &record.request;
     if is_involved(context.rules, request, &decider) {
         return refuse(AccessRefusal::SelfApproval);
@@ -181,7 +181,7 @@ pub(super) fn cancel(
     if reason.len() > crate::control::state::MAX_REASON {
         return Err(Refusal::Reason);
     }
-    pending(record)?;
+    pending(record, context.now)?;
     if record.request.requester != who && record.request.principal != who {
         return Err(Refusal::Role { need: Need::Approve });
     }
@@ -189,9 +189,11 @@ pub(super) fn cancel(
     Ok(Outcome::Request { id, existing: false })
 }
 
-fn pending(record: &RequestRecord) -> Result<(), Refusal> {
+/// The sweep that says so in the log may be late, most of all after a start: what is out of its time has expired by itself.
+fn pending(record: &RequestRecord, now: Time) -> Result<(), Refusal> {
     match record.state {
-        RequestState::Pending => Ok(()),
+        RequestState::Pending if now < record.request.expires_at => Ok(()),
+        RequestState::Pending => refuse(AccessRefusal::Settled { state: RequestState::Expired.as_str() }),
         RequestState::Approved | RequestState::Denied | RequestState::Expired | RequestState::Cancelled => {
             refuse(AccessRefusal::Settled { state: record.state.as_str() })
         }

@@ -479,6 +479,26 @@ fn deadlines_and_lapses_are_swept() {
     assert_eq!(world.stands(lapsing), RequestState::Expired);
 }
 
+#[test]
+fn nobody_decides_on_a_request_whose_time_has_passed_also_before_it_is_swept() {
+    let mut world = World::new();
+    let in_time = world.ask(AGENTS[1], "t", SCOPES[2], 60).unwrap();
+    let late = world.ask(AGENTS[1], "u", SCOPES[3], 60).unwrap();
+    let end = world.state.request(late).unwrap().request.expires_at;
+    world.now = end.minus(Duration::from_micros(1));
+    world.approve(BOB, in_time).unwrap();
+    world.now = end;
+    let (before, expired) = (world.log.len(), AccessRefusal::Settled { state: "expired" });
+    assert_eq!(refusal(world.approve(BOB, late)), expired);
+    let deny = AccessCommand::Deny { request: late, reason: "no".into() };
+    assert_eq!(refusal(world.access(BOB, deny)), expired);
+    let cancel = AccessCommand::Cancel { request: late, reason: String::new() };
+    assert_eq!(refusal(world.access(AGENTS[1], cancel)), expired);
+    assert_eq!((world.stands(late), world.log.len()), (RequestState::Pending, before));
+    world.access("", AccessCommand::Sweep).unwrap();
+    assert_eq!(world.stands(late), RequestState::Expired);
+}
+
 fn planned(world: &mut World, second_is_reassessed: bool) -> AccessRequestId {
     let step = |what: &str, reassess| Step { scope: scope(what), max_uses: None, reassess };
     let steps = vec![step(SCOPES[2], false), step(SCOPES[3], second_is_reassessed)];
