@@ -74,9 +74,7 @@ pub(super) struct Spelt {
 impl Spelt {
     /// Notes a text of a policy, if it could be an action or a tool.
     pub(super) fn note(&mut self, text: &str) {
-        let method =
-            !text.is_empty() && text.bytes().all(|b| b.is_ascii_uppercase() || b == b'-' || b == b'_');
-        if text.len() <= 1_024 && (method || text.contains('/')) {
+        if text.len() <= 1_024 && (looks_like_method(text) || text.contains('/')) {
             self.methods.insert(text.to_owned());
         }
         let visible = |c: char| !c.is_control() && !c.is_whitespace() && c != '*';
@@ -101,6 +99,13 @@ impl Spelt {
         let named = self.tools.iter().map(String::as_str).filter(|_| self.reads_names);
         own.filter(|tool| !tool.is_empty()).chain(named)
     }
+}
+
+/// A method of HTTP is any token (RFC 9110 section 5.6.2). Without a capital a text is a number, an address or an operator; with a
+/// lower-case letter it is a word: those are no methods that anybody uses, and each would be one more question for every wildcard.
+fn looks_like_method(text: &str) -> bool {
+    let token = |b: u8| b.is_ascii_uppercase() || b.is_ascii_digit() || b"!#$%&'+-.^_`|~".contains(&b);
+    text.bytes().all(token) && text.bytes().any(|b| b.is_ascii_uppercase())
 }
 
 /// Unfolds a scope. `services` are those that are known.
@@ -284,6 +289,12 @@ mod tests {
         let asked = shown(&["a:*:/**"], &["PURGE", "DELETE", "/p.S/M", "purge"]);
         assert_eq!(asked.len(), Methods::KNOWN.len() + 2, "{asked:?}");
         for method in ["*", "DELETE", "PURGE", "UPGRADE"] {
+            assert!(asked.contains(&format!("a {method} /**")), "{method}");
+        }
+        // Whatever a scope takes as a method, in capitals.
+        let asked = shown(&["a:*:/**"], &["V2PURGE", "X.Y'Z", "A B", "10.1.2.3", ">=", "v2PURGE"]);
+        assert_eq!(asked.len(), Methods::KNOWN.len() + 3, "{asked:?}");
+        for method in ["V2PURGE", "X.Y'Z"] {
             assert!(asked.contains(&format!("a {method} /**")), "{method}");
         }
         assert_eq!(shown(&["a:/p.S/*"], &["/p.S/M", "/p.T/M"]), ["a /p.S/* ", "a /p.S/M "]);

@@ -246,6 +246,10 @@ fn a_forbid_beats_every_permit_and_says_why() {
         because(&world(&["orders:*:/x"]).ask(&set)).contains("nobody deletes"),
         "a wildcard is DELETE too"
     );
+    let own = policies(&format!(
+        r#"{ALL} @id("own") forbid(principal, action, resource) when {{ context.method == "V2PURGE" }};"#
+    ));
+    assert_eq!(world(&["orders:*:/x"]).ask(&own).determining, ["own"], "and such a method too");
     assert_eq!(world(&["stock:DELETE:/x", "orders:GET:/x"]).ask(&set).determining, ["all"]);
     let mut early = world(&["stock:GET:/x"]);
     early.now = "2026-11-25T05:59:00Z".parse().unwrap();
