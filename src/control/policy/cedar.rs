@@ -152,10 +152,11 @@ impl<'f> World<'f> {
         let first = !history.services.contains(asked.service);
         let first_for_tool =
             asked.tool.map_or(first, |tool| !history.tools.contains(&format!("{}/{tool}", asked.service)));
+        let usual = history.usual_hours.contains(&self.facts.asked_hour());
         Ok(Value::new_record([
             ("first_time_for_service".to_owned(), Value::new_bool(first)),
             ("first_time_for_tool".to_owned(), Value::new_bool(first_for_tool)),
-            ("usual_hour".to_owned(), Value::new_bool(history.usual_hours.contains(&self.facts.asked_hour()))),
+            ("usual_hour".to_owned(), Value::new_bool(usual)),
             ("refusals_last_hour".to_owned(), Value::new_long(i64::from(history.refusals_last_hour))),
             ("privileged_minutes".to_owned(), long(history.privileged_minutes)),
         ])?)
