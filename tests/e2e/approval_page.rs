@@ -2,7 +2,7 @@
 //! themselves.
 
 use crate::harness::browser::{Browser, Identity};
-use crate::harness::form::{Fields, fields, filled};
+use crate::harness::form::{Fields, denial, fields, filled};
 use crate::harness::{Answer, Protocol, Setup, World, asked, id, with};
 use serde_json::{Value, json};
 
@@ -76,13 +76,34 @@ async fn a_request_is_denied_on_its_page() {
     let world = World::start().await;
     let operator = world.ca.svid("operator/local");
     let request = world.ask(&world.agent, &asked("INC-1", "GET", "/v1/orders")).await;
-    let form = fields(&world.page(&operator, id(&request)).await);
+    let form = denial(&world.page(&operator, id(&request)).await);
     let sent = world
         .submit(&operator, id(&request), (&filled(form, &[("reason", "not now"), ("decision", "deny")]), &[]))
         .await;
     assert_eq!(sent.status, 303, "{sent:?}");
     let denied = now(&world, &request).await;
     assert_eq!((&denied["state"], &denied["because"]), (&json!("denied"), &json!(["not now"])));
+}
+
+#[tokio::test]
+async fn a_request_that_is_too_large_for_a_form_is_denied_on_its_page() {
+    let world = World::start().await;
+    let operator = world.ca.svid("operator/local");
+    let part = |action: &str| {
+        let paths: Vec<String> =
+            (0..1_000).map(|number| format!("/v1/orders/{number:06}/of-a-customer")).collect();
+        json!({"type": "http", "locations": ["orders"], "actions": [action], "paths": paths})
+    };
+    let scope = json!([part("GET"), part("PUT"), part("PATCH")]);
+    let request = world.ask(&world.agent, &with(asked("INC-1", "GET", "/v1/orders"), "scope", scope)).await;
+    let page = world.page(&operator, id(&request)).await;
+    assert!(fields(&page)["scope"].len() > 64 << 10);
+    let form = denial(&page);
+    assert!(!form.contains_key("scope") && !form.contains_key("ttl"), "{form:?}");
+    let form = filled(form, &[("reason", "ask for less"), ("decision", "deny")]);
+    let sent = world.submit(&operator, id(&request), (&form, &[])).await;
+    assert_eq!(sent.status, 303, "{sent:?}");
+    assert_eq!(now(&world, &request).await["state"], "denied");
 }
 
 #[tokio::test]
@@ -101,14 +122,14 @@ async fn text_of_callers_is_text_on_the_page() {
         html.contains("&lt;script&gt;alert(1)&lt;/script&gt;") && html.contains("\\u{202e}gnihton\\u{0}"),
         "{html}"
     );
-    assert_eq!(html.matches("<form").count(), 1);
+    assert_eq!(html.matches("<form").count(), 2);
     // So is what an approver says, and what was wrong with a form.
     let entered = [("scope", "<script>"), ("reason", hostile), ("decision", "approve")];
     let sent = world.submit(&operator, id(&request), (&filled(fields(&page), &entered), &[])).await;
     assert_eq!(sent.status, 400, "{sent:?}");
     assert!(text(&sent).contains("Not done:") && !text(&sent).contains("<script"), "{sent:?}");
     let entered = [("reason", hostile), ("decision", "deny")];
-    let sent = world.submit(&operator, id(&request), (&filled(fields(&page), &entered), &[])).await;
+    let sent = world.submit(&operator, id(&request), (&filled(denial(&page), &entered), &[])).await;
     assert_eq!(sent.status, 303, "{sent:?}");
     let html = text(&world.page(&operator, id(&request)).await);
     assert!(!html.contains("<script") && !html.contains('\u{202e}'), "{html}");
@@ -146,6 +167,10 @@ async fn only_the_page_itself_decides() {
         (409, filled(form.clone(), &[("hash", &*others["hash"]), ("token", &*others["token"])]), &[]),
         (400, without("token"), &[]),
         (400, without("hash"), &[]),
+        // An approval says of what and for how long; also a denial comes from the page.
+        (400, without("scope"), &[]),
+        (400, without("ttl"), &[]),
+        (403, filled(denial(&page), &[("reason", "r"), ("decision", "deny"), ("token", "")]), &[]),
         (400, changed("decision", "both"), &[]),
         (400, changed("more", "1"), &[]),
         (400, changed("scope", ""), &[]),

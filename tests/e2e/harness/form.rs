@@ -36,9 +36,21 @@ impl World {
     }
 }
 
-/// The fields of the one form of a page, as they were filled in by the server.
+/// The fields of the form to approve, as they were filled in by the server.
 pub(crate) fn fields(page: &Answer) -> Fields {
+    of_form(page, 1)
+}
+
+/// Those of the form to deny.
+pub(crate) fn denial(page: &Answer) -> Fields {
+    of_form(page, 2)
+}
+
+/// Of the first form of a page, or of the second.
+fn of_form(page: &Answer, number: usize) -> Fields {
     let html = String::from_utf8(page.body.to_vec()).unwrap();
+    let form = html.split("<form ").nth(number).unwrap();
+    let (html, _) = form.split_once("</form>").unwrap();
     let mut fields = Fields::new();
     for input in html.split("<input ").skip(1) {
         let attribute = |name: &str| {

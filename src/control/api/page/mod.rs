@@ -1,8 +1,8 @@
 //! `/approve/{id}`: one access request as a page for a person with a browser and a certificate: who wants what, why and for how long,
-//! what the policies say of it; and a form to approve it, or less of it, or to deny it.
+//! what the policies say of it; and two forms: to approve it, or less of it; and to deny it.
 //!
 //! Whoever may not see the request gets the answer of one that does not exist (law 11). A decision counts for what was shown: the
-//! form carries the request's hash, and a token that only this page, shown to this caller, can have (law 10; see
+//! forms carry the request's hash, and a token that only this page, shown to this caller, can have (law 10; see
 //! [`super::site`] for pages of others).
 
 mod html;
@@ -42,15 +42,17 @@ pub(super) async fn show(
     }
 }
 
-/// What the form says.
+/// What one of the two forms says.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Decision {
     decision: Verb,
     token: String,
     hash: String,
-    scope: String,
-    ttl: String,
+    /// Of an approval, and never absent there.
+    scope: Option<String>,
+    /// The same.
+    ttl: Option<String>,
     reason: String,
 }
 
@@ -114,9 +116,12 @@ fn command(api: &Api, caller: &Caller, shown: &Shown, form: Decision) -> Result<
     Ok(match form.decision {
         Verb::Deny => AccessCommand::Deny { request: request.id, reason },
         Verb::Approve => {
-            let scope = narrower(&form.scope)?.filter(|scope| *scope != request.scope);
+            let lacks = |what: &str| Problem::malformed(format!("the form lacks `{what}`"));
+            let scope = form.scope.ok_or_else(|| lacks("scope"))?;
+            let scope = narrower(&scope)?.filter(|scope| *scope != request.scope);
+            let ttl = form.ttl.ok_or_else(|| lacks("ttl"))?;
             let ttl: Ttl =
-                form.ttl.trim().parse().map_err(|error| Problem::malformed(format!("the time: {error}")))?;
+                ttl.trim().parse().map_err(|error| Problem::malformed(format!("the time: {error}")))?;
             let ttl = Some(ttl).filter(|ttl| *ttl != request.ttl);
             let hash = Some(form.hash);
             let approval = NewApproval { request: request.id, hash, scope, ttl, reason, authenticated: None };

@@ -1,4 +1,4 @@
-//! A request as a person reads it before deciding, and the form below it.
+//! A request as a person reads it before deciding, and the forms below it.
 
 use super::html::Html;
 use crate::control::api::Api;
@@ -15,12 +15,15 @@ use axum::http::StatusCode;
 use axum::response::Response;
 use std::fmt::Display;
 
+const WHY: &str =
+    "<label>Why you decide so<input type=\"text\" name=\"reason\" required maxlength=\"4096\"></label>";
+
 /// See the head of this file.
 pub(super) struct Shown {
     pub(super) record: RequestRecord,
     waits_for: Vec<StageProgress>,
     story: Vec<Chapter>,
-    /// The token of the form, for whoever may have a say now.
+    /// The token of the forms, for whoever may have a say now.
     form: Option<String>,
 }
 
@@ -62,7 +65,7 @@ impl Shown {
         html = html.text(&self.stands()).raw("</p>");
         html = self.policies(asked(html, request));
         if let Some(token) = &self.form {
-            html = self.form(html, token);
+            html = self.forms(html, token);
         } else if self.record.state == RequestState::Pending {
             html = html.raw("<p>You see this request, and have no say in it.</p>");
         }
@@ -99,19 +102,10 @@ impl Shown {
         html.raw("<details><summary>Facts that they saw</summary><pre>").lines(&facts).raw("</pre></details>")
     }
 
-    fn form(&self, html: Html, token: &str) -> Html {
+    /// Two forms, because a denial sends nothing of what was asked for: what is too large for a form can be denied all the same.
+    fn forms(&self, html: Html, token: &str) -> Html {
         let request = &*self.record.request;
-        let path = format!("/approve/{}", request.id);
-        let html = html
-            .raw("<h2>Decide</h2><form method=\"post\" autocomplete=\"off\" action=\"")
-            .text(&path)
-            .raw("\">");
-        // The first button is what Enter presses, and one that is disabled keeps the form from being sent: nobody decides by that key.
-        let html = html.raw("<button disabled hidden></button>");
-        let html = html.raw("<input type=\"hidden\" name=\"token\" value=\"").text(token).raw("\">");
-        let html =
-            html.raw("<input type=\"hidden\" name=\"hash\" value=\"").text(&self.record.hash).raw("\">");
-        let html = html.raw(
+        let html = self.opened(html.raw("<h2>Decide</h2>"), token).raw(
             "<label>What, one entry a line: take away what is too much<textarea name=\"scope\" rows=\"6\"",
         );
         // These are approved as they are, or denied.
@@ -120,11 +114,20 @@ impl Shown {
         let html = html.lines(&texts(&request.scope).join("\n")).raw("</textarea></label>");
         let html =
             html.raw("<label>For how long, at most<input type=\"text\" name=\"ttl\" required value=\"");
-        let html = html.text(&request.ttl.to_string()).raw("\"></label>");
-        html.raw(
-            "<label>Why you decide so<input type=\"text\" name=\"reason\" required maxlength=\"4096\"></label>\
-             <button name=\"decision\" value=\"approve\">Approve</button><button name=\"decision\" value=\"deny\">Deny</button></form>",
-        )
+        let html = html.text(&request.ttl.to_string()).raw("\"></label>").raw(WHY);
+        let html = html.raw("<button name=\"decision\" value=\"approve\">Approve</button></form>");
+        let html = self.opened(html.raw("<h2>Or deny</h2>"), token).raw(WHY);
+        html.raw("<button name=\"decision\" value=\"deny\">Deny</button></form>")
+    }
+
+    /// The beginning of a form, up to what a person enters.
+    fn opened(&self, html: Html, token: &str) -> Html {
+        let path = format!("/approve/{}", self.record.request.id);
+        let html = html.raw("<form method=\"post\" autocomplete=\"off\" action=\"").text(&path).raw("\">");
+        // The first button is what Enter presses, and one that is disabled keeps the form from being sent: nobody decides by that key.
+        let html = html.raw("<button disabled hidden></button>");
+        let html = html.raw("<input type=\"hidden\" name=\"token\" value=\"").text(token).raw("\">");
+        html.raw("<input type=\"hidden\" name=\"hash\" value=\"").text(&self.record.hash).raw("\">")
     }
 
     fn past(&self, html: Html) -> Html {
