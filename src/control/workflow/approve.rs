@@ -4,13 +4,17 @@ use crate::control::authz::Need;
 use crate::control::state::decide::{Context, Draft, check_reason};
 use crate::control::state::{Approval, Outcome, Refusal, RequestRecord, RequestState};
 use crate::control::workflow::command::NewApproval;
-use crate::control::workflow::progress::{self, is_involved, may_decide, may_see, progress};
+use crate::control::workflow::progress::{self, Involvement, involvement, may_decide, may_see, progress};
 use crate::control::workflow::refusal::AccessRefusal;
 use crate::control::workflow::request::{check_services, same};
 use crate::control::workflow::{caller, consider, controls, issue, refuse};
 use crate::model::event::{Actor, EventBody};
 use crate::model::{AccessRequestId, Evaluation, PolicyOutcome, RequestKind, SpiffeId, Terms, Time};
 use std::sync::Arc;
+
+const FORGOTTEN: AccessRefusal = AccessRefusal::Invalid(
+    "who asked for what this goes on from is no longer known: deny it, and have access of its own asked for",
+);
 
 /// Approves. The policies are asked again, with the facts of now: what they no longer allow is not granted.
 pub(super) fn approve(
@@ -26,8 +30,10 @@ pub(super) fn approve(
     if new.hash.as_ref().is_some_and(|hash| *hash != record.hash) {
         return refuse(AccessRefusal::Changed { hash: record.hash.clone() });
     }
-    if is_involved(context.rules, &request, &approver) {
-        return refuse(AccessRefusal::SelfApproval);
+    match involvement(draft.state, context.rules, &request, &approver) {
+        Involvement::Apart => {}
+        Involvement::Involved => return refuse(AccessRefusal::SelfApproval),
+        Involvement::Forgotten => return refuse(FORGOTTEN),
     }
     check_services(&request.scope, context.rules)?;
     check_narrower(&record, new)?;
@@ -155,7 +161,8 @@ pub(super) fn deny(
     check_reason(reason)?;
     pending(record, context.now)?;
     let request = &record.request;
-    if is_involved(context.rules, request, &decider) {
+    // Refusing what goes on from something forgotten harms nobody.
+    if involvement(draft.state, context.rules, request, &decider) == Involvement::Involved {
         return refuse(AccessRefusal::SelfApproval);
     }
     let may = may_decide(draft.state, context.rules, (request, record.terms()), &decider)

@@ -3,6 +3,7 @@
 use crate::control::authz::Need;
 use crate::control::state::decide::{CHUNK, Context, Draft, check_reason, identity};
 use crate::control::state::{Outcome, Refusal};
+use crate::control::workflow::progress::{Involvement, involvement};
 use crate::control::workflow::refusal::AccessRefusal;
 use crate::control::workflow::request::same;
 use crate::control::workflow::{Disallowed, refuse};
@@ -98,7 +99,10 @@ pub(super) fn close_review(
         return refuse(AccessRefusal::ReviewClosed);
     }
     let involved = match draft.state.request(review.request) {
-        Some(record) => super::progress::is_involved(context.rules, &record.request, &who),
+        // A review must be closed some day, also when what its access went on from is forgotten.
+        Some(record) => {
+            involvement(draft.state, context.rules, &record.request, &who) == Involvement::Involved
+        }
         None => same(context.rules, &who, &review.requester),
     };
     if involved {

@@ -6,7 +6,7 @@ use crate::control::authz::Need;
 use crate::control::state::look::services_of;
 use crate::control::state::{Approval, RequestRecord, RequestState, Rules, State};
 use crate::control::workflow::request::same;
-use crate::model::{AccessRequest, ApproverRule, ServiceName, SpiffeId, Stage, Terms};
+use crate::model::{AccessRequest, ApproverRule, RequestKind, ServiceName, SpiffeId, Stage, Terms};
 use std::collections::BTreeSet;
 
 /// One stage.
@@ -89,18 +89,69 @@ fn unowned(
     services_of(&request.scope).into_iter().filter(lacks).collect()
 }
 
-/// Whether somebody may approve in a stage, whatever has been approved. Never who benefits, in any of their identities.
+/// Whether somebody may approve in a stage, whatever has been approved. Never who benefits, in any of their identities. What is
+/// forgotten bars nobody here: an approval that was given while all was known still counts, and no new one is taken.
 pub(super) fn is_eligible(
     state: &State,
     rules: &Rules,
     (request, stage): (&AccessRequest, &Stage),
     id: &SpiffeId,
 ) -> bool {
-    !is_involved(rules, request, id) && stage.from.iter().any(|rule| fits(state, rules, (request, rule), id))
+    stage.from.iter().any(|rule| fits(state, rules, (request, rule), id))
+        && involvement(state, rules, request, id) != Involvement::Involved
+}
+
+/// What somebody has to do with a request, or with what it goes on from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Involvement {
+    /// They asked, benefit, or are the same person as one of these.
+    Involved,
+    /// Nothing.
+    Apart,
+    /// Nothing that is known, and not all of what it goes on from is known any more.
+    Forgotten,
+}
+
+/// The most grants that are looked at, one behind the other.
+const MAX_BEHIND: u32 = 1_024;
+
+/// What somebody has to do with a request and, for more time or a part for another, with every request behind the grant that it
+/// goes on from: whoever asks for more need not be whoever asked first.
+pub(super) fn involvement(
+    state: &State,
+    rules: &Rules,
+    request: &AccessRequest,
+    id: &SpiffeId,
+) -> Involvement {
+    if is_named(rules, request, id) {
+        return Involvement::Involved;
+    }
+    let mut next = match &request.kind {
+        RequestKind::Extension { of } | RequestKind::Delegation { of } => Some(*of),
+        // A step names everybody whom its plan names.
+        RequestKind::Access | RequestKind::Step { .. } => None,
+    };
+    let mut looks = MAX_BEHIND;
+    while let Some(grant) = next {
+        let Some(found) = state.find(grant) else { return Involvement::Forgotten };
+        let lineage = found.grant().lineage.as_ref();
+        if let Some(behind) = lineage.and_then(|lineage| lineage.request) {
+            let Some(record) = state.request(behind) else { return Involvement::Forgotten };
+            if is_named(rules, &record.request, id) {
+                return Involvement::Involved;
+            }
+        }
+        looks = looks.saturating_sub(1);
+        if looks == 0 {
+            return Involvement::Forgotten;
+        }
+        next = lineage.and_then(|lineage| lineage.extends.or(lineage.parent));
+    }
+    Involvement::Apart
 }
 
 /// Requester, principal, beneficiary, whoever asked with their token, and all identities of the same person.
-pub(super) fn is_involved(rules: &Rules, request: &AccessRequest, id: &SpiffeId) -> bool {
+fn is_named(rules: &Rules, request: &AccessRequest, id: &SpiffeId) -> bool {
     let person = rules.directory.person(id).map(|person| &person.name);
     let mut users = request.on_behalf_of.iter().chain(&request.authenticated);
     same(rules, id, &request.requester)
