@@ -4,7 +4,7 @@ use crate::world::World;
 use jitgate::config::TicketConfig;
 use jitgate::control::tickets::{Answer, NoTicket, Tickets};
 use jitgate::runtime::clock::Mono;
-use serde_json::json;
+use serde_json::{Value, json};
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt as _;
 use std::sync::{Arc, Mutex};
@@ -16,22 +16,30 @@ type Heads = Arc<Mutex<Vec<String>>>;
 
 /// A ticket system that answers everything in the same way; nothing: it never does.
 async fn system(answer: &str) -> (SocketAddr, Heads) {
+    let (address, heads, _) = changing(answer).await;
+    (address, heads)
+}
+
+/// The same, with what it answers from now on.
+async fn changing(answer: &str) -> (SocketAddr, Heads, Arc<Mutex<String>>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let (address, answer, heads) = (listener.local_addr().unwrap(), answer.to_owned(), Heads::default());
-    let seen = Arc::clone(&heads);
+    let (address, heads) = (listener.local_addr().unwrap(), Heads::default());
+    let said = Arc::new(Mutex::new(answer.to_owned()));
+    let (seen, says) = (Arc::clone(&heads), Arc::clone(&said));
     tokio::spawn(async move {
         let mut held = Vec::new();
         while let Ok((mut stream, _)) = listener.accept().await {
             let mut bytes = vec![0; 8192];
             let read = stream.read(&mut bytes).await.unwrap_or(0);
             seen.lock().unwrap().push(String::from_utf8_lossy(&bytes[..read]).into_owned());
+            let answer = says.lock().unwrap().clone();
             let _ = stream.write_all(answer.as_bytes()).await;
             if answer.is_empty() {
                 held.push(stream);
             }
         }
     });
-    (address, heads)
+    (address, heads, said)
 }
 
 fn config(address: SocketAddr) -> TicketConfig {
@@ -121,4 +129,57 @@ async fn what_was_found_out_is_a_fact_of_the_request() {
     agent.post("/v1/requests", &ask("../x")).await.is_problem(400, "malformed");
     let asked = agent.post("/v1/requests", &ask("INC-1")).await;
     assert_eq!((asked.status.as_u16(), &asked.json()["ticket_open"]), (201, &json!(true)), "{asked:?}");
+}
+
+const OPEN_AND_APPROVED: &str = r#"@id("open") @approvers("1 of approvers")
+permit (principal, action == Action::"request", resource) when { context has ticket && context.ticket.open };"#;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_step_and_an_approval_are_decided_with_the_ticket_as_it_is_then() {
+    for (status, step, approval) in [("Open", "pending", "approved"), ("Done", "denied", "denied")] {
+        let (address, _, said) = changing(&json_answer(r#"{"fields":{"status":"Open"}}"#)).await;
+        let mut world = World::start().await;
+        let policies = world.path().join("policies");
+        std::fs::create_dir_all(&policies).unwrap();
+        std::fs::write(policies.join("all.cedar"), OPEN_AND_APPROVED).unwrap();
+        let tickets = config(address);
+        world
+            .configure(|config| {
+                config.tickets = Some(tickets);
+                config.policy.folder = Some(policies);
+            })
+            .await;
+        let (mut agent, mut approver) = (world.agent("demo").await, world.operator("approver").await);
+        let ask = |task: &str, key: &str, what: Value| {
+            let mut ask = json!({"task": task, "reason": "a test", "ttl": "15m", "ticket": "INC-1"});
+            ask[key] = what;
+            ask
+        };
+        let scope = |path: &str| json!([{"type": "http", "locations": ["orders"], "actions": ["GET"], "paths": [path]}]);
+        let steps = json!([
+            {"scope": scope("/v1/orders/7")},
+            {"scope": scope("/v1/orders/8"), "reassess": true},
+        ]);
+        let plan = agent.post("/v1/requests", &ask("PLAN", "plan", steps)).await.json();
+        let waits = agent.post("/v1/requests", &ask("WAITS", "scope", scope("/v1/orders/9"))).await.json();
+        assert_eq!((&plan["state"], &waits["state"]), (&json!("pending"), &json!("pending")));
+        let path =
+            |request: &Value, verb: &str| format!("/v1/requests/{}/{verb}", request["id"].as_str().unwrap());
+        let yes = json!({"reason": "fine"});
+        let planned = approver.post(&path(&plan, "approve"), &yes).await;
+        assert_eq!(planned.json()["state"], "approved", "{planned:?}");
+        *said.lock().unwrap() = json_answer(&format!(r#"{{"fields":{{"status":"{status}"}}}}"#));
+        // A yes is believed for a while, by one process.
+        world.restart().await;
+        let (mut agent, mut approver) = (world.agent("demo").await, world.operator("approver").await);
+        let opened = agent.post(&path(&plan, "advance"), &json!({})).await;
+        assert_eq!((opened.status.as_u16(), &opened.json()["state"]), (200, &json!(step)), "{opened:?}");
+        assert_eq!(opened.json()["ticket_open"], json!(status == "Open"), "{opened:?}");
+        let approved = approver.post(&path(&waits, "approve"), &yes).await;
+        assert_eq!(
+            (approved.status.as_u16(), &approved.json()["state"]),
+            (200, &json!(approval)),
+            "{approved:?}"
+        );
+    }
 }

@@ -5,7 +5,7 @@ use crate::control::api::problem::Problem;
 use crate::control::api::read::Caller;
 use crate::control::issuers::IssuerFault;
 use crate::control::tickets::Answer;
-use crate::model::User;
+use crate::model::{AccessRequestId, User};
 use axum::http::{HeaderMap, header};
 use serde::Deserialize;
 
@@ -43,6 +43,14 @@ pub(super) async fn user(api: &Api, caller: &Caller, token: Option<&Token>) -> R
         IssuerFault::Unavailable => Problem::issuer_unavailable(fault.to_string()),
         IssuerFault::None | IssuerFault::Token(_) => Problem::token_invalid(fault.to_string()),
     })
+}
+
+/// Whether the ticket system says now that the ticket of a request is open; `None` as in [`ticket`], and for what cannot be a
+/// ticket: it was named before any ticket was asked about.
+pub(super) async fn ticket_of(api: &Api, request: AccessRequestId) -> Option<bool> {
+    let tickets = api.tickets.as_ref()?;
+    let named = api.plane.with_state(|state| state.request(request)?.request.ticket.clone())?;
+    tickets.check(&named, api.plane.mono()).await.ok().and_then(Answer::fact)
 }
 
 /// Whether the ticket system says that a ticket is open; `None` where none is configured, or nobody named one.

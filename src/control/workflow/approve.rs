@@ -9,7 +9,7 @@ use crate::control::workflow::refusal::AccessRefusal;
 use crate::control::workflow::request::{check_services, same};
 use crate::control::workflow::{caller, consider, controls, issue, refuse};
 use crate::model::event::{Actor, EventBody};
-use crate::model::{AccessRequestId, Evaluation, PolicyOutcome, RequestKind, SpiffeId, Terms, Time};
+use crate::model::{AccessRequest, AccessRequestId, Evaluation, PolicyOutcome, RequestKind, SpiffeId, Terms, Time};
 use std::sync::Arc;
 
 const FORGOTTEN: AccessRefusal = AccessRefusal::Invalid(
@@ -41,7 +41,7 @@ pub(super) fn approve(
         // Several may have been asked for before the first was granted.
         controls::emergency(draft.state, &request, context.rules)?;
     }
-    let Some(terms) = reconsider(draft, &record, context)? else {
+    let Some(terms) = reconsider(draft, &record, new.ticket_open, context)? else {
         return Ok(Outcome::Request { id: request.id, existing: false });
     };
     let before = progress(draft.state, context.rules, (&request, &terms), &record.approvals);
@@ -99,9 +99,11 @@ pub(super) fn approve(
 fn reconsider(
     draft: &mut Draft<'_>,
     record: &RequestRecord,
+    ticket_open: Option<bool>,
     context: &Context<'_>,
 ) -> Result<Option<Terms>, Refusal> {
-    let request = &record.request;
+    // The request stays as it was asked and hashed; what was looked up for it may be another by now.
+    let request = &AccessRequest { ticket_open, ..(*record.request).clone() };
     let evaluation = consider::evaluate(draft.state, request, context);
     let outcome = match &evaluation.outcome {
         PolicyOutcome::Denied { .. } => evaluation.outcome.clone(),

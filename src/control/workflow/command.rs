@@ -103,6 +103,8 @@ pub struct NewApproval {
     pub ttl: Option<Ttl>,
     /// Why.
     pub reason: String,
+    /// Whether the ticket system says that the ticket of the request is open now (verified).
+    pub ticket_open: Option<bool>,
     /// How the approver proved themselves (verified).
     pub authenticated: Option<User>,
 }
@@ -138,6 +140,10 @@ pub enum AccessCommand {
     Advance {
         /// The request whose plan it is.
         request: AccessRequestId,
+        /// Whether the ticket system says that its ticket is open now (verified).
+        ticket_open: Option<bool>,
+        /// The address of the connection (verified).
+        source: Option<IpAddr>,
     },
     /// End a task and everything granted for it.
     EndTask {

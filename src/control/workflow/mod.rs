@@ -49,7 +49,10 @@ pub(in crate::control) fn decide(
         AccessCommand::Approve(new) => approve::approve(draft, new, context),
         AccessCommand::Deny { request, reason } => approve::deny(draft, *request, reason, context),
         AccessCommand::Cancel { request, reason } => approve::cancel(draft, *request, reason, context),
-        AccessCommand::Advance { request } => plan::advance(draft, *request, context),
+        AccessCommand::Advance { request, ticket_open, source } => {
+            let now = plan::Now { ticket_open: *ticket_open, source: *source };
+            plan::advance(draft, *request, now, context)
+        }
         AccessCommand::EndTask { task, outcome, reason } => {
             task::end(draft, task, (*outcome, reason), context)
         }

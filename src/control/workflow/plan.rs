@@ -7,13 +7,23 @@ use crate::control::workflow::refusal::AccessRefusal;
 use crate::control::workflow::{approve, caller, consider, controls, issue, refuse};
 use crate::model::event::EventBody;
 use crate::model::{AccessRequest, AccessRequestId, EndCause, RequestKind, Step, Time, Ttl};
+use std::net::IpAddr;
 use std::num::NonZeroU64;
 use std::sync::Arc;
+
+/// What was verified when a step is opened. A step that is decided anew rests on this, not on what was so when the plan was
+/// asked for.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Now {
+    pub(super) ticket_open: Option<bool>,
+    pub(super) source: Option<IpAddr>,
+}
 
 /// Opens the next step.
 pub(super) fn advance(
     draft: &mut Draft<'_>,
     id: AccessRequestId,
+    now: Now,
     context: &mut Context<'_>,
 ) -> Result<Outcome, Refusal> {
     let who = caller(draft)?.clone();
@@ -41,7 +51,7 @@ pub(super) fn advance(
     // The plan was decided on by other policies: its terms no longer count for what comes.
     let other = record.evaluated.as_ref().is_none_or(|it| it.policy != context.rules.policies.hash());
     if step.reassess || other {
-        return reassess(draft, (&request, number, step), end, context);
+        return reassess(draft, (&request, number, step), (end, now), context);
     }
     let Some(terms) = record.terms() else { return refuse(AccessRefusal::NoStep) };
     controls::cooldown(
@@ -138,7 +148,7 @@ fn leave(draft: &mut Draft<'_>, record: &RequestRecord, now: Time) {
 fn reassess(
     draft: &mut Draft<'_>,
     (plan, number, step): (&AccessRequest, u32, &Step),
-    end: Time,
+    (end, now): (Time, Now),
     context: &mut Context<'_>,
 ) -> Result<Outcome, Refusal> {
     // A step that policies refuse at once may be opened again at once.
@@ -150,6 +160,8 @@ fn reassess(
         ttl,
         not_before: None,
         plan: None,
+        ticket_open: now.ticket_open,
+        source: now.source,
         kind: RequestKind::Step { of: plan.id, number },
         requested_at: context.now,
         expires_at: context.now.plus(context.rules.requests.pending_timeout).min(end),

@@ -177,7 +177,20 @@ fn asked(task: &str, what: &str, seconds: u64) -> NewRequest {
 }
 
 fn approval(request: AccessRequestId) -> NewApproval {
-    NewApproval { request, hash: None, scope: None, ttl: None, reason: "fine".into(), authenticated: None }
+    NewApproval {
+        request,
+        hash: None,
+        scope: None,
+        ttl: None,
+        reason: "fine".into(),
+        ticket_open: None,
+        authenticated: None,
+    }
+}
+
+/// From where the plan was asked for, see [`asked`].
+fn next_step(request: AccessRequestId) -> AccessCommand {
+    AccessCommand::Advance { request, ticket_open: None, source: Some("192.0.2.7".parse().unwrap()) }
 }
 
 fn refusal<T: std::fmt::Debug>(result: Result<T, Refusal>) -> AccessRefusal {
@@ -290,7 +303,7 @@ fn a_plan_opens_one_step_after_the_other_and_ends_with_its_window() {
     let steps = vec![step(SCOPES[2], 3, false), step(SCOPES[3], 1, true), step(SCOPES[1], 0, false)];
     let new = NewRequest { wanted: Wanted::Plan(Plan { steps }), ..asked("t", SCOPES[0], 600) };
     let plan = world.access(AGENTS[1], AccessCommand::Request(Box::new(new))).unwrap();
-    let advance = || AccessCommand::Advance { request: plan };
+    let advance = || next_step(plan);
     assert!(world.access(AGENTS[1], advance()).is_err(), "not approved yet");
     world.approve(BOB, plan).unwrap();
     let first = world.grant_of(plan);
@@ -517,7 +530,7 @@ fn a_plan_whose_step_was_revoked_goes_no_further() {
             world
                 .run(SECURITY, Command::Revoke { selector: selector.clone(), reason: "stolen".into() })
                 .unwrap();
-            let next = world.access(AGENTS[1], AccessCommand::Advance { request: plan });
+            let next = world.access(AGENTS[1], next_step(plan));
             assert_eq!(refusal(next), AccessRefusal::NotLive, "reassess: {reassess}");
             assert!(!world.state.live().any(|live| live.grant.covers(world.now)));
         }
@@ -528,12 +541,12 @@ fn a_plan_whose_step_was_revoked_goes_no_further() {
 fn a_step_that_people_refused_is_not_asked_again_at_once() {
     let mut world = World::new();
     let plan = planned(&mut world, true);
-    let step = world.access(AGENTS[1], AccessCommand::Advance { request: plan }).unwrap();
+    let step = world.access(AGENTS[1], next_step(plan)).unwrap();
     world.access(BOB, AccessCommand::Deny { request: step, reason: "no".into() }).unwrap();
-    let again = world.access(AGENTS[1], AccessCommand::Advance { request: plan });
+    let again = world.access(AGENTS[1], next_step(plan));
     assert!(matches!(refusal(again), AccessRefusal::Cooldown { cause: "denied", .. }));
     world.pass(60);
-    world.access(AGENTS[1], AccessCommand::Advance { request: plan }).unwrap();
+    world.access(AGENTS[1], next_step(plan)).unwrap();
 }
 
 #[test]

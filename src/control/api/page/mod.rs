@@ -10,6 +10,7 @@ mod shown;
 
 use crate::control::api::Api;
 use crate::control::api::problem::Problem;
+use crate::control::api::proofs;
 use crate::control::api::read::{Caller, form};
 use crate::control::api::requests::run;
 use crate::control::workflow::{AccessCommand, NewApproval};
@@ -80,7 +81,7 @@ pub(super) async fn decide(
     }
     let decided = async {
         let decision: Decision = form(&parts.headers, body, MAX_FORM).await?;
-        let command = command(&api, &caller, &shown, decision)?;
+        let command = command(&api, &caller, &shown, decision).await?;
         run(&api, &caller, command, false).await
     };
     match decided.await {
@@ -102,7 +103,12 @@ fn location(id: AccessRequestId) -> HeaderValue {
 }
 
 /// What is submitted, if the form is ours and is about the request as it is.
-fn command(api: &Api, caller: &Caller, shown: &Shown, form: Decision) -> Result<AccessCommand, Problem> {
+async fn command(
+    api: &Api,
+    caller: &Caller,
+    shown: &Shown,
+    form: Decision,
+) -> Result<AccessCommand, Problem> {
     if !api.site.is_form_token(&form.token, caller.id(), &form.hash) {
         return Err(Problem::forbidden(
             "this form is not from this page, or the control plane was restarted: look again, then decide",
@@ -124,7 +130,9 @@ fn command(api: &Api, caller: &Caller, shown: &Shown, form: Decision) -> Result<
                 ttl.trim().parse().map_err(|error| Problem::malformed(format!("the time: {error}")))?;
             let ttl = Some(ttl).filter(|ttl| *ttl != request.ttl);
             let hash = Some(form.hash);
-            let approval = NewApproval { request: request.id, hash, scope, ttl, reason, authenticated: None };
+            let (request, authenticated) = (request.id, None);
+            let ticket_open = proofs::ticket_of(api, request).await;
+            let approval = NewApproval { request, hash, scope, ttl, reason, ticket_open, authenticated };
             AccessCommand::Approve(Box::new(approval))
         }
     })

@@ -216,7 +216,7 @@ fn a_step_that_policies_refuse_does_not_fill_the_log() {
     let plan = planned(&mut world, true);
     world.rules.requests.max_per_hour = 5;
     world.rules.policies = policies("@id(\"f\") forbid(principal, action, resource);");
-    let advance = || AccessCommand::Advance { request: plan };
+    let advance = || next_step(plan);
     let refused = (0..10).find_map(|_| world.access(AGENTS[1], advance()).err());
     assert_eq!(refusal(Err::<(), _>(refused.unwrap())), AccessRefusal::TooOften { max: 5 });
 }
@@ -260,7 +260,7 @@ fn a_member_lets_nobody_into_a_task_by_handing_on_a_grant() {
 fn who_approved_a_plan_gets_no_part_of_a_step_that_another_approved() {
     let mut world = World::new();
     let plan = planned(&mut world, true);
-    let step = world.access(AGENTS[1], AccessCommand::Advance { request: plan }).unwrap();
+    let step = world.access(AGENTS[1], next_step(plan)).unwrap();
     world.approve(ADA, step).unwrap();
     let grant = world.grant_of(step);
     for approver in [ADA, BOB] {
@@ -318,8 +318,40 @@ fn a_plan_does_not_go_on_when_its_task_is_over_and_taken_up_again() {
         world.access("", AccessCommand::Sweep).unwrap();
         // Its owner asks for something else under the same name: that is another piece of work.
         world.ask(AGENTS[1], "t", SCOPES[2], 60).unwrap();
-        let next = world.access(AGENTS[1], AccessCommand::Advance { request: plan });
+        let next = world.access(AGENTS[1], next_step(plan));
         assert!(matches!(refusal(next), AccessRefusal::TaskEnded { .. }), "reassess: {reassess}");
+    }
+}
+
+#[test]
+fn a_step_that_is_decided_anew_has_the_ticket_and_the_address_of_now() {
+    let mut world = World::new();
+    let plan = planned(&mut world, true);
+    let (ticket_open, source) = (Some(false), Some("198.51.100.9".parse().unwrap()));
+    let advance = AccessCommand::Advance { request: plan, ticket_open, source };
+    let step = world.access(AGENTS[1], advance).unwrap();
+    let asked = &world.state.request(step).unwrap().request;
+    assert_eq!((asked.ticket_open, asked.source), (ticket_open, source));
+}
+
+#[test]
+fn a_ticket_that_was_closed_while_the_request_waited_counts() {
+    let text = "@id(\"p\") @approvers(\"1 of approvers\") permit(principal, action == Action::\"request\", resource) \
+        when { context has ticket && context.ticket.open };";
+    for (now, state) in [
+        (Some(true), RequestState::Approved),
+        (Some(false), RequestState::Denied),
+        (None, RequestState::Denied),
+    ] {
+        let mut world = World::new();
+        world.rules.policies = policies(text);
+        let (ticket, ticket_open) = (Some("INC-1".into()), Some(true));
+        let new = NewRequest { ticket, ticket_open, ..asked("t", SCOPES[0], 60) };
+        let pending = request(&mut world, AGENTS[1], new).unwrap();
+        assert_eq!(world.stands(pending), RequestState::Pending);
+        let yes = NewApproval { ticket_open: now, ..approval(pending) };
+        world.access(BOB, AccessCommand::Approve(Box::new(yes))).unwrap();
+        assert_eq!(world.stands(pending), state, "{now:?}");
     }
 }
 
@@ -337,7 +369,7 @@ fn a_step_ends_with_its_task() {
     let plan = request(&mut world, AGENTS[1], new).unwrap();
     world.approve(BOB, plan).unwrap();
     world.pass(20);
-    world.access(AGENTS[1], AccessCommand::Advance { request: plan }).unwrap();
+    world.access(AGENTS[1], next_step(plan)).unwrap();
     let ends: Vec<Time> = world.state.live().map(|live| live.grant.expires_at).collect();
     assert_eq!(ends, [deadline]);
 }

@@ -228,7 +228,7 @@ fn a_further_step_of_a_plan_is_decided_by_the_policies_of_its_day() {
     let mut world = with(&all);
     let new = NewRequest { wanted: Wanted::Plan(plan), ..asked("t", SCOPES[0], 600) };
     let request = world.access(AGENTS[1], AccessCommand::Request(Box::new(new))).unwrap();
-    world.access(AGENTS[1], AccessCommand::Advance { request }).unwrap();
+    world.access(AGENTS[1], next_step(request)).unwrap();
     assert_eq!(world.state.request(request).unwrap().grants.len(), 2, "its own terms are enough");
     world
         .load(
@@ -239,7 +239,7 @@ fn a_further_step_of_a_plan_is_decided_by_the_policies_of_its_day() {
         )
         .unwrap();
     assert!(world.is_live(world.grant_of(request)), "the first two were decided on without that");
-    let step = world.access(AGENTS[1], AccessCommand::Advance { request }).unwrap();
+    let step = world.access(AGENTS[1], next_step(request)).unwrap();
     let asked = world.state.request(request).unwrap().steps.last().unwrap().asked.unwrap();
     assert_eq!(world.stands(asked), RequestState::Denied, "{step}");
 }
