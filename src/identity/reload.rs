@@ -1,7 +1,10 @@
 //! Certificate, key, bundles and CRLs from their files, followed as they change.
 //!
-//! Invariants: everything is read and parsed before anything is replaced; what cannot be used whole changes nothing and raises
-//! an alarm, once for each change; open connections go on, and are re-checked by their owners ([`Trust::changes`]).
+//! There are two groups: our own pair (certificate and key), and whom we believe (bundles and CRLs).
+//!
+//! Invariants: a group is read and parsed before any of it is replaced; a group that cannot be used whole changes nothing and raises
+//! an alarm, once for each change; neither group waits for the other, so that a key that cannot be used holds up no revocation;
+//! at the start both must be good; open connections go on, and are re-checked by their owners ([`Trust::changes`]).
 
 use super::crl::CrlError;
 use super::keyfile::{self, FileError, Secrecy};
@@ -48,9 +51,9 @@ pub enum ReloadError {
 /// What a look at the files led to.
 #[derive(Debug)]
 pub enum Change {
-    /// The files are in use: when each thing runs out (`certificate`, `bundle:<trust domain>`, `crl`).
+    /// New files are in use: when each thing that is in use runs out (`certificate`, `bundle:<trust domain>`, `crl`).
     InUse(Vec<(String, Time)>),
-    /// The files cannot be used; what was in use before still is.
+    /// The files of one group cannot be used; what was in use of it before still is.
     Kept(ReloadError),
 }
 
@@ -64,30 +67,42 @@ pub struct Reloader {
     own: Arc<OwnIdentity>,
     trust: Arc<Trust>,
     observer: Observer,
-    in_use: Digests,
+    pair_files: Group,
+    set_files: Group,
     stamps: Stamps,
+}
+
+/// Files that are replaced together or not at all.
+struct Group {
+    /// What they are, for whoever reads the alarm.
+    name: &'static str,
+    /// The digest of what is in use.
+    in_use: Box<[u8]>,
     failing: Option<Failing>,
 }
 
 /// A failure that was seen. The first look at it raises no alarm: certificate and key are two files, and cannot be replaced in
 /// one step.
 struct Failing {
-    what: (Option<Digests>, String),
+    /// The digest, where the files could be read, and the error.
+    what: (Option<Box<[u8]>>, String),
     alarmed: bool,
-}
-
-#[derive(Clone, PartialEq, Eq)]
-struct Digests {
-    own: Box<[u8]>,
-    trust: Box<[u8]>,
 }
 
 /// What the file system tells about each file; `None` where nothing can be told, or not for certain.
 type Stamps = Option<Vec<(u64, u64, u64, i64, i64)>>;
 
-struct Contents {
+/// What the files of a group held.
+trait Contents {
+    fn digest(&self) -> Box<[u8]>;
+}
+
+struct PairContents {
     certificate: Vec<u8>,
     key: Vec<u8>,
+}
+
+struct SetContents {
     bundles: Vec<(String, Vec<u8>)>,
     crls: Vec<Vec<u8>>,
 }
@@ -104,18 +119,19 @@ impl Reloader {
         observer: Observer,
     ) -> Result<Self, ReloadError> {
         let stamps = stamps(&identity, &trust_files, now());
-        let contents = Contents::read(&identity, &trust_files)?;
-        let pair = OwnPair::parse(&identity, &contents.certificate, &contents.key, now())?;
-        let set = contents.trust(&trust_files)?;
+        let pair_contents = PairContents::read(&identity)?;
+        let set_contents = SetContents::read(&trust_files)?;
+        let pair = pair_contents.parse(&identity, now())?;
+        let set = set_contents.parse(&trust_files)?;
         let reloader = Self {
             identity,
             trust_files,
             own: OwnIdentity::new(pair),
             trust: Trust::new(set, now),
             observer,
-            in_use: contents.digests(),
+            pair_files: Group::new("certificate and key", &pair_contents),
+            set_files: Group::new("trust bundles and revocation lists", &set_contents),
             stamps,
-            failing: None,
         };
         (reloader.observer)(&reloader.in_use());
         Ok(reloader)
@@ -162,52 +178,29 @@ impl Reloader {
     pub fn poll(&mut self) {
         let now = self.trust.now();
         let stamps = stamps(&self.identity, &self.trust_files, now);
-        if stamps.is_some() && stamps == self.stamps && self.failing.is_none() {
+        let is_failing = self.pair_files.failing.is_some() || self.set_files.failing.is_some();
+        if stamps.is_some() && stamps == self.stamps && !is_failing {
             return;
         }
         self.stamps = stamps;
-        let contents = match Contents::read(&self.identity, &self.trust_files) {
-            Ok(contents) => contents,
-            Err(error) => return self.fail(None, error.into()),
-        };
-        let digests = contents.digests();
-        if digests == self.in_use {
-            self.failing = None;
-            return;
+        // The pair first: whoever connects anew because of the other group shows the new one.
+        let pair = self.pair_files.changed(&self.observer, PairContents::read(&self.identity), |contents| {
+            contents.parse(&self.identity, now)
+        });
+        let set = self.set_files.changed(&self.observer, SetContents::read(&self.trust_files), |contents| {
+            contents.parse(&self.trust_files)
+        });
+        let is_changed = pair.is_some() || set.is_some();
+        if let Some(pair) = pair {
+            self.own.replace(pair);
         }
-        match self.replace(&contents, &digests, now) {
-            Ok(()) => {
-                self.in_use = digests;
-                self.failing = None;
-                tracing::info!("certificates, trust bundles and revocation lists were reloaded");
-                (self.observer)(&self.in_use());
-            }
-            Err(error) => self.fail(Some(digests), error),
-        }
-    }
-
-    fn replace(&self, contents: &Contents, digests: &Digests, now: Time) -> Result<(), ReloadError> {
-        let pair = OwnPair::parse(&self.identity, &contents.certificate, &contents.key, now)?;
-        let set = contents.trust(&self.trust_files)?;
-        self.own.replace(pair);
         // Not for a new certificate of ours alone: each replacement has every connection checked again.
-        if digests.trust != self.in_use.trust {
+        if let Some(set) = set {
             self.trust.replace(set);
         }
-        Ok(())
-    }
-
-    fn fail(&mut self, digests: Option<Digests>, error: ReloadError) {
-        let what = (digests, error.to_string());
-        match &mut self.failing {
-            Some(failing) if failing.what == what => {
-                if !failing.alarmed {
-                    failing.alarmed = true;
-                    tracing::error!(error = %Chain(&error), "a reload of certificates failed, the old ones stay in use");
-                    (self.observer)(&Change::Kept(error));
-                }
-            }
-            failing => *failing = Some(Failing { what, alarmed: false }),
+        if is_changed {
+            tracing::info!("certificates, trust bundles or revocation lists were reloaded");
+            (self.observer)(&self.in_use());
         }
     }
 
@@ -220,6 +213,63 @@ impl Reloader {
 impl std::fmt::Debug for Reloader {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Reloader").field("identity", &self.identity).finish_non_exhaustive()
+    }
+}
+
+impl Group {
+    fn new(name: &'static str, contents: &impl Contents) -> Self {
+        Self { name, in_use: contents.digest(), failing: None }
+    }
+
+    /// What is to be put in use, if the files have changed and can be used; an alarm if they cannot.
+    fn changed<C: Contents, T>(
+        &mut self,
+        observer: &Observer,
+        read: Result<C, FileError>,
+        parse: impl FnOnce(&C) -> Result<T, ReloadError>,
+    ) -> Option<T> {
+        let contents = match read {
+            Ok(contents) => contents,
+            Err(error) => {
+                self.fail(observer, None, error.into());
+                return None;
+            }
+        };
+        let digest = contents.digest();
+        if digest == self.in_use {
+            self.failing = None;
+            return None;
+        }
+        match parse(&contents) {
+            Ok(parsed) => {
+                self.in_use = digest;
+                self.failing = None;
+                Some(parsed)
+            }
+            Err(error) => {
+                self.fail(observer, Some(digest), error);
+                None
+            }
+        }
+    }
+
+    fn fail(&mut self, observer: &Observer, digest: Option<Box<[u8]>>, error: ReloadError) {
+        let what = (digest, error.to_string());
+        match &mut self.failing {
+            Some(failing) if failing.what == what => {
+                if !failing.alarmed {
+                    failing.alarmed = true;
+                    let files = self.name;
+                    tracing::error!(
+                        files,
+                        error = %Chain(&error),
+                        "a reload of certificates failed, the old ones stay in use"
+                    );
+                    observer(&Change::Kept(error));
+                }
+            }
+            failing => *failing = Some(Failing { what, alarmed: false }),
+        }
     }
 }
 
@@ -238,22 +288,39 @@ impl std::fmt::Display for Chain<'_> {
     }
 }
 
-impl Contents {
-    fn read(identity: &IdentityFiles, trust: &TrustFiles) -> Result<Self, FileError> {
+impl PairContents {
+    fn read(files: &IdentityFiles) -> Result<Self, FileError> {
+        Ok(Self {
+            certificate: keyfile::read(&files.certificate, Secrecy::Public)?,
+            key: keyfile::read(&files.key, Secrecy::Private)?,
+        })
+    }
+
+    fn parse(&self, files: &IdentityFiles, now: Time) -> Result<OwnPair, ReloadError> {
+        Ok(OwnPair::parse(files, &self.certificate, &self.key, now)?)
+    }
+}
+
+impl Contents for PairContents {
+    fn digest(&self) -> Box<[u8]> {
+        hash([&self.certificate, &self.key])
+    }
+}
+
+impl SetContents {
+    fn read(files: &TrustFiles) -> Result<Self, FileError> {
         let public = |path: &PathBuf| keyfile::read(path, Secrecy::Public);
         Ok(Self {
-            certificate: public(&identity.certificate)?,
-            key: keyfile::read(&identity.key, Secrecy::Private)?,
-            bundles: trust
+            bundles: files
                 .bundles
                 .iter()
                 .map(|(domain, path)| Ok((domain.clone(), public(path)?)))
                 .collect::<Result<_, FileError>>()?,
-            crls: trust.crls.iter().map(public).collect::<Result<_, _>>()?,
+            crls: files.crls.iter().map(public).collect::<Result<_, _>>()?,
         })
     }
 
-    fn trust(&self, files: &TrustFiles) -> Result<TrustSet, ReloadError> {
+    fn parse(&self, files: &TrustFiles) -> Result<TrustSet, ReloadError> {
         let bundles = self.bundles.iter().map(|(domain, pem)| (domain.as_str(), pem.as_slice()));
         TrustSet::parse(bundles, self.crls.iter().map(Vec::as_slice)).map_err(|error| {
             if let TrustError::Crl { position, source } = error {
@@ -264,10 +331,11 @@ impl Contents {
             }
         })
     }
+}
 
-    fn digests(&self) -> Digests {
-        let trust = self.bundles.iter().map(|(_, pem)| pem).chain(&self.crls);
-        Digests { own: hash([&self.certificate, &self.key]), trust: hash(trust) }
+impl Contents for SetContents {
+    fn digest(&self) -> Box<[u8]> {
+        hash(self.bundles.iter().map(|(_, pem)| pem).chain(&self.crls))
     }
 }
 

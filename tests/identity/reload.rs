@@ -142,6 +142,36 @@ async fn a_bad_reload_keeps_the_old_and_alarms_once() {
     assert!(!changes.has_changed().unwrap());
 }
 
+#[tokio::test]
+async fn a_key_that_cannot_be_used_holds_up_no_revocation() {
+    let mut followed = Followed::new();
+    let agent = followed.ca.issue(AGENT);
+    let trust = followed.reloader.trust();
+    let listener = Acceptor::new(followed.reloader.own(), trust.clone(), TlsOptions::default()).unwrap();
+    let accepted = meet(&listener, caller(&agent)).await.0.unwrap();
+
+    std::fs::set_permissions(followed.path("key.pem"), PermissionsExt::from_mode(0o644)).unwrap();
+    replace(&followed.path("crl.pem"), followed.ca.crl(&[&agent.serial]).as_bytes());
+    let heard = followed.look();
+    assert!(matches!(&heard[..], [Ok(3), Err(text)] if text.contains("chmod 600")), "{heard:?}");
+    assert!(accepted.changes.has_changed().unwrap());
+    assert_eq!(trust.recheck(&accepted.peer, now()), Err(Refusal::Revoked));
+    assert_eq!(refusal(&listener, caller(&agent)).await, Refusal::Revoked);
+}
+
+#[tokio::test]
+async fn a_bundle_that_cannot_be_used_holds_up_no_new_pair() {
+    let mut followed = Followed::new();
+    let changes = followed.reloader.trust().changes();
+    let next = followed.ca.issue(PROXY);
+    next.write(followed.folder.path());
+    replace(&followed.path("ca.pem"), b"");
+    let heard = followed.look();
+    assert!(matches!(&heard[..], [Ok(3), Err(text)] if text.contains("holds no certificate")), "{heard:?}");
+    assert_eq!(followed.shown().await, next.chain[0].to_vec());
+    assert!(!changes.has_changed().unwrap(), "whom we believe did not change");
+}
+
 #[test]
 fn a_rotation_in_two_steps_raises_no_alarm() {
     let mut followed = Followed::new();
