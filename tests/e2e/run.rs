@@ -14,7 +14,7 @@ fn run_flags(world: &World, scope: &str) -> Vec<String> {
     flags_for(world, "INC-7", scope)
 }
 
-fn flags_for(world: &World, task: &str, scope: &str) -> Vec<String> {
+pub(crate) fn flags_for(world: &World, task: &str, scope: &str) -> Vec<String> {
     let mut all: Vec<String> =
         ["run", "--task", task, "--ttl", "10m", "--reason", "a test", "--scope", scope]
             .map(str::to_owned)

@@ -1,8 +1,10 @@
 //! However `jitgate run` or its command ends, the access ends; and nothing of `run` is left with what the command started.
 
-use crate::harness::{World, eventually};
-use crate::run::Running;
+use crate::harness::world::{AGENT, JITGATE};
+use crate::harness::{World, eventually, within};
+use crate::run::{Running, flags_for};
 use rustix::process::{Pid, Signal, kill_process, test_kill_process};
+use std::process::Stdio;
 use tokio::net::TcpStream;
 
 fn pid(line: &str) -> Pid {
@@ -103,4 +105,25 @@ async fn a_task_that_was_open_before_keeps_its_terms() {
     let (code, _, err) = running.end().await;
     assert_eq!(code, Some(4), "{err}");
     assert_eq!(state(&world).await, "failed");
+}
+
+#[tokio::test]
+async fn the_task_of_somebody_else_is_refused_before_anything_is_asked() {
+    let world = World::start().await;
+    let owner = world.ca.svid("agent/owner").write(&world.path("owner"));
+    let open = ["request", "--task", "T", "--scope", "orders:GET:/v1/a", "--ttl", "5m", "--reason", "r"];
+    let asked = world.cli_as(&owner, &open).await;
+    assert!(asked.status.success(), "{asked:?}");
+    world.cli(&["approve", &crate::access::pending(&world).await, "--reason", "r"]).await;
+    world.cli(&["task", "join", "T", "--principal", AGENT, "--reason", "helps"]).await;
+
+    let mut command = tokio::process::Command::new(JITGATE);
+    command.args(flags_for(&world, "T", "orders:GET:/v1/b")).args(["--wait=50ms", "--", "true"]);
+    command.current_dir(world.path("")).stdin(Stdio::null());
+    let output = within("the end of `run`", command.output()).await.unwrap();
+    assert_eq!(output.status.code(), Some(125), "{output:?}");
+    let err = String::from_utf8_lossy(&output.stderr);
+    assert!(err.contains("belongs to spiffe://jitgate.local/agent/owner"), "{err}");
+    assert_eq!(world.cli(&["requests"]).await.as_array().unwrap().len(), 1, "nothing was asked");
+    assert_eq!(state(&world).await, "open");
 }

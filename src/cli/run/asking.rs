@@ -12,7 +12,8 @@ use crate::cli::client::{Client, segment};
 use crate::cli::connection::Target;
 use crate::cli::grants::text;
 use crate::cli::request::refused;
-use crate::runtime::clock::Mono;
+use crate::identity::own::OwnPair;
+use crate::runtime::clock::{Mono, wall};
 use http::{HeaderName, HeaderValue};
 use serde_json::{Map, Value, json};
 use std::time::Duration;
@@ -27,14 +28,23 @@ const AGAIN: Duration = Duration::from_millis(500);
 const ANSWERS: Duration = Duration::from_secs(30);
 
 impl Run {
-    /// Whether nobody has begun the task: then its terms are ours to say.
+    /// Whether nobody has begun the task: then its terms are ours to say. An error if it is somebody else's: who only takes part in
+    /// it cannot end it, so that the access would outlive the command.
     pub(super) async fn begins(&self, control: &Target) -> Result<bool, Failure> {
-        let path = format!("/v1/tasks/{}", segment(self.wanted.task.as_str()));
-        match client(control).get::<Value>(&path).await {
-            Ok(task) => Ok(text(&task, "state") != "open"),
-            Err(error) if error.status() == Some(http::StatusCode::NOT_FOUND) => Ok(true),
-            Err(error) => Err(error.into()),
+        let name = &self.wanted.task;
+        let task: Value = match client(control).get(&format!("/v1/tasks/{}", segment(name.as_str()))).await {
+            Ok(task) => task,
+            Err(error) if error.status() == Some(http::StatusCode::NOT_FOUND) => return Ok(true),
+            Err(error) => return Err(error.into()),
+        };
+        let pair = OwnPair::load(&control.identity, wall()).map_err(Failure::usage)?;
+        let owner = text(&task, "owner");
+        if pair.principal().is_none_or(|own| own.to_string() != owner) {
+            return Err(Failure::failed(format!(
+                "the task `{name}` belongs to {owner}, so it would not end with the command: `run` needs a task of its own"
+            )));
         }
+        Ok(text(&task, "state") != "open")
     }
 
     /// Asks and waits. The request that comes back is granted.
