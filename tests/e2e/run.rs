@@ -51,14 +51,36 @@ impl Running {
         (more, less): (&[&str], &[&str]),
         script: &str,
     ) -> Self {
+        let mut flags = flags_for(world, task, scope);
+        flags.extend(more.iter().map(|flag| (*flag).to_owned()));
+        let running = Self::spawn(world, &flags, script);
+        let id = pending(world).await;
+        world.cli(&[&["approve", &id, "--reason", "go ahead"], less].concat()).await;
+        running
+    }
+
+    /// The control plane is reached at another address.
+    pub(crate) async fn by_way_of(
+        world: &World,
+        control: String,
+        (task, scope): (&str, &str),
+        script: &str,
+    ) -> Self {
+        let mut flags = flags_for(world, task, scope);
+        let at = flags.iter().position(|flag| flag == "--control").unwrap();
+        flags[at + 1] = control;
+        let running = Self::spawn(world, &flags, script);
+        world.cli(&["approve", &pending(world).await, "--reason", "go ahead"]).await;
+        running
+    }
+
+    fn spawn(world: &World, flags: &[String], script: &str) -> Self {
         let mut command = tokio::process::Command::new(JITGATE);
-        command.args(flags_for(world, task, scope)).args(more).args(["--", "sh", "-c", script]);
+        command.args(flags).args(["--", "sh", "-c", script]);
         command.current_dir(world.path("")).stdin(Stdio::null()).stdout(Stdio::piped());
         command.env("JITGATE_SOMETHING", "x").env("NO_PROXY", "corp.example");
         let mut child = command.stderr(Stdio::piped()).kill_on_drop(true).spawn().unwrap();
         let lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        let id = pending(world).await;
-        world.cli(&[&["approve", &id, "--reason", "go ahead"], less].concat()).await;
         Self { child, lines }
     }
 

@@ -5,7 +5,8 @@ use crate::harness::{World, eventually, within};
 use crate::run::{Running, flags_for};
 use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 use std::process::Stdio;
-use tokio::net::TcpStream;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::mpsc;
 
 fn pid(line: &str) -> Pid {
     Pid::from_raw(line.trim().parse().unwrap()).unwrap()
@@ -53,6 +54,46 @@ async fn a_command_whose_time_runs_out_is_ended_and_its_task_has_failed() {
     assert!(err.contains("the access is expired; ending the command"), "{err}");
     assert_eq!(state(&world).await, "failed");
     assert_eq!(world.cli(&["grants", "--task", "T"]).await, serde_json::json!([]));
+}
+
+/// Passes so many connections on to the control plane. Those after them are closed at once, as if it was away, and told of; until
+/// nobody wants to hear of them any more.
+async fn away_after(world: &World, passing: usize) -> (String, mpsc::Receiver<()>) {
+    let listener = TcpListener::bind((world.address, 0)).await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let control = (world.address, 8444);
+    let (sender, closed) = mpsc::channel(64);
+    tokio::spawn(async move {
+        for number in 0_usize.. {
+            let (mut client, _) = listener.accept().await.unwrap();
+            if number >= passing && sender.send(()).await.is_ok() {
+                continue;
+            }
+            let mut server = TcpStream::connect(control).await.unwrap();
+            tokio::spawn(async move { tokio::io::copy_bidirectional(&mut client, &mut server).await });
+        }
+    });
+    (format!("https://{}:{port}", world.address), closed)
+}
+
+#[tokio::test]
+async fn a_control_plane_that_is_away_when_the_command_starts_does_not_end_it() {
+    let world = World::start().await;
+    // Looked at the task, asked, and waited for the grant; the token and all looks at the grant come after.
+    let (control, mut closed) = away_after(&world, 3).await;
+    let script = "echo ready; while ! test -e on; do sleep 0.05; done; echo on";
+    let mut running = Running::by_way_of(&world, control, ("T", "orders:GET:/v1/**"), script).await;
+    assert_eq!(running.line().await, "ready");
+    // More than what is asked before a command is ended whose access is over.
+    for _ in 0..10 {
+        within("a look at the grant", closed.recv()).await.unwrap();
+    }
+    drop(closed);
+    std::fs::write(world.path("on"), "").unwrap();
+    assert_eq!(running.line().await, "on");
+    let (code, _, err) = running.end().await;
+    assert_eq!(code, Some(0), "{err}");
+    assert_eq!(state(&world).await, "done");
 }
 
 #[tokio::test]

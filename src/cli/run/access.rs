@@ -28,6 +28,8 @@ const AGAIN: Duration = Duration::from_millis(500);
 pub(super) struct Access {
     client: Client,
     request: Value,
+    /// When the grant ends, as far as is known.
+    expires_at: Option<Time>,
     /// Whether its end was seen.
     over: bool,
 }
@@ -36,7 +38,7 @@ impl Access {
     /// Of a request whose outcome is a grant.
     pub(super) fn new(mut client: Client, request: Value) -> Self {
         client.set_patience(PATIENCE);
-        Self { client, request, over: false }
+        Self { client, request, expires_at: None, over: false }
     }
 
     /// The request, as the API shows it.
@@ -60,7 +62,11 @@ impl Access {
         loop {
             let grant: Value = self.client.get(&path).await?;
             match text(&grant, "state").as_str() {
-                "live" => return Ok(text(&grant, "expires_at")),
+                "live" => {
+                    let end = text(&grant, "expires_at");
+                    self.expires_at = end.parse().ok();
+                    return Ok(end);
+                }
                 "upcoming" => tokio::time::sleep(LOOK).await,
                 other => return Err(Failure::failed(format!("{} is {other} already", self.grant()))),
             }
@@ -70,9 +76,14 @@ impl Access {
     /// Returns when there is no grant under the task any more, and says why. Meanwhile the task is said to be alive.
     pub(super) async fn until_over(&mut self, tokens: &mut Tokens) -> String {
         let mut last_alive: Option<Mono> = None;
-        let mut expires_at = wall().plus(LOOK);
-        let every = self.sign_every().await;
+        // From the start: the control plane may be away before the first look, and the access goes on all the same.
+        let mut expires_at = self.expires_at.unwrap_or_else(|| wall().plus(LOOK));
+        let mut said = None;
         loop {
+            if said.is_none() {
+                said = self.sign_every().await;
+            }
+            let every = said.unwrap_or(ALIVE);
             if last_alive.is_none_or(|last| Mono::now().since(last) >= every) {
                 let alive = format!("/v1/tasks/{}/alive", segment(&self.task()));
                 // If it is not heard, the look below tells whether that matters.
@@ -104,12 +115,12 @@ impl Access {
         }
     }
 
-    /// How often the task has to be said to be alive.
-    async fn sign_every(&mut self) -> Duration {
+    /// How often the task has to be said to be alive; none if the control plane does not say.
+    async fn sign_every(&mut self) -> Option<Duration> {
         let task: Result<Value, _> = self.client.get(&format!("/v1/tasks/{}", segment(&self.task()))).await;
-        let idle = task.ok().and_then(|task| task.get("idle_timeout_seconds")?.as_f64());
+        let idle = task.ok()?.get("idle_timeout_seconds").and_then(Value::as_f64);
         let idle = idle.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
-        idle.map_or(ALIVE, |idle| (idle / SIGNS).clamp(Duration::from_millis(50), ALIVE))
+        Some(idle.map_or(ALIVE, |idle| (idle / SIGNS).clamp(Duration::from_millis(50), ALIVE)))
     }
 
     /// The grants under the task. An extension is such a grant as well.
