@@ -1,7 +1,7 @@
 //! `jitgate run` and the gate's tokens: the command reaches services that demand one and never sees it. And what it asks for is asked
 //! once, also where the answer gets lost.
 
-use crate::access::{agent, connection};
+use crate::access::{agent, connection, pending};
 use crate::harness::world::{AGENT, JITGATE};
 use crate::harness::{Setup, World, eventually, within};
 use crate::run::Running;
@@ -138,6 +138,30 @@ async fn a_question_whose_answer_got_lost_is_asked_again_and_once_all_the_same()
     assert_eq!(output.status.code(), Some(0), "{output:?}");
     let all = world.cli(&["requests"]).await;
     assert_eq!(all.as_array().unwrap().len(), 1, "{all}");
+}
+
+#[tokio::test]
+async fn a_question_whose_answer_is_still_out_is_taken_back_when_it_is_interrupted() {
+    let world = World::start().await;
+    let (control, mut said) = losing(&world).await;
+    let mut flags = connection(&world, &agent(&world));
+    flags[1] = control;
+    let mut command = tokio::process::Command::new(JITGATE);
+    command.args(["run", "--task", "T", "--ttl", "10m", "--scope", "orders:GET:/v1/**"]).args(flags);
+    command.args(["--proxy", &format!("https://{}:8443", world.address), "--", "true"]);
+    command.stdin(Stdio::null()).stderr(Stdio::piped()).kill_on_drop(true);
+    let child = command.spawn().unwrap();
+    within("the question", said.recv()).await.unwrap();
+    let id = pending(&world).await;
+    let pid = rustix::process::Pid::from_raw(child.id().unwrap() as i32).unwrap();
+    rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+    let output = within("the end of `run`", child.wait_with_output()).await.unwrap();
+    assert_eq!(output.status.code(), Some(125), "{output:?}");
+    let err = String::from_utf8_lossy(&output.stderr);
+    assert!(err.contains("interrupted (SIGTERM) while asking") && err.contains("is withdrawn"), "{err}");
+    let all = world.cli(&["requests"]).await;
+    assert_eq!(all.as_array().unwrap().len(), 1, "{all}");
+    assert_eq!((&all[0]["id"], &all[0]["state"]), (&id.into(), &"cancelled".into()));
 }
 
 #[tokio::test]

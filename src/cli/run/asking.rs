@@ -8,7 +8,7 @@ use super::signals::Signals;
 use super::supervise::Ended;
 use crate::cli::Failure;
 use crate::cli::ask::{Outcome, Progress, decided};
-use crate::cli::client::{Client, segment};
+use crate::cli::client::{Call, Client, ClientError, segment};
 use crate::cli::connection::Target;
 use crate::cli::grants::text;
 use crate::cli::request::refused;
@@ -20,7 +20,7 @@ use std::time::Duration;
 
 /// The same key asks the same request once.
 const KEY: HeaderName = HeaderName::from_static("idempotency-key");
-/// How long a question is sent again whose answer did not come.
+/// How long a question is sent again whose answer did not come, and the word that it is taken back.
 const PERSIST: Duration = Duration::from_secs(20);
 /// Between two tries.
 const AGAIN: Duration = Duration::from_millis(500);
@@ -60,14 +60,22 @@ impl Run {
         if begins {
             body.insert("task_idle_timeout".to_owned(), json!(self.task_idle_timeout));
         }
+        let question = self.question(&body)?;
         let mut client = client(control);
         let asked = tokio::select! {
             biased;
-            signal = signals.next() => {
-                let name = signal.name();
-                return Err(Failure::failed(format!("interrupted ({name}) while asking; what was asked ends by itself")));
+            signal = signals.next() => Err(format!("interrupted ({}) while asking", signal.name())),
+            asked = first(&mut client, &question) => match asked {
+                Err(error) if is_unknown(&error) => Err(Failure::from(error).text().to_owned()),
+                asked => Ok(asked?),
+            },
+        };
+        let asked = match asked {
+            Ok(asked) => asked,
+            Err(why) => {
+                let taken_back = take_back(control, question).await;
+                return Err(Failure::failed(format!("{why}; {taken_back}")));
             }
-            asked = self.first(&mut client, &body) => asked?,
         };
         let id = text(&asked, "id");
         let until = self.wait.map(|limit| Mono::now().plus(limit.get()));
@@ -93,45 +101,80 @@ impl Run {
 }
 
 impl Run {
-    /// Asks once, also when the answer gets lost on the way and the question has to be sent again.
-    async fn first(&self, client: &mut Client, body: &Map<String, Value>) -> Result<Value, Failure> {
+    /// The call that asks: however often it is sent, it asks once.
+    fn question(&self, body: &Map<String, Value>) -> Result<Call, Failure> {
         let mut random = [0_u8; 16];
         getrandom::fill(&mut random).map_err(Failure::failed)?;
         let key = format!("run-{:032x}", u128::from_be_bytes(random));
         let key = HeaderValue::try_from(key).map_err(Failure::failed)?;
-        let call = self.wanted.call(body)?.header(KEY, key);
-        let until = Mono::now().plus(PERSIST);
-        loop {
-            match client.send(call.clone()).await {
-                Ok(asked) => return Ok(asked),
-                // Nothing was said: it may have arrived or not.
-                Err(error) if error.is_passing() && error.status().is_none() && Mono::now() < until => {
-                    tokio::time::sleep(AGAIN).await;
-                }
-                Err(error) => return Err(error.into()),
+        Ok(self.wanted.call(body)?.header(KEY, key))
+    }
+}
+
+/// Asks, also when the answer gets lost on the way and the question has to be sent again.
+async fn first(client: &mut Client, question: &Call) -> Result<Value, ClientError> {
+    let until = Mono::now().plus(PERSIST);
+    loop {
+        match client.send(question.clone()).await {
+            // Nothing was said: it may have arrived or not.
+            Err(error) if error.is_passing() && error.status().is_none() && Mono::now() < until => {
+                tokio::time::sleep(AGAIN).await;
             }
+            said => return said,
         }
+    }
+}
+
+/// Whether the question may have arrived all the same. Who asked too often did not.
+fn is_unknown(error: &ClientError) -> bool {
+    error.is_passing() && error.status() != Some(http::StatusCode::TOO_MANY_REQUESTS)
+}
+
+/// Takes back what may have been asked: the same question once more is answered with what became of the first. What to tell.
+async fn take_back(control: &Target, question: Call) -> String {
+    match client(control).send::<Value>(question).await {
+        Ok(asked) => {
+            let id = text(&asked, "id");
+            format!("{id} is {}", withdraw(control, &id).await)
+        }
+        Err(error) if is_unknown(&error) => {
+            "it is unknown whether anything was asked; what was ends by itself".to_owned()
+        }
+        Err(_) => "nothing was asked".to_owned(),
     }
 }
 
 /// Takes a request back; how it stands then.
 async fn withdraw(control: &Target, id: &str) -> String {
+    let unknown = || "still pending, as far as is known".to_owned();
     let mut client = client(control);
     let path = format!("/v1/requests/{id}");
     let body = json!({"reason": "no command waits for it any more"});
-    match client.post::<Value>(&format!("{path}/cancel"), &body).await {
+    let Ok(cancel) = Call::post(format!("{path}/cancel"), &body) else { return unknown() };
+    let until = Mono::now().plus(PERSIST);
+    match persist(&mut client, &cancel, until).await {
         Ok(_) => return "withdrawn".to_owned(),
-        Err(error) if error.status().is_some() => {}
-        Err(_) => return "still pending, as far as is known".to_owned(),
+        Err(error) if error.status().is_some() && !error.is_passing() => {}
+        Err(_) => return unknown(),
     }
     // Somebody decided at this very moment.
-    match client.get::<Value>(&path).await {
+    match persist(&mut client, &Call::get(path), until).await {
         Ok(request) if Outcome::of(&request) == Outcome::Granted => {
             Access::new(client, request).end(&Ended::NeverStarted).await;
             "granted meanwhile, its task is ended".to_owned()
         }
         Ok(request) => text(&request, "state"),
-        Err(_) => "still pending, as far as is known".to_owned(),
+        Err(_) => unknown(),
+    }
+}
+
+/// Sends a call until something is said about it, or it is too late.
+async fn persist(client: &mut Client, call: &Call, until: Mono) -> Result<Value, ClientError> {
+    loop {
+        match client.send(call.clone()).await {
+            Err(error) if error.is_passing() && Mono::now() < until => tokio::time::sleep(AGAIN).await,
+            said => return said,
+        }
     }
 }
 
