@@ -54,6 +54,10 @@ impl Tokens {
         if certificate != self.certificate {
             self.bearer.clear();
             self.gate.renew().await;
+            // Now, whatever becomes of the token: else each look would have a new connection to the gate made.
+            self.certificate = certificate;
+            // What was refused to the old one may be given to the new one.
+            self.without = None;
         }
         if !self.bearer.is_wanting() || self.without.as_ref() == Some(&self.grant) {
             return;
@@ -66,7 +70,6 @@ impl Tokens {
             Ok(made) => {
                 let holds = made.get("expires_in").and_then(Value::as_u64).unwrap_or_default();
                 self.bearer.set(&text(&made, "access_token"), Duration::from_secs(holds));
-                self.certificate = certificate;
             }
             Err(error) if error.status().is_some() && !error.is_passing() => {
                 say(&format!("no token of {}: {error}; services that demand one refuse", self.grant));
@@ -74,5 +77,38 @@ impl Tokens {
             }
             Err(_) => {}
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::connection::Target;
+    use crate::config::IdentityFiles;
+    use crate::identity::ServerRule;
+
+    #[tokio::test]
+    async fn a_certificate_is_new_once_whatever_becomes_of_the_token() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("cert.pem");
+        // With such files nothing is connected to, so that no token comes.
+        let target = Target {
+            endpoint: "https://127.0.0.1:1".parse().unwrap(),
+            rule: ServerRule::Name,
+            identity: IdentityFiles { certificate: file.clone(), key: dir.path().join("key.pem") },
+            ca: dir.path().join("ca.pem"),
+        };
+        let mut tokens = Tokens::new(Arc::new(Gate::new(target.clone())), "gr_1".to_owned());
+        let mut client = Client::new(target);
+        std::fs::write(&file, "one").unwrap();
+        tokens.refresh(&mut client).await;
+        assert_eq!(tokens.certificate.as_deref(), Some(&b"one"[..]), "the next look sees nothing new");
+
+        tokens.without = Some("gr_1".to_owned());
+        tokens.refresh(&mut client).await;
+        assert!(tokens.without.is_some(), "why is said once");
+        std::fs::write(&file, "two").unwrap();
+        tokens.refresh(&mut client).await;
+        assert!(tokens.without.is_none(), "asked for again with the new certificate");
     }
 }
