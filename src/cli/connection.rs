@@ -33,8 +33,8 @@ pub(super) struct Connection {
     /// CA certificates to check it with [default: ca.pem of --data]
     #[arg(long, global = true, env = "JITGATE_CA", value_name = "FILE")]
     ca: Option<PathBuf>,
-    /// Whose certificate to show: `agent`, `operator`, or a folder with cert.pem and key.pem [default: `agent` for `request`, `run`,
-    /// `task`, `cancel`, `extend`, `delegate` and `requests advance`, `operator` for the others]
+    /// Whose certificate to show, instead of --cert and --key: `agent`, `operator`, or a folder with cert.pem and key.pem [default:
+    /// `agent` for `request`, `run`, `task`, `cancel`, `extend`, `delegate` and `requests advance`, `operator` for the others]
     #[arg(long = "as", global = true, env = "JITGATE_AS", value_name = "agent|operator|DIR")]
     acting: Option<Acting>,
 }
@@ -105,7 +105,7 @@ impl Connection {
                 (state.control, ServerRule::Identity(state.control_identity))
             }
         };
-        Ok(Target { endpoint, rule, identity: self.identity(usual), ca: self.ca_file() })
+        Ok(Target { endpoint, rule, identity: self.identity(usual)?, ca: self.ca_file() })
     }
 
     /// Finds the gate, as the agent unless told otherwise.
@@ -127,7 +127,7 @@ impl Connection {
                 (Endpoint::from(address), ServerRule::Name)
             }
         };
-        let identity = self.identity(&Acting::Agent);
+        let identity = self.identity(&Acting::Agent)?;
         Ok(Target { endpoint, rule, identity, ca: self.ca_file() })
     }
 
@@ -179,15 +179,22 @@ impl Connection {
         self.ca.clone().unwrap_or_else(|| self.data.join("ca.pem"))
     }
 
-    fn identity(&self, usual: &Acting) -> IdentityFiles {
+    /// An error if it is said twice: what is done as another than was meant cannot be taken back.
+    fn identity(&self, usual: &Acting) -> Result<IdentityFiles, Failure> {
         if let (Some(certificate), Some(key)) = (&self.cert, &self.key) {
-            return IdentityFiles { certificate: certificate.clone(), key: key.clone() };
+            if self.acting.is_some() {
+                return Err(Failure::usage(
+                    "both --as (JITGATE_AS) and --cert with --key (JITGATE_CERT, JITGATE_KEY) \
+                     say whose certificate to show: leave out one of them",
+                ));
+            }
+            return Ok(IdentityFiles { certificate: certificate.clone(), key: key.clone() });
         }
         let folder: &Path = match self.acting.as_ref().unwrap_or(usual) {
             Acting::Folder(folder) => folder,
             Acting::Agent => &self.data.join("agent"),
             Acting::Operator => &self.data.join("operator"),
         };
-        files_in(folder)
+        Ok(files_in(folder))
     }
 }

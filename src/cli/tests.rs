@@ -146,6 +146,18 @@ fn waiting_has_a_default_and_takes_a_length_only_after_an_equals_sign() {
 }
 
 #[test]
+fn whose_certificate_is_shown_is_said_once() {
+    let shown = |flags: &str| {
+        let cli = parse(&format!("task show T --control https://control.example:8444 {flags}")).unwrap();
+        cli.connection.agent_target().map(|target| target.identity.certificate)
+    };
+    assert_eq!(shown("--cert c.pem --key k.pem").unwrap(), std::path::Path::new("c.pem"));
+    assert_eq!(shown("--as folder").unwrap(), std::path::Path::new("folder/cert.pem"));
+    let both = shown("--as operator --cert c.pem --key k.pem").unwrap_err();
+    assert!(both.text().contains("leave out one of them"), "{}", both.text());
+}
+
+#[test]
 fn completions_are_made_for_every_shell() {
     for shell in [clap_complete::Shell::Bash, clap_complete::Shell::Zsh, clap_complete::Shell::Fish] {
         let mut script = Vec::new();

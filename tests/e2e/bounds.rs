@@ -119,7 +119,7 @@ async fn above_the_cap_of_privileged_time_a_person_decides() {
     assert_eq!(approved["state"], "approved", "{approved}");
     // What was not used up counts no more.
     for task in ["T", "Z"] {
-        world.cli(&["task", "done", task, "--as", "operator"]).await;
+        world.cli(&["task", "done", task]).await;
     }
     assert_eq!(world.ask(&world.agent, &for_("AA", "/v1/orders/*", "6m")).await["state"], "approved");
 }

@@ -74,12 +74,7 @@ async fn what_callers_write_does_nothing_on_a_terminal() {
 
     let own = id(&request).to_owned();
     for output in ["table", "json"] {
-        for verb in [
-            &["requests"][..],
-            &["requests", "show", &own],
-            &["task", "show", "T", "--as", "operator"],
-            &["status"],
-        ] {
+        for verb in [&["requests"][..], &["requests", "show", &own], &["task", "show", "T"], &["status"]] {
             let shown = world.try_cli(&[verb, &["--output", output]].concat()).await;
             assert!(shown.status.success(), "{shown:?}");
             harmless(&format!("{verb:?} {output}"), &shown);

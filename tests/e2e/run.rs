@@ -109,7 +109,7 @@ impl Running {
 }
 
 async fn task(world: &World) -> Value {
-    world.cli(&["task", "show", "INC-7", "--as", "operator"]).await
+    world.cli(&["task", "show", "INC-7"]).await
 }
 
 async fn is_over(world: &World, state: &str) {

@@ -13,7 +13,7 @@ fn pid(line: &str) -> Pid {
 }
 
 async fn state(world: &World) -> String {
-    let task = world.cli(&["task", "show", "T", "--as", "operator"]).await;
+    let task = world.cli(&["task", "show", "T"]).await;
     task["state"].as_str().unwrap().to_owned()
 }
 

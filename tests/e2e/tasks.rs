@@ -35,7 +35,7 @@ async fn world() -> World {
 
 impl World {
     async fn task(&self, task: &str) -> Value {
-        self.cli(&["task", "show", task, "--as", "operator"]).await
+        self.cli(&["task", "show", task]).await
     }
 
     /// Waits until a task has ended like this; none of its access is left.
