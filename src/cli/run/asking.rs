@@ -41,7 +41,8 @@ impl Run {
         let owner = text(&task, "owner");
         if pair.principal().is_none_or(|own| own.to_string() != owner) {
             return Err(Failure::failed(format!(
-                "the task `{name}` belongs to {owner}, so it would not end with the command: `run` needs a task of its own"
+                "the task `{name}` belongs to {owner}, so it would not end with the command: \
+                 `run` needs a task of its own"
             )));
         }
         Ok(text(&task, "state") != "open")
