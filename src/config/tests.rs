@@ -108,6 +108,16 @@ fn what_is_wrong_with_recordings_is_told_with_line_and_key() {
             format!("{at}.max_body_bytes"),
             "1024 to",
         ),
+        (
+            given("# directory = \"audit/recordings\"", "directory = \"audit/audit.jsonl.tlog/recordings\""),
+            format!("{at}.directory"),
+            "a folder of their own",
+        ),
+        (
+            given("# directory = \"audit/recordings\"", "directory = \"audit/audit.jsonl.export\""),
+            format!("{at}.directory"),
+            "a folder of their own",
+        ),
         (given("# max_in_flight = 128", "max_in_flight = 0"), format!("{at}.max_in_flight"), "0"),
         (given("# raw = false", "rawr = true"), format!("{at}.rawr"), "raw"),
         (given("# pointers = []", "pointers = [\"a\"]"), format!("{at}.redact.pointers[0]"), "JSON pointer"),

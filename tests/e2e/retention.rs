@@ -275,7 +275,7 @@ async fn trouble_with_recordings_is_told_as_well() {
     secret(&world);
     let folder = world.path("audit/recordings");
     std::fs::create_dir_all(folder.join("2026-11-22")).unwrap();
-    let old = std::fs::File::create(folder.join("2026-11-22/old.age")).unwrap();
+    let old = std::fs::File::create(folder.join("2026-11-22/req_old.age")).unwrap();
     old.set_len(9_000_000).unwrap();
     world.start_control().await;
     world.start_proxy().await;

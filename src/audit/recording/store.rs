@@ -2,13 +2,15 @@
 //!
 //! Refuses to know what is in a file. Every operation is tried once.
 //! Invariants: a file is there under its name complete or not at all; the reserve holds space for each claim, so that a disk filled by
-//! somebody else cannot take what was promised; one process writes to a folder.
+//! somebody else cannot take what was promised; one process writes to a folder; only what is named as a recording is ever removed.
 
 use crate::audit::{disk, trail};
 use crate::model::Time;
 use rustix::fs::{Mode, OFlags};
+use std::ffi::OsStr;
 use std::fs::{File, TryLockError};
 use std::io::{self, Write};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -131,12 +133,14 @@ impl Store {
         written
     }
 
-    /// Counts the files anew: some may have been taken away. Removes those that are older than they are kept; without a time none is.
+    /// Counts the recordings anew: some may have been taken away. Removes those that are older than they are kept; without a time none
+    /// is. What is not named as a recording is neither counted nor touched.
     pub(super) fn count(&mut self, keep: Option<(Duration, Time)>) -> io::Result<()> {
         let (mut used, mut removed) = (0, 0_u64);
         for day in std::fs::read_dir(&self.folder)? {
             let day = day?;
-            if !day.file_type()?.is_dir() {
+            // Whatever else lies here belongs to somebody else, perhaps to the trail.
+            if !is_day(&day.file_name()) || !day.file_type()?.is_dir() {
                 continue;
             }
             let mut empty = true;
@@ -144,10 +148,14 @@ impl Store {
             for file in files {
                 let file = file?;
                 let Some(metadata) = unless_gone(file.metadata())? else { continue };
+                let Some(written) = written(&file.file_name()).filter(|_| metadata.is_file()) else {
+                    empty = false;
+                    continue;
+                };
                 let modified = Time::from_micros(metadata.mtime().saturating_mul(1_000_000));
                 let old = keep.is_some_and(|(keep, now)| now.since(modified) > keep);
                 // No file is written while this runs.
-                let partial = file.file_name().to_string_lossy().ends_with(PARTIAL);
+                let partial = written == Written::Half;
                 if old || partial {
                     if partial {
                         let path = file.path();
@@ -176,6 +184,33 @@ impl Store {
     pub(super) fn trim(&mut self) {
         self.release(self.reserved);
     }
+}
+
+/// Whether a recording was written to its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Written {
+    Whole,
+    Half,
+}
+
+/// Whether a folder is named as [`Reel`](super::Reel) names that of a day: `YYYY-MM-DD`.
+fn is_day(name: &OsStr) -> bool {
+    let name = name.as_bytes();
+    let fits = |(at, byte): (usize, &u8)| match at {
+        4 | 7 => *byte == b'-',
+        _ => byte.is_ascii_digit(),
+    };
+    name.len() == 10 && name.iter().enumerate().all(fits)
+}
+
+/// What a file is by its name: `req_….age`, or that with [`PARTIAL`]; `None`: no recording.
+fn written(name: &OsStr) -> Option<Written> {
+    let name = name.as_bytes();
+    let (name, written) = match name.strip_suffix(PARTIAL.as_bytes()) {
+        Some(name) => (name, Written::Half),
+        None => (name, Written::Whole),
+    };
+    (name.starts_with(b"req_") && name.ends_with(b".age")).then_some(written)
 }
 
 /// What somebody has moved away meanwhile is not there, which is no failure.

@@ -256,13 +256,13 @@ fn the_total_bound_holds_until_somebody_takes_files_away() {
     drop(claims);
     let day = world.config.directory.join("2026-11-29");
     std::fs::create_dir(&day).unwrap();
-    std::fs::write(day.join("a.age"), vec![0; 2 * most(1024) as usize]).unwrap();
+    std::fs::write(day.join("req_a.age"), vec![0; 2 * most(1024) as usize]).unwrap();
     let now = Mono::now().plus(Duration::from_secs(61));
     assert_eq!(recorder.health(), AuditHealth::Good);
     writer.tick(wall(), now);
     assert!(recorder.claim().is_none());
     assert_eq!(recorder.health(), AuditHealth::Unwritable, "somebody has to know");
-    std::fs::remove_file(day.join("a.age")).unwrap();
+    std::fs::remove_file(day.join("req_a.age")).unwrap();
     writer.tick(wall(), now.plus(Duration::from_secs(1)));
     assert!(recorder.claim().is_some());
     assert_eq!(recorder.health(), AuditHealth::Good);
@@ -284,7 +284,7 @@ fn from_four_fifths_of_the_total_bound_on_it_is_called_short_until_below_three_q
         (100, AuditHealth::Unwritable),
     ] {
         // Sparse: what counts is what it may be copied to.
-        std::fs::File::create(day.join("a.age")).unwrap().set_len(mib << 20).unwrap();
+        std::fs::File::create(day.join("req_a.age")).unwrap().set_len(mib << 20).unwrap();
         now = now.plus(Duration::from_secs(61));
         writer.tick(wall(), now);
         assert_eq!(recorder.health(), health, "{mib}");
@@ -331,10 +331,10 @@ fn what_was_not_finished_goes_at_the_start_and_what_is_old_goes_in_time() {
     let mut world = World::new();
     let day = world.config.directory.join("2026-11-29");
     std::fs::create_dir_all(&day).unwrap();
-    std::fs::write(day.join("a.age"), "a").unwrap();
-    std::fs::write(day.join("b.age.partial"), "b").unwrap();
+    std::fs::write(day.join("req_a.age"), "a").unwrap();
+    std::fs::write(day.join("req_b.age.partial"), "b").unwrap();
     drop(world.driven());
-    assert_eq!(world.files(), [day.join("a.age")]);
+    assert_eq!(world.files(), [day.join("req_a.age")]);
     world.config.keep = Some(Duration::from_secs(3600));
     let (_recorder, mut writer) = world.driven();
     let later =
@@ -346,13 +346,47 @@ fn what_was_not_finished_goes_at_the_start_and_what_is_old_goes_in_time() {
 }
 
 #[test]
+fn what_is_no_recording_is_neither_counted_nor_removed() {
+    let mut world = World::new();
+    world.config.keep = Some(Duration::from_secs(3600));
+    world.config.max_total_bytes = 2 * most(1024);
+    let folder = world.config.directory.clone();
+    let others = [
+        "audit.jsonl",
+        "sub/x.jsonl",
+        "sub/req_a.age",
+        "audit.jsonl.tlog/0.partial",
+        "2026-11-29/notes.txt",
+        "2026-11-29/x.partial",
+        "2026-11-29/kept/req_a.age",
+        "2026-11-29T/req_a.age",
+    ];
+    for other in others {
+        let path = folder.join(other);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, vec![0; 2 * most(1024) as usize]).unwrap();
+    }
+    std::fs::create_dir(folder.join("empty")).unwrap();
+    std::os::unix::fs::symlink("notes.txt", folder.join("2026-11-29/req_b.age")).unwrap();
+    std::fs::write(folder.join("2026-11-29/req_c.age"), "c").unwrap();
+    let (recorder, mut writer) = world.driven();
+    writer.tick(wall().plus(Duration::from_secs(7200)), Mono::now().plus(SOON * 60));
+    assert!(recorder.claim().is_some(), "they take nothing of the bound, and keep nobody from counting");
+    for other in others.into_iter().chain(["2026-11-29/req_b.age"]) {
+        assert!(folder.join(other).exists(), "{other}");
+    }
+    assert!(folder.join("empty").is_dir());
+    assert!(!folder.join("2026-11-29/req_c.age").exists(), "it is a recording, and old");
+}
+
+#[test]
 fn a_clock_of_this_host_that_runs_ahead_makes_no_recording_old() {
     let mut world = World::new();
     world.followed = true;
     world.config.keep = Some(Duration::from_secs(3600));
     let day = world.config.directory.join("2026-11-29");
     std::fs::create_dir_all(&day).unwrap();
-    std::fs::write(day.join("a.age"), "a").unwrap();
+    std::fs::write(day.join("req_a.age"), "a").unwrap();
     let (_recorder, mut writer) = world.driven();
     let (real, began) = (wall(), Mono::now());
     let hours = |hours: u32| Duration::from_secs(3600) * hours;

@@ -33,7 +33,19 @@ pub(super) fn recording(
         AuditTarget::File(file) => file.parent().map(|folder| folder.join("recordings")),
         AuditTarget::Stdout => None,
     };
-    let directory = path(source, raw.directory).or(base_directory).or(beside).or_else(|| {
+    let place = raw.directory.as_ref().map(toml::Spanned::span);
+    let directory = path(source, raw.directory);
+    if let (Some(directory), Some(place), AuditTarget::File(file)) = (&directory, place, target) {
+        let of_the_trail = [".tlog", ".export"].map(|ending| {
+            let mut folder = file.as_os_str().to_owned();
+            folder.push(ending);
+            folder
+        });
+        if of_the_trail.iter().any(|folder| directory.starts_with(folder)) {
+            source.at(&place, "the trail keeps its own files there: give recordings a folder of their own");
+        }
+    }
+    let directory = directory.or(base_directory).or(beside).or_else(|| {
         source.missing("proxy.audit.recording.directory", "the folder for recordings");
         None
     });
