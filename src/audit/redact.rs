@@ -39,7 +39,7 @@ pub(super) struct Clean {
 pub(super) enum Extent {
     /// It is.
     Whole,
-    /// It goes on after what is there.
+    /// It goes on after what is there, or may.
     Cut,
 }
 

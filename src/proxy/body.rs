@@ -297,6 +297,13 @@ fn tape(tape: Option<&Tape>, frame: &Frame<Bytes>) {
     }
 }
 
+/// All of the body was handed on.
+fn end(tape: Option<&Tape>) {
+    if let Some(tape) = tape {
+        tape.end();
+    }
+}
+
 /// What lives for long gets its `admit` line; without one it does not go on (law 7).
 pub(crate) fn note_long_life(live: &Live, record: Option<&mut Record>) -> Result<(), CutCause> {
     if !live.stream().is_long_lived() {

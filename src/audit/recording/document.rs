@@ -3,7 +3,7 @@
 use super::QUERY;
 use super::reel::{Reel, Side};
 use super::tape::Tape;
-use crate::audit::record::Facts;
+use crate::audit::record::{End, Facts};
 use crate::audit::redact::{Body, Reading, Rules};
 use crate::model::{GrantId, RequestId};
 use serde::Serialize;
@@ -29,9 +29,12 @@ struct Document<'a> {
     result: Option<Body>,
 }
 
-/// The document, redacted.
-pub(super) fn write(facts: &Facts, reel: &Reel, proxy: &str, rules: &Rules, raw: bool) -> Vec<u8> {
+/// The document, redacted, of a request that ended so.
+pub(super) fn write(facts: &Facts, reel: &Reel, end: End, proxy: &str, rules: &Rules, raw: bool) -> Vec<u8> {
     let limit = reel.limit();
+    if let (Some(response), End::Complete) = (&reel.response, end) {
+        response.tape.end();
+    }
     let side = |side: &Side| body(rules, side.reading, &side.tape, raw, limit);
     let json = |tape: &Tape| body(rules, Reading::Json, tape, raw, limit);
     let document = Document {
@@ -59,8 +62,8 @@ pub(super) fn write(facts: &Facts, reel: &Reel, proxy: &str, rules: &Rules, raw:
 
 /// `None` where nothing was handed on.
 fn body(rules: &Rules, reading: Reading, tape: &Tape, raw: bool, limit: usize) -> Option<Body> {
-    let (kept, length) = tape.read();
-    (length > 0).then(|| Body::of(rules, reading, &kept, length, raw).within(2 * limit))
+    let (kept, length, extent) = tape.read();
+    (length > 0).then(|| Body::of(rules, reading, &kept, (length, extent), raw).within(2 * limit))
 }
 
 /// The facts keep a path in the form that the audit line needs.

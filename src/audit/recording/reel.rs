@@ -80,6 +80,7 @@ impl Reel {
         self.query = query.map(|query| {
             let tape = Tape::new(QUERY);
             tape.push(query.as_bytes());
+            tape.end();
             tape
         });
     }
@@ -120,6 +121,7 @@ impl Reel {
         let tape = Tape::new(self.limit);
         // A value always has a text.
         tape.push(&serde_json::to_vec(value).unwrap_or_default());
+        tape.end();
         tape
     }
 }

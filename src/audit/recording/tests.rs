@@ -247,6 +247,43 @@ fn bodies_are_kept_up_to_their_bound_and_counted_beyond() {
 }
 
 #[test]
+fn a_body_that_did_not_come_to_its_end_may_end_within_a_secret() {
+    let world = World::new();
+    let sink = world.sink();
+    let text: HeaderMap = [(CONTENT_TYPE, HeaderValue::from_static("text/plain"))].into_iter().collect();
+    let cases = [
+        (End::Cut("revoked"), false, "digest", "digest"),
+        (End::Cut("revoked"), true, "text", "digest"),
+        (End::ClientGone, true, "text", "digest"),
+        (End::UpstreamError("broken"), false, "digest", "digest"),
+        // The answer came before all of the request.
+        (End::Complete, false, "digest", "text"),
+        (End::Complete, true, "text", "text"),
+    ];
+    for (n, (end, all_sent, ..)) in (0..).zip(cases) {
+        let mut record = admit(&sink, n, Recording::Full).unwrap();
+        record.request_head(&text, Some("q=1"));
+        let request = record.request_tape().unwrap();
+        request.push(b"it is sk-abcd");
+        if all_sent {
+            request.end();
+        }
+        record.response_head(&text);
+        record.response_tape().unwrap().push(b"it is sk-abcd");
+        record.finish(end);
+    }
+    sink.close(SOON).unwrap();
+    let lines = world.lines();
+    for (n, (end, all_sent, request, response)) in (0_u64..).zip(cases) {
+        let id = RequestId::from_bits(n.into()).to_string();
+        let document = world.open(lines.iter().find(|line| line["request_id"] == id.as_str()).unwrap());
+        let recorded = |side: &str| document[side]["recorded"].as_str().unwrap().to_owned();
+        assert_eq!((&*recorded("request"), &*recorded("response")), (request, response), "{end:?} {all_sent}");
+        assert_eq!(document["query"]["text"], "q=1");
+    }
+}
+
+#[test]
 fn the_total_bound_holds_until_somebody_takes_files_away() {
     let mut world = World::new();
     world.config.max_total_bytes = 2 * most(1024);

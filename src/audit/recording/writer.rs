@@ -248,7 +248,8 @@ impl Writer {
         let new = std::mem::take(&mut *self.shared.queue.lock());
         for job in new {
             let proxy = job.sink.name();
-            let plain = document::write(&job.facts, &job.reel, proxy, &self.rules, self.raw);
+            let end = job.ending.end;
+            let plain = document::write(&job.facts, &job.reel, end, proxy, &self.rules, self.raw);
             match age::seal(&self.recipients, &plain) {
                 Ok(file) => self.pending.push_back(Pending { job, file }),
                 Err(error) => {

@@ -66,7 +66,7 @@ impl Reading {
 pub(in crate::audit) struct Body {
     /// Bytes that were handed on.
     pub(in crate::audit) length: u64,
-    /// Whether only a part of them is recorded.
+    /// Whether only a part of them is recorded, or may be.
     pub(in crate::audit) truncated: bool,
     #[serde(flatten)]
     pub(in crate::audit) recorded: Recorded,
@@ -89,16 +89,24 @@ pub(in crate::audit) enum Recorded {
 }
 
 impl Body {
-    /// Of a body of `length` bytes, which begins with `kept`.
-    pub(in crate::audit) fn of(rules: &Rules, reading: Reading, kept: &[u8], length: u64, raw: bool) -> Self {
+    /// Of a body of which `length` bytes were handed on, `kept` the first of them; `sent`: whether these were all of it.
+    pub(in crate::audit) fn of(
+        rules: &Rules,
+        reading: Reading,
+        kept: &[u8],
+        (length, sent): (u64, Extent),
+        raw: bool,
+    ) -> Self {
         let digested = kept.len() as u64;
-        let extent = if length > digested { Extent::Cut } else { Extent::Whole };
+        let extent = if length > digested { Extent::Cut } else { sent };
         let recorded = match clean(rules, reading, kept, extent) {
             Ok(Clean { text, redacted }) => Recorded::Text { text, redacted },
             Err(Unclear) if raw => Recorded::Raw { base64: STANDARD.encode(kept), sha256: sha256(kept) },
             Err(Unclear) => Recorded::Digest { sha256: sha256(kept), digested },
         };
-        Self { length, truncated: extent == Extent::Cut, recorded }
+        // A text ends before what could be the beginning of a secret.
+        let is_text = matches!(recorded, Recorded::Text { .. });
+        Self { length, truncated: length > digested || extent == Extent::Cut && is_text, recorded }
     }
 
     /// Cuts a text so that it takes at most `most` bytes in JSON; what was taken out stays out.

@@ -19,7 +19,7 @@ fn rules() -> Rules {
 }
 
 fn body(reading: Reading, text: &str) -> Recorded {
-    Body::of(&rules(), reading, text.as_bytes(), text.len() as u64, false).recorded
+    Body::of(&rules(), reading, text.as_bytes(), (text.len() as u64, Extent::Whole), false).recorded
 }
 
 fn text(reading: Reading, from: &str) -> String {
@@ -95,9 +95,9 @@ fn what_has_no_single_reading_is_told_by_its_digest() {
         assert!(is_digest(Reading::Json, from), "{from}");
     }
     let latin = [b'"', 0xe9, b'"'];
-    let recorded = Body::of(&rules(), Reading::Json, &latin, 3, false).recorded;
+    let recorded = Body::of(&rules(), Reading::Json, &latin, (3, Extent::Whole), false).recorded;
     assert!(matches!(recorded, Recorded::Digest { digested: 3, .. }));
-    let raw = Body::of(&rules(), Reading::Opaque, &latin, 3, true).recorded;
+    let raw = Body::of(&rules(), Reading::Opaque, &latin, (3, Extent::Whole), true).recorded;
     assert!(matches!(raw, Recorded::Raw { .. }), "as the configuration says");
     for (reading, from) in [
         (Reading::Opaque, "hello"),
@@ -138,8 +138,14 @@ fn text_and_events_lose_named_lines_and_matches() {
 
 #[test]
 fn a_text_that_was_cut_is_recorded_as_far_as_it_is_certain() {
-    let cut =
-        |reading, text: &str| Body::of(&rules(), reading, text.as_bytes(), text.len() as u64 + 1, false);
+    let cut = |reading, text: &str| {
+        let length = text.len() as u64;
+        let beyond = Body::of(&rules(), reading, text.as_bytes(), (length + 1, Extent::Whole), false);
+        // It makes no difference to what is read why there is no more.
+        let broken = Body::of(&rules(), reading, text.as_bytes(), (length, Extent::Cut), false);
+        assert_eq!(beyond.recorded, broken.recorded);
+        beyond
+    };
     let whole = r#"{"a":"x","password":"hunter2","b":[1,{"c":"sk-abcd1234"}]}"#;
     for end in 0..whole.len() {
         let body = cut(Reading::Json, &whole[..end]);
@@ -162,7 +168,8 @@ fn a_text_that_was_cut_is_recorded_as_far_as_it_is_certain() {
 #[test]
 fn what_is_too_long_in_its_new_form_is_cut() {
     let from = format!("[{}]", vec!["\"a\""; 100].join(","));
-    let body = Body::of(&rules(), Reading::Json, from.as_bytes(), from.len() as u64, false).within(100);
+    let whole = (from.len() as u64, Extent::Whole);
+    let body = Body::of(&rules(), Reading::Json, from.as_bytes(), whole, false).within(100);
     assert!(body.truncated && serde_json::to_string(&body).unwrap().len() < 220);
 }
 
@@ -290,7 +297,8 @@ proptest! {
     fn no_text_makes_it_panic_or_say_more(text in "\\PC{0,60}", length in 0_u64..80) {
         let rules = rules();
         for reading in [Reading::Json, Reading::Documents, Reading::Form, Reading::Events, Reading::Text, Reading::Untold] {
-            let body = Body::of(&rules, reading, text.as_bytes(), length.max(text.len() as u64), false);
+            let sent = (length.max(text.len() as u64), Extent::Whole);
+            let body = Body::of(&rules, reading, text.as_bytes(), sent, false);
             if let Recorded::Text { text: clean, .. } = body.recorded {
                 prop_assert!(!clean.contains("sk-abcd1234"));
             }

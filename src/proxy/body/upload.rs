@@ -1,6 +1,6 @@
 //! The body of a request on its way to the service.
 
-use super::{Broken, Exchange, exact, tape};
+use super::{Broken, Exchange, end, exact, tape};
 use crate::access::stream::Turn;
 use crate::audit::record::Record;
 use crate::audit::recording::Tape;
@@ -89,6 +89,7 @@ impl Whole {
         self.handed_on.fetch_add(bytes.len() as u64, Ordering::Relaxed);
         if let Some(tape) = &self.tape {
             tape.push(&bytes);
+            tape.end();
         }
         self.exchange.request_sent(now);
         Some(Ok(Frame::data(bytes)))
@@ -128,6 +129,10 @@ impl Uploading {
                 if self.inner.is_end_stream() {
                     exchange.request_sent(now);
                 }
+                // Nobody asks for the end of a body whose length is known.
+                if self.inner.is_end_stream() || self.inner.size_hint().exact() == Some(0) {
+                    end(self.tape.as_deref());
+                }
                 Poll::Ready(Some(Ok(frame)))
             }
             Poll::Ready(Some(Err(error))) => {
@@ -139,6 +144,7 @@ impl Uploading {
                     return self.broken(Broken::Cut(cause));
                 }
                 exchange.request_sent(now);
+                end(self.tape.as_deref());
                 self.over = true;
                 Poll::Ready(None)
             }
