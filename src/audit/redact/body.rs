@@ -42,8 +42,11 @@ impl Reading {
         let text = text.to_ascii_lowercase();
         let mut parts = text.split(';').map(str::trim);
         let essence = parts.next().unwrap_or_default();
+        // Readers forgive white space around the `=`.
         let is_utf8 = |part: &str| match part.split_once('=') {
-            Some(("charset", value)) => matches!(value.trim_matches('"'), "utf-8" | "utf8" | "us-ascii"),
+            Some((name, value)) if name.trim() == "charset" => {
+                matches!(value.trim().trim_matches('"'), "utf-8" | "utf8" | "us-ascii")
+            }
             Some(_) | None => true,
         };
         if !parts.all(is_utf8) {
@@ -140,7 +143,8 @@ fn clean(rules: &Rules, reading: Reading, bytes: &[u8], extent: Extent) -> Resul
         }
         (Err(_), _) => return Err(Unclear),
     };
-    if text.starts_with('\u{feff}') {
+    // With NUL it is UTF-16 that passes for UTF-8: no name and no pattern would be found in it.
+    if text.starts_with('\u{feff}') || text.contains('\0') {
         return Err(Unclear);
     }
     let looks_like_json = text.trim_start().starts_with(['{', '[']);

@@ -106,6 +106,11 @@ fn what_has_no_single_reading_is_told_by_its_digest() {
         (Reading::Form, "{\"password\":\"hunter2\"}"),
         (Reading::Form, "a=%zz"),
         (Reading::Form, "a=%ff"),
+        // UTF-16 that is UTF-8 as well.
+        (Reading::Text, "p\0a\0s\0s\0w\0o\0r\0d\0=\0x\0"),
+        (Reading::Form, "\0p\0w\0d\0=\0x"),
+        (Reading::Events, "d\0a\0t\0a\0:\0x\0\n\0\n\0"),
+        (Reading::Documents, "{}\0"),
     ] {
         assert!(is_digest(reading, from), "{from}");
     }
@@ -187,6 +192,8 @@ fn the_fields_of_a_message_say_how_it_is_read() {
         ("Application/JSON; charset=\"UTF-8\"", Reading::Json),
         ("application/problem+json", Reading::Json),
         ("application/json; charset=utf-16", Reading::Opaque),
+        ("text/plain; charset =utf-16", Reading::Opaque),
+        ("text/plain; charset = \"utf-8\"", Reading::Text),
         ("text/plain;charset=us-ascii", Reading::Text),
         ("text/html", Reading::Opaque),
         ("application/grpc", Reading::Opaque),
