@@ -116,8 +116,11 @@ async fn a_task_is_reported_from_its_request_to_the_cut() {
         assert!(text.contains(part), "{part} in {text}");
     }
     assert!(!text.contains('\u{202e}'));
+    std::fs::write(world.path("report.html"), "an older one").unwrap();
     let wrote = world.try_cli(&[&REPORT[..], &["--html", "report.html"]].concat()).await;
     assert!(wrote.status.success() && said(&wrote) == "wrote report.html\n", "{wrote:?}");
+    let mode = std::fs::metadata(world.path("report.html")).unwrap().permissions();
+    assert_eq!(std::os::unix::fs::PermissionsExt::mode(&mode) & 0o777, 0o600, "as confidential as the trail");
     let html = std::fs::read_to_string(world.path("report.html")).unwrap();
     assert!(
         !html.contains("<script") && html.contains("&lt;script&gt;alert(1)") && html.contains("cut: revoked")
@@ -267,4 +270,7 @@ async fn a_reviewer_sees_what_access_was_not_needed() {
     }
     let page = world.try_cli(&["audit", "report", "--access", "--file", TRAIL, "--html", "-"]).await;
     assert!(page.status.success() && said(&page).starts_with("<!doctype html>"), "{page:?}");
+    let both = ["audit", "report", "--access", "--file", TRAIL, "--html", "-", "--output", "json"];
+    let both = world.try_cli(&both).await;
+    assert!(both.status.code() == Some(2) && said(&both).is_empty(), "{both:?}");
 }

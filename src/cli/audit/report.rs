@@ -22,6 +22,7 @@ use crate::cli::Failure;
 use crate::cli::client::with_client;
 use crate::cli::connection::Connection;
 use crate::cli::output::{self, Output};
+use crate::identity::keyfile::{self, Existing, Secrecy};
 use crate::model::{GrantId, ProxyName, SpiffeId, TaskId, Time, TrailHead, Ttl};
 use crate::runtime::clock::wall;
 use access::Review;
@@ -31,7 +32,6 @@ use page::Page;
 use serde::Serialize;
 use source::{Check, Log, Standing, Trail};
 use std::collections::{BTreeMap, BTreeSet};
-use std::io;
 use std::path::{Path, PathBuf};
 use story::{Known, Story, Subject};
 use unused::Uses;
@@ -72,7 +72,8 @@ pub(in crate::cli) struct Report {
     /// What went on before: a time, or how long ago
     #[arg(long, value_name = "TIME|DURATION", value_parser = Moment::parse)]
     until: Option<Moment>,
-    /// Write it as one page of HTML, complete in itself and without scripts, to this file (`-`: standard output)
+    /// Write it as one page of HTML, complete in itself and without scripts, to this file, which its owner alone can read; it replaces
+    /// one that is there (`-`: standard output)
     #[arg(long, value_name = "FILE")]
     html: Option<PathBuf>,
     /// How many calls are listed; all are counted
@@ -110,8 +111,8 @@ struct Sources {
 enum ReportError {
     #[error("`--checkpoint` and `--audit-key` are of one trail: report one `--file` at a time with them")]
     OneTrail,
-    #[error("`{}` cannot be written", path.display())]
-    Write { path: PathBuf, source: io::Error },
+    #[error("`--html -` and `--output json` both go to standard output: name a file for the page")]
+    OneOutput,
     #[error("the report is not complete: {0}")]
     Incomplete(String),
     #[error("the trail at `{}` is not as it was written", .0.display())]
@@ -120,6 +121,9 @@ enum ReportError {
 
 impl Report {
     pub(super) fn run(self, connection: &Connection, output: Output) -> Result<(), Failure> {
+        if output == Output::Json && self.html.as_deref() == Some(Path::new("-")) {
+            return Err(Failure::usage(ReportError::OneOutput));
+        }
         let now = wall();
         let subject = self.subject(now);
         if self.access {
@@ -232,8 +236,9 @@ impl Report {
             if path == Path::new("-") {
                 return output::line(document.trim_end());
             }
-            std::fs::write(path, document)
-                .map_err(|source| Failure::failed(ReportError::Write { path: path.clone(), source }))?;
+            // As confidential as the trail.
+            keyfile::write(path, document.as_bytes(), Secrecy::Private, Existing::Replace)
+                .map_err(Failure::failed)?;
         }
         match (output, &self.html) {
             (Output::Json, _) => output::json(data),
