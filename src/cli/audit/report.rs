@@ -150,7 +150,8 @@ impl Report {
         let mut ways = vec![subject.lines()];
         ways.extend(refusals.into_iter().map(|(_, conditions)| conditions));
         let matchers: Vec<Matcher<'_>> = ways.iter().map(Matcher::new).collect();
-        let (mut calls, mut refused) = (Calls::at_most(self.limit), Calls::at_most(self.limit));
+        let mut calls = Calls::at_most(self.limit).until(subject.until);
+        let mut refused = Calls::at_most(self.limit);
         let trails =
             self.sources.trails(connection, (control.as_ref(), &heads), &mut missing, |path, check| {
                 source::read(path, check, &ways, |way, line| {
@@ -190,7 +191,7 @@ impl Report {
         let mut missing = Vec::new();
         let mut uses = Uses::of(access::grants(&ledger, &subject));
         // Grants of this time may be used behind it.
-        let ways = [Subject { until: None, ..subject.clone() }.lines().with(Field::Decision, "permit")];
+        let ways = [subject.lines().with(Field::Decision, "permit")];
         let trails = self.sources.trails(
             connection,
             (Some(&control), &ledger.heads),

@@ -11,8 +11,11 @@ pub(super) fn calls(page: &mut Page, calls: &Calls) {
         calls.kinds(),
         "",
     );
-    if calls.left_out > 0 {
-        page.warning(format!("{} more are counted above and not listed: --limit lists more", calls.left_out));
+    let left_out = calls.left_out();
+    if left_out > 0 {
+        page.warning(format!(
+            "{left_out} more are not listed, of which those that ended are counted above: --limit lists more"
+        ));
     }
     let lines = calls.lines();
     page.table(

@@ -53,7 +53,7 @@ impl Subject {
             && self.since.is_none_or(|since| end.is_none_or(|end| end >= since))
     }
 
-    /// The lines of a trail that are about it.
+    /// The lines of a trail that are about it. Also those that are behind its time: a call that began in it may end there.
     pub(super) fn lines(&self) -> Conditions {
         let members = [
             (Field::Task, self.task.as_ref().map(ToString::to_string)),
@@ -66,7 +66,7 @@ impl Subject {
                 all = all.with(field, value);
             }
         }
-        all.between(self.since, self.until)
+        all.between(self.since, None)
     }
 }
 

@@ -164,7 +164,7 @@ fn story(subject: Subject, standing: Standing) -> Story {
         ),
         line(4, 9, json!({"task": "T-2"})),
     ];
-    let mut calls = Calls::at_most(10);
+    let mut calls = Calls::at_most(10).until(subject.until);
     let mut refused = Calls::at_most(10);
     let conditions = subject.lines();
     let matcher = Matcher::new(&conditions);
@@ -270,6 +270,10 @@ fn a_subject_takes_what_went_on_in_its_time() {
     assert_eq!(known(between(Some(8), None)), (2, 1));
     assert_eq!(known(between(None, Some(1))), (1, 0), "before the second was asked, and anything granted");
     assert_eq!(known(between(None, Some(6))), (2, 1));
+    let conditions = between(Some(1), Some(6)).lines();
+    let matcher = Matcher::new(&conditions);
+    let taken = |minute: u64| matcher.hit(line(1, minute, json!({})).raw.as_bytes()).is_some();
+    assert_eq!([0, 3, 9].map(taken), [false, true, true], "a call that began in it may end behind it");
     let grant = Subject { grant: Some(GrantId::from_bits(1)), ..Subject::default() };
     assert_eq!(known(grant), (1, 1), "with the request that it answers");
     let other = Subject { grant: Some(GrantId::from_bits(7)), ..Subject::default() };
