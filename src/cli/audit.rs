@@ -13,9 +13,9 @@ mod witness;
 use super::Failure;
 use super::connection::Connection;
 use super::output::{self, Format, Output};
-use crate::audit::search::Hit;
+use crate::audit::search::{Conditions, Field, Hit};
 use crate::model::{GrantId, ServiceName, SpiffeId, TaskId};
-use follow::{Follower, Seen};
+use follow::{FollowError, Follower, Seen};
 use serde_json::Value;
 use std::collections::VecDeque;
 use std::path::PathBuf;
@@ -105,18 +105,8 @@ impl Tail {
     fn run(self, connection: &Connection, output: Output) -> Result<(), Failure> {
         let path = trail(self.file.clone(), connection);
         let mut follower = Follower::open(path).map_err(Failure::failed)?;
-        let mut last = VecDeque::new();
-        let keep = |seen: Seen| {
-            if let Seen::Line(line) = seen
-                && self.filter.takes(&line)
-            {
-                last.push_back(line);
-                if last.len() > self.lines {
-                    last.pop_front();
-                }
-            }
-        };
-        follower.read(keep).map_err(Failure::failed)?;
+        let conditions = self.filter.conditions();
+        let last = self.last(&mut follower, &conditions).map_err(Failure::failed)?;
         if output == Output::Table && (self.follow || !last.is_empty()) {
             output::line(&header())?;
         }
@@ -130,7 +120,7 @@ impl Tail {
             std::thread::sleep(POLL);
             let mut printed = Ok(());
             let show = |seen: Seen| match seen {
-                Seen::Line(line) if printed.is_ok() && self.filter.takes(&line) => {
+                Seen::Line(line) if printed.is_ok() && conditions.fit(&line.value) => {
                     printed = print(&line, output);
                 }
                 Seen::Line(_) => {}
@@ -143,18 +133,42 @@ impl Tail {
             printed?;
         }
     }
+
+    /// The last lines that fit: of the newest file, and where that has too few, of those before it.
+    fn last(&self, follower: &mut Follower, conditions: &Conditions) -> Result<VecDeque<Line>, FollowError> {
+        let mut last = VecDeque::new();
+        let keep = |seen: Seen| {
+            if let Seen::Line(line) = seen
+                && conditions.fit(&line.value)
+            {
+                last.push_back(line);
+                if last.len() > self.lines {
+                    last.pop_front();
+                }
+            }
+        };
+        follower.read(keep)?;
+        let lacks = self.lines.saturating_sub(last.len());
+        for line in follower.before(conditions, (lacks, last.len()))? {
+            last.push_front(line);
+        }
+        Ok(last)
+    }
 }
 
 impl Filter {
-    fn takes(&self, line: &Line) -> bool {
-        let is = |key: &str, wanted: Option<&str>| wanted.is_none_or(|wanted| line.text(key) == wanted);
-        is("principal", self.principal.as_ref().map(SpiffeId::as_str))
-            && is("task", self.task.as_ref().map(TaskId::as_str))
-            && is("service", self.service.as_ref().map(ServiceName::as_str))
-            && is("grant", self.grant.map(|id| id.to_string()).as_deref())
-            && is("decision", self.decision.as_deref())
-            && is("reason", self.reason.as_deref())
-            && is("kind", self.kind.as_deref())
+    fn conditions(&self) -> Conditions {
+        let members = [
+            (Field::Principal, self.principal.as_ref().map(ToString::to_string)),
+            (Field::Task, self.task.as_ref().map(ToString::to_string)),
+            (Field::Service, self.service.as_ref().map(ToString::to_string)),
+            (Field::Grant, self.grant.map(|id| id.to_string())),
+            (Field::Decision, self.decision.clone()),
+            (Field::Reason, self.reason.clone()),
+            (Field::Kind, self.kind.clone()),
+        ];
+        let given = members.into_iter().filter_map(|(field, value)| Some((field, value?)));
+        given.fold(Conditions::default(), |all, (field, value)| all.with(field, value))
     }
 }
 
@@ -257,5 +271,42 @@ mod tests {
         }
         assert!(!shown.contains('\u{1b}'));
         assert!(Line::parse("{\"seq\":1,".to_owned()).is_none());
+    }
+
+    #[test]
+    fn the_last_lines_are_shown_though_the_trail_was_rotated_just_now() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("audit.jsonl");
+        let lines = |numbers: std::ops::RangeInclusive<u64>| {
+            let line = |seq: u64| {
+                let decision = ["permit", "deny"][seq as usize % 2];
+                format!("{{\"seq\":{seq},\"decision\":\"{decision}\"}}\n")
+            };
+            numbers.map(line).collect::<String>()
+        };
+        std::fs::write(dir.path().join("audit-20261122T100000Z-000000000004.jsonl"), lines(1..=4)).unwrap();
+        std::fs::write(dir.path().join("audit-20261122T110000Z-000000000005.jsonl"), lines(5..=5)).unwrap();
+        let shown = |lines: usize, decision: Option<&str>| {
+            let filter = Filter {
+                principal: None,
+                task: None,
+                service: None,
+                grant: None,
+                decision: decision.map(str::to_owned),
+                reason: None,
+                kind: None,
+            };
+            let tail = Tail { lines, follow: false, file: None, filter };
+            let mut follower = Follower::open(path.clone()).unwrap();
+            let last = tail.last(&mut follower, &tail.filter.conditions()).unwrap();
+            last.iter().map(|line| line.number("seq")).collect::<Vec<_>>()
+        };
+        std::fs::write(&path, "").unwrap();
+        assert_eq!(shown(2, None), ["4", "5"]);
+        std::fs::write(&path, lines(6..=7)).unwrap();
+        assert_eq!(shown(2, None), ["6", "7"]);
+        assert_eq!(shown(3, None), ["5", "6", "7"]);
+        assert_eq!(shown(9, None), ["1", "2", "3", "4", "5", "6", "7"]);
+        assert_eq!(shown(3, Some("deny")), ["3", "5", "7"]);
     }
 }

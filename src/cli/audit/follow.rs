@@ -1,10 +1,16 @@
 //! A trail that grows: each of its lines once, also those in files that were rotated, and compressed, between two looks.
 
 use super::Line;
+use crate::audit::search::{self, Conditions, Hit, Order};
 use crate::audit::segments::{self, Lines, Segment};
+use crate::cli::shown::escaped;
 use std::io;
+use std::ops::ControlFlow;
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
+
+/// Lines that may have come since the newest file was read, while those of the files before it are looked for.
+const SINCE: usize = 1_000;
 
 /// Why a trail cannot be read.
 #[derive(Debug, thiserror::Error)]
@@ -32,13 +38,15 @@ pub(super) struct Follower {
     inode: Option<u64>,
     /// The number of the last line that was read; 0 before there is one.
     last: u64,
+    /// The number of the last line of the file before the one that was opened first; `None` where there is none.
+    before: Option<u64>,
 }
 
 impl Follower {
     /// From the beginning of the newest file.
     pub(super) fn open(path: PathBuf) -> Result<Self, FollowError> {
         match newest(&path) {
-            Ok((lines, inode)) => Ok(Self { path, lines, inode, last: 0 }),
+            Ok(Newest { lines, inode, before }) => Ok(Self { path, lines, inode, last: 0, before }),
             Err(source) => Err(FollowError { path, source }),
         }
     }
@@ -46,6 +54,29 @@ impl Follower {
     /// Every line that was added since the last look.
     pub(super) fn read(&mut self, mut each: impl FnMut(Seen)) -> Result<(), FollowError> {
         self.look(&mut each).map_err(|source| FollowError { path: self.path.clone(), source })
+    }
+
+    /// The last `most` lines that fit of the files before the one that was opened, newest first. `behind`: how many fit in that one.
+    pub(super) fn before(
+        &self,
+        conditions: &Conditions,
+        (most, behind): (usize, usize),
+    ) -> Result<Vec<Line>, FollowError> {
+        let Some(before) = self.before.filter(|_| most > 0) else { return Ok(Vec::new()) };
+        let limit = most.saturating_add(behind).saturating_add(SINCE);
+        let mut found = Vec::new();
+        let each = |hit: Hit| {
+            if segments::seq(hit.raw.as_bytes()).is_some_and(|seq| seq <= before) {
+                found.push(Line::from(hit));
+            }
+            if found.len() < most { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+        };
+        let searched = search::search(&self.path, conditions, Order::Newest, limit, each)
+            .map_err(|source| FollowError { path: self.path.clone(), source })?;
+        for (path, error) in searched.damaged {
+            eprintln!("{}", escaped(&format!("`{}` cannot be read to its end: {error}", path.display())));
+        }
+        Ok(found)
     }
 
     fn look(&mut self, each: &mut impl FnMut(Seen)) -> io::Result<()> {
@@ -108,9 +139,18 @@ impl Follower {
     }
 }
 
-fn newest(path: &std::path::Path) -> io::Result<(Lines, Option<u64>)> {
-    let newest = segments::list(path)?.pop().ok_or(io::ErrorKind::NotFound)?;
-    Ok((newest.open()?, newest.inode()?))
+/// The newest file of a trail.
+struct Newest {
+    lines: Lines,
+    inode: Option<u64>,
+    before: Option<u64>,
+}
+
+fn newest(path: &std::path::Path) -> io::Result<Newest> {
+    let mut all = segments::list(path)?;
+    let newest = all.pop().ok_or(io::ErrorKind::NotFound)?;
+    let before = all.last().and_then(Segment::last);
+    Ok(Newest { lines: newest.open()?, inode: newest.inode()?, before })
 }
 
 #[cfg(test)]
@@ -195,6 +235,28 @@ mod tests {
         assert!(read(&mut follower).is_empty());
         write(&path, [9]);
         assert_eq!(read(&mut follower), ["8", "9"]);
+    }
+
+    #[test]
+    fn the_files_before_the_newest_have_what_that_lacks() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("audit.jsonl");
+        write(&path, [1, 2]);
+        compress(rotate(&path, 2));
+        write(&path, [3]);
+        rotate(&path, 3);
+        let mut follower = Follower::open(path.clone()).unwrap();
+        assert!(read(&mut follower).is_empty());
+        let before = |follower: &Follower, most: usize| {
+            let found = follower.before(&Conditions::default(), (most, 0)).unwrap();
+            found.iter().map(|line| line.number("seq")).collect::<Vec<_>>()
+        };
+        assert!(before(&follower, 0).is_empty());
+        assert_eq!(before(&follower, 2), ["3", "2"]);
+        assert_eq!(before(&follower, 9), ["3", "2", "1"]);
+        write(&path, [4]);
+        assert_eq!(before(&follower, 1), ["3"], "what has come since is for the next look");
+        assert_eq!(read(&mut follower), ["4"]);
     }
 
     #[test]
