@@ -278,7 +278,7 @@ fn a_body_that_did_not_come_to_its_end_may_end_within_a_secret() {
         let id = RequestId::from_bits(n.into()).to_string();
         let document = world.open(lines.iter().find(|line| line["request_id"] == id.as_str()).unwrap());
         let recorded = |side: &str| document[side]["recorded"].as_str().unwrap().to_owned();
-        assert_eq!((&*recorded("request"), &*recorded("response")), (request, response), "{end:?} {all_sent}");
+        assert_eq!([recorded("request"), recorded("response")], [request, response], "{end:?} {all_sent}");
         assert_eq!(document["query"]["text"], "q=1");
     }
 }
