@@ -17,11 +17,14 @@ pub(super) struct Cursor {
     /// The last entry that it refused for what it is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) refused: Option<u64>,
+    /// The last entry that it has taken; `None` where an earlier version wrote the file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) taken: Option<u64>,
 }
 
 impl Cursor {
-    /// Whether an entry that is refused may be passed over: only if the one before was taken. A receiver that refuses everything is
-    /// set up wrongly, and loses nothing.
+    /// Whether an entry that is refused may be passed over without asking further: only if the one before was taken. A receiver that
+    /// refuses everything is set up wrongly, and loses nothing.
     pub(super) fn may_pass_over(&self) -> bool {
         self.seq > 0 && self.refused != Some(self.seq)
     }
@@ -123,7 +126,7 @@ mod tests {
         let of = |generation: &str| CursorFile::of(&log, &"siem".parse().unwrap(), generation.to_owned());
         let file = of("a/1");
         assert_eq!(file.load(), Cursor::default());
-        let kept = Cursor { seq: 41, refused: Some(7) };
+        let kept = Cursor { seq: 41, refused: Some(7), taken: Some(40) };
         file.store(kept).unwrap();
         assert_eq!(of("a/1").load(), kept);
         assert_eq!(of("a/2").load(), Cursor::default(), "restored from a backup");
@@ -137,7 +140,9 @@ mod tests {
         let log = dir.path().join("audit.jsonl");
         let (fast, slow) = (export("fast"), export("slow"));
         let store = |export: &ExportConfig, seq| {
-            CursorFile::of(&log, &export.name, String::new()).store(Cursor { seq, refused: None }).unwrap();
+            CursorFile::of(&log, &export.name, String::new())
+                .store(Cursor { seq, ..Cursor::default() })
+                .unwrap();
         };
         store(&fast, 90);
         store(&slow, 12);
@@ -150,10 +155,11 @@ mod tests {
     }
 
     #[test]
-    fn only_one_entry_at_a_time_is_passed_over() {
-        assert!(!Cursor { seq: 0, refused: None }.may_pass_over(), "nothing was ever taken");
-        assert!(Cursor { seq: 5, refused: None }.may_pass_over());
-        assert!(Cursor { seq: 5, refused: Some(3) }.may_pass_over());
-        assert!(!Cursor { seq: 5, refused: Some(5) }.may_pass_over(), "the one before was refused as well");
+    fn without_asking_only_one_entry_is_passed_over() {
+        let at = |seq, refused| Cursor { seq, refused, taken: None };
+        assert!(!at(0, None).may_pass_over(), "nothing was ever taken");
+        assert!(at(5, None).may_pass_over());
+        assert!(at(5, Some(3)).may_pass_over());
+        assert!(!at(5, Some(5)).may_pass_over(), "the one before was refused as well");
     }
 }

@@ -5,8 +5,8 @@
 //! waits for it: a receiver that is slow or dead holds up neither the proxy nor another receiver.
 //!
 //! Refuses to know how lines come into being. Invariants: a line is passed over only when its receiver has refused it for what it is
-//! while taking the one before, or when its file is gone, and both are counted and logged; everything else is sent at least once,
-//! in order; of a trail nothing is sent that a checkpoint does not vouch for, so that what was sent is never taken back.
+//! while taking another, or when its file is gone, and both are counted and logged; everything else is sent at least once, in
+//! order; of a trail nothing is sent that a checkpoint does not vouch for, so that what was sent is never taken back.
 
 mod cursor;
 mod deliver;

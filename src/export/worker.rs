@@ -1,5 +1,8 @@
 //! The worker of one export: reads on from the cursor, hands over, moves the cursor. It decides when, and what becomes of a refusal.
 
+mod probe;
+
+use self::probe::Probe;
 use super::cursor::{Cursor, CursorFile};
 use super::deliver::{Failed, SetupError, Sink, Taken};
 use super::record::{Head, MOST_RECORDS, Record, Source};
@@ -68,6 +71,7 @@ pub struct Exporter<S> {
     most: usize,
     /// Since when the receiver has been failing.
     failing: bool,
+    probe: Probe,
 }
 
 impl<S: Source> Exporter<S> {
@@ -96,7 +100,8 @@ impl<S: Source> Exporter<S> {
         }
         let (name, backoff) = (config.name.clone(), Backoff::default());
         let watch = Watch { metrics, head, confirmed: AtomicU64::new(cursor.seq) };
-        Ok(Self { name, source, sink, file, cursor, watch, backoff, most: MOST_RECORDS, failing: false })
+        let (most, failing, probe) = (MOST_RECORDS, false, Probe::default());
+        Ok(Self { name, source, sink, file, cursor, watch, backoff, most, failing, probe })
     }
 
     /// Works until it is stopped. What was sent and not confirmed by then is sent again after the next start.
@@ -145,7 +150,8 @@ impl<S: Source> Exporter<S> {
                 Ok(Taken { rejected }) => {
                     self.worked(now.len(), rejected);
                     if let Some(last) = now.last() {
-                        self.move_to(Cursor { seq: last.seq, ..self.cursor });
+                        let taken = if rejected == 0 { Some(last.seq) } else { self.cursor.taken };
+                        self.move_to(Cursor { seq: last.seq, taken, ..self.cursor });
                     }
                     records = later;
                 }
@@ -154,16 +160,17 @@ impl<S: Source> Exporter<S> {
                     self.watch.metrics.failures.inc();
                     self.most = now.len().div_ceil(2);
                 }
-                Err(Failed::Refused { why }) if self.cursor.may_pass_over() => {
-                    tracing::error!(export = %self.name, why, seq = first.seq, "a receiver refused this line and took the one before; it is passed over and stays in the log");
-                    self.watch.metrics.refused.inc();
-                    self.move_to(Cursor { seq: first.seq, refused: Some(first.seq) });
-                    records = records.get(1..).unwrap_or_default();
-                }
                 Err(failed) => {
                     let (why, after, slow) = match failed {
                         Failed::Later { why, after, slow } => (why, after, slow),
-                        Failed::Refused { why } => (why, None, false),
+                        Failed::Refused { why } => {
+                            if self.cursor.may_pass_over() || self.takes_another(first, stop).await? {
+                                self.pass_over(first.seq, &why);
+                                records = records.get(1..).unwrap_or_default();
+                                continue;
+                            }
+                            (why, None, false)
+                        }
                     };
                     if slow {
                         // It may have taken them all the same, and gets them again: fewer, so that it comes further.
@@ -178,8 +185,15 @@ impl<S: Source> Exporter<S> {
         Some(())
     }
 
+    fn pass_over(&mut self, seq: u64, why: &str) {
+        tracing::error!(export = %self.name, why, seq, "a receiver refused this line and takes others; it is passed over and stays in the log");
+        self.watch.metrics.refused.inc();
+        self.move_to(Cursor { seq, refused: Some(seq), ..self.cursor });
+    }
+
     fn worked(&mut self, lines: usize, rejected: u64) {
         self.backoff.reset();
+        self.probe = Probe::default();
         self.most = self.most.saturating_mul(2).min(MOST_RECORDS);
         self.watch.metrics.lines.inc_by((lines as u64).saturating_sub(rejected));
         self.watch.metrics.refused.inc_by(rejected);

@@ -76,7 +76,7 @@ fn a_number_of_a_log_that_was_here_before_is_forgotten_at_once_although_the_rece
     };
     let log = dir.path().join("audit.jsonl");
     let file = CursorFile::of(&log, &config.name, String::new());
-    file.store(Cursor { seq: 1_000, refused: None }).unwrap();
+    file.store(Cursor { seq: 1_000, ..Cursor::default() }).unwrap();
     let metrics = Metrics::new(&[]).unwrap().export("audit", &config.name);
     let _not_run = Exporter::new(&config, &log, Numbers(vec![1, 2, 3], 1), metrics).unwrap();
     assert_eq!(file.load(), Cursor::default());
@@ -159,6 +159,59 @@ async fn a_refused_record_behind_a_gap_does_not_end_the_export() {
         () = serve(listener, answer) => {}
         () = exported(Numbers(vec![3, 4, 6, 7], 10), target, Duration::from_secs(5), 7) => {}
     }
+}
+
+#[tokio::test]
+async fn refused_records_one_behind_the_other_or_at_the_beginning_do_not_end_the_export() {
+    for (numbers, refused) in [(4..=7, [5, 6]), (1..=4, [1, 2]), (1..=4, [1, 4]), (6..=9, [8, 9])] {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let target = otlp(listener.local_addr().unwrap());
+        let taken = std::cell::RefCell::new(Vec::new());
+        let answer = |body: &[u8]| {
+            if refused.iter().any(|n| memchr::memmem::find(body, format!("[{n}]").as_bytes()).is_some()) {
+                return "HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\n\r\n".to_owned();
+            }
+            taken.borrow_mut().extend_from_slice(body);
+            ok("")
+        };
+        let last = *numbers.end();
+        tokio::select! {
+            () = serve(listener, answer) => {}
+            () = exported(Numbers(numbers.clone().collect(), 10), target, Duration::from_secs(5), last) => {}
+        }
+        for number in numbers {
+            let arrived = memchr::memmem::find(&taken.borrow(), format!("[{number}]").as_bytes()).is_some();
+            assert_eq!(arrived, !refused.contains(&number), "{number}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_receiver_that_refuses_everything_has_nothing_passed_over_although_it_is_asked_for_others() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let target = otlp(listener.local_addr().unwrap());
+    let config = ExportConfig { name: "siem".parse().unwrap(), target, timeout: Duration::from_secs(5) };
+    let log = dir.path().join("audit.jsonl");
+    let file = CursorFile::of(&log, &config.name, String::new());
+    file.store(Cursor { seq: 2, refused: Some(2), taken: Some(1) }).unwrap();
+    let metrics = Metrics::new(&[]).unwrap().export("audit", &config.name);
+    let exporter = Exporter::new(&config, &log, Numbers(vec![1, 2, 3, 4], 10), metrics).unwrap();
+    let asked = std::cell::Cell::new(0);
+    let (enough, told) = (tokio::sync::Notify::new(), CancellationToken::new());
+    let answer = |_: &[u8]| {
+        asked.set(asked.get() + 1);
+        if asked.get() == 6 {
+            enough.notify_one();
+        }
+        "HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\n\r\n".to_owned()
+    };
+    tokio::select! {
+        () = serve(listener, answer) => {}
+        () = exporter.run(told) => {}
+        () = enough.notified() => {}
+    }
+    assert_eq!(file.load().seq, 2);
 }
 
 #[tokio::test]

@@ -1,0 +1,58 @@
+//! Whose fault a refusal is. A line whose predecessor was just taken is refused for what it is. Where that does not settle it, because the
+//! one before was refused as well or there is none, the receiver is asked for another line: the last that it took, or one that
+//! follows. It takes that: so it is the line. It takes none: so it is the receiver, and nothing is passed over.
+
+use super::Exporter;
+use crate::export::deliver::{Failed, Taken};
+use crate::export::record::{Record, Source};
+use tokio_util::sync::CancellationToken;
+
+/// What is known since a line was last taken in its turn.
+#[derive(Debug, Default)]
+pub(super) struct Probe {
+    /// A line that the receiver took when it was asked.
+    known: Option<Record>,
+    /// How often another line was looked for: each time another one.
+    turn: usize,
+}
+
+impl<S: Source> Exporter<S> {
+    /// Whether the receiver takes another line than the one that it refused; `None` if it was stopped. What is taken here comes twice.
+    pub(super) async fn takes_another(&mut self, refused: &Record, stop: &CancellationToken) -> Option<bool> {
+        let other = match self.probe.known.take() {
+            Some(known) => Some(known),
+            None => self.another(refused).await,
+        };
+        let Some(other) = other else { return Some(false) };
+        let sent = self.sink.deliver(std::slice::from_ref(&other));
+        let taken = match self.watch.over(stop, Some(refused.time), sent).await? {
+            Ok(Taken { rejected }) => rejected == 0,
+            Err(Failed::Refused { .. } | Failed::Later { .. }) => false,
+        };
+        if taken {
+            self.backoff.reset();
+            self.cursor.taken = Some(other.seq);
+            self.probe.known = Some(other);
+        }
+        Some(taken)
+    }
+
+    /// In turn the last that was taken, since it may be gone or be refused by now, and those that follow.
+    async fn another(&mut self, refused: &Record) -> Option<Record> {
+        let form = self.sink.form();
+        let turn = self.probe.turn;
+        self.probe.turn = turn.wrapping_add(1);
+        // A cursor that an earlier version left does not name it; then it is the one before the one that was passed over.
+        let last = self.cursor.taken.or(self.cursor.seq.checked_sub(1)).filter(|last| *last > 0);
+        if turn.is_multiple_of(2)
+            && let Some(last) = last
+            && let Ok(batch) = self.source.read(last - 1, form).await
+            && let Some(again) = batch.records.into_iter().next().filter(|record| record.seq == last)
+        {
+            return Some(again);
+        }
+        let later = self.source.read(refused.seq, form).await.ok()?.records;
+        let at = (turn / 2).checked_rem(later.len())?;
+        later.into_iter().nth(at)
+    }
+}
