@@ -31,6 +31,8 @@ struct Open {
     expected: u64,
     /// A line that was read already, and its number.
     held: Option<(u64, Vec<u8>)>,
+    /// The last line of the file, if it is written to no more.
+    last: Option<u64>,
 }
 
 impl TrailSource {
@@ -53,7 +55,8 @@ impl TrailSource {
             if segment.last().is_some_and(|last| last <= after) {
                 continue;
             }
-            let mut open = Open { lines: segment.open()?, expected: after + 1, held: None };
+            let (lines, last) = (segment.open()?, segment.last());
+            let mut open = Open { lines, expected: after + 1, held: None, last };
             while let Some((seq, line)) = open.take()? {
                 if seq > after {
                     open.held = Some((seq, line));
@@ -132,13 +135,14 @@ impl TrailSource {
 }
 
 impl Open {
-    /// The next line that has a number; what has none is no line of a trail.
+    /// The next line that has a number; what has none is no line of a trail. Nor is what has one beyond the file's end: its number is
+    /// damaged, and whoever waited for a checkpoint over it would wait for ever.
     fn take(&mut self) -> io::Result<Option<(u64, Vec<u8>)>> {
         if let Some(held) = self.held.take() {
             return Ok(Some(held));
         }
         while let Some(line) = self.lines.line()? {
-            if let Some(seq) = segments::seq(line) {
+            if let Some(seq) = segments::seq(line).filter(|seq| self.last.is_none_or(|last| *seq <= last)) {
                 return Ok(Some((seq, line.to_vec())));
             }
         }

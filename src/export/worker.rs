@@ -1,7 +1,9 @@
 //! The worker of one export: reads on from the cursor, hands over, moves the cursor. It decides when, and what becomes of a refusal.
 
+mod lag;
 mod probe;
 
+use self::lag::Lag;
 use self::probe::Probe;
 use super::cursor::{Cursor, CursorFile};
 use super::deliver::{Failed, SetupError, Sink, Taken};
@@ -11,6 +13,7 @@ use crate::model::{ExportName, Time};
 use crate::runtime::backoff::Backoff;
 use crate::runtime::clock::wall;
 use crate::runtime::metrics::ExportMetrics;
+use parking_lot::Mutex;
 use std::future::Future;
 use std::path::Path;
 use std::pin::pin;
@@ -28,14 +31,16 @@ struct Watch {
     metrics: ExportMetrics,
     head: Head,
     confirmed: AtomicU64,
+    lag: Mutex<Lag>,
 }
 
 impl Watch {
     /// Tells how far the receiver is behind; `oldest` is when the first line that it lacks was written, if one is known.
     fn tell(&self, oldest: Option<Time>) {
-        let behind = (self.head)().saturating_sub(self.confirmed.load(Ordering::Relaxed));
+        let (head, confirmed) = ((self.head)(), self.confirmed.load(Ordering::Relaxed));
+        let behind = head.saturating_sub(confirmed);
         self.metrics.lag_lines.set(i64::try_from(behind).unwrap_or(i64::MAX));
-        let waited = oldest.map_or(0, |oldest| wall().since(oldest).as_secs());
+        let waited = self.lag.lock().at(wall(), head, confirmed, oldest).as_secs();
         self.metrics.lag_seconds.set(i64::try_from(waited).unwrap_or(i64::MAX));
     }
 
@@ -99,7 +104,8 @@ impl<S: Source> Exporter<S> {
             }
         }
         let (name, backoff) = (config.name.clone(), Backoff::default());
-        let watch = Watch { metrics, head, confirmed: AtomicU64::new(cursor.seq) };
+        let confirmed = AtomicU64::new(cursor.seq);
+        let watch = Watch { metrics, head, confirmed, lag: Mutex::default() };
         let (most, failing, probe) = (MOST_RECORDS, false, Probe::default());
         Ok(Self { name, source, sink, file, cursor, watch, backoff, most, failing, probe })
     }

@@ -109,6 +109,18 @@ async fn a_damaged_line_is_counted_and_passed_over() {
 }
 
 #[tokio::test]
+async fn a_line_whose_number_is_beyond_its_file_is_damaged_and_not_waited_for() {
+    for number in [5, 6, 1_000_000] {
+        let mut trail = Trail::new();
+        std::fs::write(trail.path(SECOND), lines(number, number) + &lines(4, 4)).unwrap();
+        assert_eq!(trail.read(0).await, (vec![1, 2, 4, 5, 6], 6, 1), "{number}");
+        assert_eq!(trail.read(2).await, (vec![4, 5, 6], 6, 1), "{number}");
+        std::fs::write(trail.path(SECOND), lines(3, 3) + &lines(number, number)).unwrap();
+        assert_eq!(trail.read(2).await, (vec![3, 5, 6], 6, 1), "{number}");
+    }
+}
+
+#[tokio::test]
 async fn a_file_that_stays_unreadable_is_given_up_after_some_tries() {
     let mut trail = Trail::new();
     std::fs::remove_file(trail.path(SECOND)).unwrap();

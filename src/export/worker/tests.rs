@@ -147,6 +147,50 @@ async fn a_receiver_that_is_too_slow_for_many_records_gets_fewer() {
     }
 }
 
+/// A log that has lines and cannot be read.
+struct Unreadable;
+
+impl Source for Unreadable {
+    async fn read(&mut self, _: u64, _: Form) -> io::Result<Batch> {
+        Err(io::ErrorKind::PermissionDenied.into())
+    }
+
+    fn head(&self) -> Head {
+        Arc::new(|| 5)
+    }
+
+    fn origin(&self) -> &str {
+        "d/audit"
+    }
+
+    fn host(&self) -> &str {
+        "edge-1"
+    }
+}
+
+#[tokio::test]
+async fn an_export_of_a_log_that_cannot_be_read_is_late() {
+    let dir = tempfile::tempdir().unwrap();
+    let (target, timeout) = (otlp("127.0.0.1:9".parse().unwrap()), ExportConfig::TIMEOUT);
+    let config = ExportConfig { name: "siem".parse().unwrap(), target, timeout };
+    let metrics = Metrics::new(&[]).unwrap().export("audit", &config.name);
+    let (lines, seconds) = (metrics.lag_lines.clone(), metrics.lag_seconds.clone());
+    let exporter = Exporter::new(&config, &dir.path().join("audit.jsonl"), Unreadable, metrics).unwrap();
+    let late = async {
+        while (lines.get(), seconds.get()) < (5, 1) {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), async {
+        tokio::select! {
+            () = exporter.run(CancellationToken::new()) => panic!("it stopped by itself"),
+            () = late => {}
+        }
+    })
+    .await
+    .expect("it is never late");
+}
+
 #[tokio::test]
 async fn a_refused_record_behind_a_gap_does_not_end_the_export() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
