@@ -47,6 +47,17 @@ pub enum SinkError {
     Thread(#[source] std::io::Error),
 }
 
+/// Whether a receiver that failed may be able to take less.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Less {
+    /// That is not what it failed for.
+    No,
+    /// If it goes on so: it broke the connection, as some do when a body is longer than they take.
+    Perhaps,
+    /// It took too long.
+    Yes,
+}
+
 /// What became of an attempt that did not succeed.
 #[derive(Debug)]
 pub(super) enum Failed {
@@ -56,8 +67,8 @@ pub(super) enum Failed {
         why: String,
         /// How long the receiver asks us to wait.
         after: Option<Duration>,
-        /// It took too long: it may be able to take less.
-        slow: bool,
+        /// Whether less at once may do.
+        less: Less,
     },
     /// The receiver will never take this.
     Refused {
@@ -68,11 +79,15 @@ pub(super) enum Failed {
 
 impl Failed {
     pub(super) fn later(why: impl Into<String>) -> Self {
-        Self::Later { why: why.into(), after: None, slow: false }
+        Self::Later { why: why.into(), after: None, less: Less::No }
     }
 
     pub(super) fn slow(why: impl Into<String>) -> Self {
-        Self::Later { why: why.into(), after: None, slow: true }
+        Self::Later { why: why.into(), after: None, less: Less::Yes }
+    }
+
+    pub(super) fn broken(why: impl Into<String>) -> Self {
+        Self::Later { why: why.into(), after: None, less: Less::Perhaps }
     }
 }
 

@@ -1,7 +1,7 @@
 //! One attempt over HTTP: verified, bounded in time, no redirect followed. What an answer means follows OTLP/HTTP, on the safe side:
 //! only what is about the content itself ends with a refusal, everything else is tried again.
 
-use super::deliver::{Failed, SinkError};
+use super::deliver::{Failed, Less, SinkError};
 use crate::config::HttpReceiver;
 use crate::identity::keyfile::{self, Secrecy};
 use crate::identity::receiver::{http_client, no_answer};
@@ -50,9 +50,15 @@ impl HttpSink {
         if let Some((name, value)) = header(&self.to).map_err(known)? {
             request = request.header(name, value);
         }
-        let answer = request.body(body).send().await.map_err(|error| match error.is_timeout() {
-            true => Failed::slow(no_answer(&error)),
-            false => Failed::later(no_answer(&error)),
+        let answer = request.body(body).send().await.map_err(|error| {
+            let why = no_answer(&error);
+            if error.is_timeout() {
+                Failed::slow(why)
+            } else if error.is_connect() {
+                Failed::later(why)
+            } else {
+                Failed::broken(why)
+            }
         })?;
         meaning(answer.status(), answer.headers())?;
         let answer = read(answer).await;
@@ -89,7 +95,7 @@ fn meaning(status: StatusCode, headers: &HeaderMap) -> Result<(), Failed> {
     }
     // Seconds alone: a date would be by the receiver's clock.
     let after = headers.get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
-    Err(Failed::Later { why, after: after.map(Duration::from_secs), slow: false })
+    Err(Failed::Later { why, after: after.map(Duration::from_secs), less: Less::No })
 }
 
 async fn read(mut answer: Response) -> Option<Vec<u8>> {

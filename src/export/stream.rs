@@ -67,7 +67,7 @@ impl StreamSink {
         stream.write_all(bytes).await.map_err(broke)?;
         // What it says of itself before it has everything confirms nothing.
         if has_ended(&mut stream).await.map_err(broke)? {
-            return Err(Failed::later("it ended the session before it had everything"));
+            return Err(Failed::broken("it ended the session before it had everything"));
         }
         // Not the end of the connection: a receiver that sees that need not answer.
         stream.get_mut().1.send_close_notify();
@@ -142,7 +142,7 @@ async fn ended(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<()> {
 
 #[expect(clippy::needless_pass_by_value, reason = "for `map_err`")]
 fn broke(error: io::Error) -> Failed {
-    Failed::later(format!("the connection broke: {error}"))
+    Failed::broken(format!("the connection broke: {error}"))
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ mod probe;
 use self::lag::Lag;
 use self::probe::Probe;
 use super::cursor::{Cursor, CursorFile};
-use super::deliver::{Failed, SetupError, Sink, Taken};
+use super::deliver::{Failed, Less, SetupError, Sink, Taken};
 use super::record::{Head, MOST_RECORDS, Record, Source};
 use crate::config::ExportConfig;
 use crate::model::{ExportName, Time};
@@ -23,6 +23,8 @@ use tokio_util::sync::CancellationToken;
 
 /// How often a log at its end is looked at.
 const LOOK: Duration = Duration::from_millis(250);
+/// After so many broken connections, less one for each batch that was taken, the receiver gets less at once.
+const BREAKS: u32 = 3;
 /// How often the lag is told while something takes long.
 const TELL: Duration = Duration::from_secs(1);
 
@@ -76,6 +78,8 @@ pub struct Exporter<S> {
     most: usize,
     /// Since when the receiver has been failing.
     failing: bool,
+    /// How often the connection broke, without the batches that were taken since.
+    breaks: u32,
     probe: Probe,
 }
 
@@ -106,8 +110,8 @@ impl<S: Source> Exporter<S> {
         let (name, backoff) = (config.name.clone(), Backoff::default());
         let confirmed = AtomicU64::new(cursor.seq);
         let watch = Watch { metrics, head, confirmed, lag: Mutex::default() };
-        let (most, failing, probe) = (MOST_RECORDS, false, Probe::default());
-        Ok(Self { name, source, sink, file, cursor, watch, backoff, most, failing, probe })
+        let (most, failing, breaks, probe) = (MOST_RECORDS, false, 0, Probe::default());
+        Ok(Self { name, source, sink, file, cursor, watch, backoff, most, failing, breaks, probe })
     }
 
     /// Works until it is stopped. What was sent and not confirmed by then is sent again after the next start.
@@ -167,18 +171,18 @@ impl<S: Source> Exporter<S> {
                     self.most = now.len().div_ceil(2);
                 }
                 Err(failed) => {
-                    let (why, after, slow) = match failed {
-                        Failed::Later { why, after, slow } => (why, after, slow),
+                    let (why, after, less) = match failed {
+                        Failed::Later { why, after, less } => (why, after, less),
                         Failed::Refused { why } => {
                             if self.cursor.may_pass_over() || self.takes_another(first, stop).await? {
                                 self.pass_over(first.seq, &why);
                                 records = records.get(1..).unwrap_or_default();
                                 continue;
                             }
-                            (why, None, false)
+                            (why, None, Less::No)
                         }
                     };
-                    if slow {
+                    if self.should_send_less(less) {
                         // It may have taken them all the same, and gets them again: fewer, so that it comes further.
                         self.most = now.len().div_ceil(2);
                     }
@@ -197,9 +201,22 @@ impl<S: Source> Exporter<S> {
         self.move_to(Cursor { seq, refused: Some(seq), ..self.cursor });
     }
 
+    fn should_send_less(&mut self, less: Less) -> bool {
+        match less {
+            Less::No => false,
+            Less::Yes => true,
+            Less::Perhaps => {
+                self.breaks = self.breaks.saturating_add(1).min(BREAKS);
+                self.breaks == BREAKS
+            }
+        }
+    }
+
     fn worked(&mut self, lines: usize, rejected: u64) {
         self.backoff.reset();
         self.probe = Probe::default();
+        // Not forgotten at once: as `most` grows again it breaks again, and that is then known the sooner.
+        self.breaks = self.breaks.saturating_sub(1);
         self.most = self.most.saturating_mul(2).min(MOST_RECORDS);
         self.watch.metrics.lines.inc_by((lines as u64).saturating_sub(rejected));
         self.watch.metrics.refused.inc_by(rejected);

@@ -89,8 +89,13 @@ fn otlp(address: std::net::SocketAddr) -> ExportTarget {
 
 /// The body of a request.
 async fn body(stream: &mut TcpStream) -> Option<Vec<u8>> {
+    body_of_at_most(usize::MAX, stream).await
+}
+
+/// The body of a request, unless that is longer than so many bytes with its head.
+async fn body_of_at_most(most: usize, stream: &mut TcpStream) -> Option<Vec<u8>> {
     let mut read = Vec::new();
-    loop {
+    while read.len() <= most {
         if let Some(end) = memchr::memmem::find(&read, b"\r\n\r\n") {
             let head = String::from_utf8_lossy(&read[..end]).to_ascii_lowercase();
             let length = head.lines().find_map(|line| line.strip_prefix("content-length: ")?.parse().ok());
@@ -103,6 +108,7 @@ async fn body(stream: &mut TcpStream) -> Option<Vec<u8>> {
             return None;
         }
     }
+    None
 }
 
 /// Answers each request by its body.
@@ -189,6 +195,24 @@ async fn an_export_of_a_log_that_cannot_be_read_is_late() {
     })
     .await
     .expect("it is never late");
+}
+
+#[tokio::test]
+async fn a_receiver_that_breaks_the_connection_at_long_bodies_gets_fewer_records_at_once() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let target = otlp(listener.local_addr().unwrap());
+    let receiver = async {
+        loop {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            while body_of_at_most(30_000, &mut stream).await.is_some() {
+                stream.write_all(ok("").as_bytes()).await.unwrap();
+            }
+        }
+    };
+    tokio::select! {
+        () = receiver => {}
+        () = exported(Numbers(vec![1, 2], 20_000), target, Duration::from_secs(5), 2) => {}
+    }
 }
 
 #[tokio::test]
