@@ -91,7 +91,7 @@ impl Failed {
     }
 }
 
-/// How many records the receiver took the request for, but not in; 0 where it took all.
+/// How many records the receiver took the request for, but not in, or not whole; 0 where it took all.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Taken {
     pub(super) rejected: u64,
@@ -138,8 +138,13 @@ impl Sink {
                 loop {
                     let bodies = ocsf::bodies(records, most);
                     let parts = bodies.len();
+                    if let [record] = records
+                        && parts == events
+                    {
+                        return post_each(sink, bodies, record.seq).await;
+                    }
                     match post_all(sink, bodies).await {
-                        Err(Failed::Refused { .. }) if records.len() == 1 && parts < events => most /= 8,
+                        Err(Failed::Refused { .. }) if records.len() == 1 => most /= 8,
                         posted => return posted.map(|()| Taken::default()),
                     }
                 }
@@ -177,6 +182,36 @@ async fn post_all(sink: &mut HttpSink, bodies: Vec<Vec<u8>>) -> Result<(), Faile
         sink.post(body).await?;
     }
     Ok(())
+}
+
+/// The events of one record, each by itself: what is refused of them does not keep back the others.
+async fn post_each(sink: &mut HttpSink, bodies: Vec<Vec<u8>>, seq: u64) -> Result<Taken, Failed> {
+    let events = bodies.len();
+    let (mut refused, mut last) = (0, None);
+    for body in bodies {
+        match sink.post(body).await {
+            Ok(_) => {}
+            Err(Failed::Refused { why }) => {
+                refused += 1;
+                last = Some(why);
+            }
+            Err(later @ Failed::Later { .. }) => return Err(later),
+        }
+    }
+    match last {
+        None => Ok(Taken::default()),
+        Some(why) if refused == events => Err(Failed::Refused { why }),
+        Some(why) => {
+            tracing::error!(
+                seq,
+                refused,
+                events,
+                why,
+                "a receiver refused events of this line and took the others; the line stays in the log"
+            );
+            Ok(Taken { rejected: 1 })
+        }
+    }
 }
 
 #[cfg(test)]
@@ -248,9 +283,25 @@ mod tests {
         };
         assert_eq!(read(bodies.try_iter().collect()), events);
         // What it takes in no part is refused, and several records are the worker's to part.
-        let poison = vec![json!({"n": 1}), json!({"n": "poison"})];
+        let poison = vec![json!({"n": "poison"}), json!({"m": "poison"})];
         assert!(matches!(sink.deliver(&[record(poison)]).await, Err(Failed::Refused { .. })));
         let two = [record(events), record(vec![json!({"n": 1})])];
         assert!(matches!(sink.deliver(&two).await, Err(Failed::Refused { .. })));
+    }
+
+    #[tokio::test]
+    async fn an_event_that_is_refused_does_not_keep_back_those_behind_it() {
+        let (url, bodies) = receiver(3_000);
+        let to = HttpReceiver { url: url.parse().unwrap(), tls: Default::default(), header: None };
+        let sink = HttpSink::new(to, "application/x-ndjson", Duration::from_secs(10)).unwrap();
+        let mut sink = Sink::OcsfHttp(sink);
+        let events = vec![json!({"n": 1}), json!({"n": "poison"}), json!({"n": 3}), json!({"n": 4})];
+        assert_eq!(sink.deliver(&[record(events)]).await.unwrap(), Taken { rejected: 1 });
+        let taken = bodies.try_iter().collect::<Vec<_>>().concat();
+        assert_eq!(String::from_utf8(taken).unwrap(), "{\"n\":1}\n{\"n\":3}\n{\"n\":4}\n");
+        // Nor does one that is too long.
+        let events = vec![json!({"n": "x".repeat(4_000)}), json!({"n": 2})];
+        assert_eq!(sink.deliver(&[record(events)]).await.unwrap(), Taken { rejected: 1 });
+        assert_eq!(bodies.try_iter().collect::<Vec<_>>().concat(), b"{\"n\":2}\n");
     }
 }
