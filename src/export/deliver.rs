@@ -171,6 +171,14 @@ impl Sink {
             }
             Self::Syslog(sink, whose) => {
                 sink.send(&syslog::frames(records, whose)).await?;
+                // Not before it has got through: it is sent again and again until then.
+                for record in records.iter().filter(|record| syslog::is_cut(record)) {
+                    tracing::warn!(
+                        seq = record.seq,
+                        bytes = record.text.len(),
+                        "a line is too long for a message of syslog: its end was not sent and stays in the log"
+                    );
+                }
                 Ok(Taken::default())
             }
         }

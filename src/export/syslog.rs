@@ -47,6 +47,11 @@ pub(super) fn frames(records: &[Record], whose: &Whose) -> Vec<u8> {
     out
 }
 
+/// Whether the entry is longer than what a message holds of it.
+pub(super) fn is_cut(record: &Record) -> bool {
+    record.text.len() > LONGEST
+}
+
 fn message(record: &Record, whose: &Whose) -> String {
     let severity = if record.notable { WARNING } else { INFORMATIONAL };
     let mut out = String::with_capacity(record.text.len() + 512);
@@ -65,7 +70,7 @@ fn message(record: &Record, whose: &Whose) -> String {
         out.push('"');
     }
     out.push_str("] ");
-    if record.text.len() > LONGEST {
+    if is_cut(record) {
         out.push_str(record.text.get(..record.text.floor_char_boundary(LONGEST)).unwrap_or_default());
         out.push_str(CUT);
     } else {
@@ -118,5 +123,26 @@ mod tests {
         let frames = frames(&[record.clone(), record], &whose);
         let one = format!("{} {body}", body.len());
         assert_eq!(String::from_utf8(frames).unwrap(), format!("{one}{one}"));
+    }
+
+    #[test]
+    fn what_is_too_long_ends_with_a_mark_and_is_told_of() {
+        let record = |length: usize| Record {
+            seq: 7,
+            time: "2026-11-22T10:00:00.000001Z".parse().unwrap(),
+            kind: "grants_issued".to_owned(),
+            notable: false,
+            trace_id: None,
+            text: "é".repeat(length / 2) + &"x".repeat(length % 2),
+            fields: Vec::new(),
+            ocsf: Vec::new(),
+        };
+        let whose = Whose { origin: "d/events".to_owned(), host: "control".to_owned() };
+        let whole = record(LONGEST);
+        assert!(!is_cut(&whole) && message(&whole, &whose).ends_with(&whole.text));
+        for longer in [record(LONGEST + 1), record(LONGEST + 2)] {
+            let message = message(&longer, &whose);
+            assert!(is_cut(&longer) && message.ends_with(CUT), "{}", message.len());
+        }
     }
 }
