@@ -5,6 +5,7 @@ use jitgate::control::log::sqlite::SqliteLog;
 use jitgate::control::log::{AppendError, EventLog};
 use jitgate::model::event::{Actor, Event, EventBody};
 use jitgate::model::{KeptTrail, LogId, Revision, Time, TrailHead};
+use jitgate::tlog::Hash;
 use std::sync::Arc;
 
 pub(crate) fn event(number: u64) -> Arc<Event> {
@@ -102,6 +103,17 @@ async fn keeps_the_newest_head_of_each_trail_beside_the_events(log: Arc<dyn Even
     assert_eq!(log.kept_trails().await.unwrap().len(), 3);
 }
 
+async fn holds_what_people_wrote_escaped_and_signs_for_just_that(log: Arc<dyn EventLog>) {
+    let reason = "no \u{202e} way\u{200b}\u{7f}\u{e0041} é".to_owned();
+    let body = EventBody::CooldownLifted { principal: "spiffe://d/agent".parse().unwrap(), reason };
+    let event = Arc::new(Event { time: Time::from_micros(1), actor: Actor::System, body });
+    log.append(Revision(0), vec![Arc::clone(&event)]).await.unwrap();
+    let entries = log.entries(Revision(0), 9).await.unwrap();
+    assert!(entries[0].contains(r"no \u202e way\u200b\u007f\udb40\udc41 é"), "{entries:?}");
+    assert_eq!(log.leaves(Revision(0), 9).await.unwrap(), [Hash::leaf(entries[0].as_bytes())]);
+    assert_eq!(log.read(Revision(0), 9).await.unwrap()[0].event, event, "it means the same");
+}
+
 async fn keeps_its_identity(log: Arc<dyn EventLog>) {
     let identity = log.identity();
     log.append(Revision(0), events(1..=1)).await.unwrap();
@@ -115,7 +127,8 @@ macro_rules! backends {
             contract!($open; is_empty_at_first, reads_what_was_appended_in_order_and_without_gaps,
                 refuses_an_append_on_another_head_and_writes_nothing,
                 lets_one_of_many_that_append_at_once_win_each_revision,
-                keeps_the_newest_head_of_each_trail_beside_the_events, keeps_its_identity);
+                keeps_the_newest_head_of_each_trail_beside_the_events,
+                holds_what_people_wrote_escaped_and_signs_for_just_that, keeps_its_identity);
         }
     )*};
 }

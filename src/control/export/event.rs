@@ -4,14 +4,12 @@
 //! requests, tasks and the like is an Entity Management (3004) of that entity. A match without `_`, so that a new kind of event is
 //! looked at here.
 
-use crate::control::log::Recorded;
+use crate::control::log::LogError;
 use crate::export::ocsf::{self, Class, Log, object, put};
 use crate::export::record::{Form, Record};
 use crate::model::event::{Actor, Event, EventBody};
-use crate::model::shown::escaped_json;
-use crate::model::{AuditHealth, Grant};
+use crate::model::{AuditHealth, Grant, Revision};
 use serde_json::{Map, Value, json};
-use std::io;
 
 /// A member of an event that is longer is no attribute.
 const LONGEST_FIELD: usize = 1024;
@@ -23,15 +21,16 @@ const ENROLL: (u32, &str) = (6, "Enroll");
 const ACTIVATE: (u32, &str) = (10, "Activate");
 const DEACTIVATE: (u32, &str) = (11, "Deactivate");
 
-/// The record of one event.
-pub(super) fn record(recorded: &Recorded, form: Form, origin: &str) -> io::Result<Record> {
-    let event = &recorded.event;
-    let (seq, kind) = (recorded.revision.0, event.body.kind().to_owned());
-    let json = serde_json::to_value(&**event).map_err(io::Error::other)?;
-    let text = escaped_json(&serde_json::to_string(&**event).map_err(io::Error::other)?);
+/// The record of one event, of which the log holds `text`: that is handed on as it is, since it is the leaf of the log's tree.
+pub(super) fn record(revision: Revision, text: String, form: Form, origin: &str) -> Result<Record, LogError> {
+    let event: Event = serde_json::from_str(&text).map_err(|source| LogError::Event { revision, source })?;
+    let (seq, kind) = (revision.0, event.body.kind().to_owned());
     let (fields, ocsf) = match form {
-        Form::Fields => (fields(event, &json), Vec::new()),
-        Form::Ocsf => (Vec::new(), events(event, Log { seq, origin, text: &text })),
+        Form::Fields => {
+            let json = serde_json::to_value(&event).map_err(LogError::Encode)?;
+            (fields(&event, &json), Vec::new())
+        }
+        Form::Ocsf => (Vec::new(), events(&event, Log { seq, origin, text: &text })),
     };
     Ok(Record {
         seq,

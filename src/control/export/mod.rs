@@ -1,7 +1,7 @@
 //! Exports of the event log: each grant's life, each request for access and each decision, to receivers of the configuration.
 //!
-//! The same machinery as for a proxy's trail ([`crate::export`]); here the log is read like any follower reads it, and an event is
-//! what the log holds, as JSON. Nothing here holds up the control plane.
+//! The same machinery as for a proxy's trail ([`crate::export`]); here entries of the log are read, and each is handed on byte for
+//! byte. Nothing here holds up the control plane.
 
 mod event;
 
@@ -66,11 +66,15 @@ impl EventSource {
 
 impl Source for EventSource {
     async fn read(&mut self, after: u64, form: Form) -> io::Result<Batch> {
-        let page = self.plane.read(Revision(after), PAGE).await.map_err(io::Error::other)?;
+        let head = self.plane.head().borrow().0;
+        let limit = usize::try_from(head.saturating_sub(after)).unwrap_or(PAGE).min(PAGE);
+        // As the log holds them: what is made of an event anew need not be the same bytes.
+        let page = self.plane.entries(Revision(after), limit).await.map_err(io::Error::other)?;
         let (mut batch, mut bytes) = (Batch { to: after, ..Batch::default() }, 0);
-        for recorded in page {
-            batch.to = recorded.revision.0;
-            let record = event::record(&recorded, form, &self.origin)?;
+        for text in page {
+            let revision = Revision(batch.to).next();
+            let record = event::record(revision, text, form, &self.origin).map_err(io::Error::other)?;
+            batch.to = revision.0;
             bytes += record.text.len();
             batch.records.push(record);
             if bytes > MOST_BYTES {
@@ -97,3 +101,6 @@ impl Source for EventSource {
         format!("{}/{}", self.plane.log_id(), self.plane.epoch().0)
     }
 }
+
+#[cfg(test)]
+mod tests;

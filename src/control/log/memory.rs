@@ -1,6 +1,6 @@
 //! A log in memory that keeps the contract of [`EventLog`] except durability: for simulations, tests and dry runs.
 
-use crate::control::log::{AppendError, EventLog, Identity, LogError, Recorded};
+use crate::control::log::{AppendError, EventLog, Identity, LogError, Recorded, encoded};
 use crate::model::event::Event;
 use crate::model::{Epoch, KeptTrail, LogId, ProxyName, Revision};
 use futures_util::FutureExt as _;
@@ -59,7 +59,7 @@ impl EventLog for MemoryLog {
             let skip = usize::try_from(after.0).unwrap_or(usize::MAX);
             let events = self.events.lock();
             let found = events.iter().skip(skip).take(limit);
-            found.map(|event| serde_json::to_string(&**event).map_err(LogError::Encode)).collect()
+            found.map(|event| encoded(event)).collect()
         }
         .boxed()
     }

@@ -12,6 +12,7 @@ pub mod memory;
 pub mod sqlite;
 
 use crate::model::event::Event;
+use crate::model::shown::escaped_json;
 use crate::model::{Epoch, KeptTrail, LogId, Revision};
 use crate::tlog::Hash;
 use futures_util::FutureExt as _;
@@ -115,6 +116,15 @@ pub enum LogError {
     /// The backend has been closed or its thread is gone.
     #[error("the event log is closed")]
     Closed,
+}
+
+/// An event as a log keeps it: JSON, with everything escaped that a terminal acts on, for this is what is handed out byte for byte. What
+/// earlier versions wrote may hold such characters as they are.
+fn encoded(event: &Event) -> Result<String, LogError> {
+    let text = serde_json::to_string(event).map_err(LogError::Encode)?;
+    // Nearly all is plain, and a bulk call makes some 40 MB of it.
+    let plain = text.is_ascii() && memchr::memchr(0x7f, text.as_bytes()).is_none();
+    Ok(if plain { text } else { escaped_json(&text) })
 }
 
 /// An append-only log with optimistic concurrency. Shaped so that several processes may share one (PostgreSQL).

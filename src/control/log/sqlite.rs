@@ -5,7 +5,7 @@
 
 mod trails;
 
-use crate::control::log::{AppendError, EventLog, Identity, LogError, Recorded};
+use crate::control::log::{AppendError, EventLog, Identity, LogError, Recorded, encoded};
 use crate::model::event::Event;
 use crate::model::{Epoch, KeptTrail, LogId, Revision};
 use crate::tlog::Hash;
@@ -323,7 +323,7 @@ async fn encode(
         let first = i64::try_from(after.0).unwrap_or(i64::MAX).saturating_add(1);
         let rows = (first..).zip(&events);
         rows.map(|(revision, event)| {
-            let text = serde_json::to_string(&**event).map_err(LogError::Encode)?;
+            let text = encoded(event)?;
             let leaf = Hash::leaf(text.as_bytes());
             Ok(((revision, text), leaf))
         })
