@@ -174,7 +174,7 @@ impl<S: Source> Exporter<S> {
                     let (why, after, less) = match failed {
                         Failed::Later { why, after, less } => (why, after, less),
                         Failed::Refused { why } => {
-                            if self.cursor.may_pass_over() || self.takes_another(first, stop).await? {
+                            if self.cursor.may_pass_over() || self.refuses_only_this(first, stop).await? {
                                 self.pass_over(first.seq, &why);
                                 records = records.get(1..).unwrap_or_default();
                                 continue;

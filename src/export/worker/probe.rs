@@ -1,6 +1,6 @@
 //! Whose fault a refusal is. A line whose predecessor was just taken is refused for what it is. Where that does not settle it, because the
 //! one before was refused as well or there is none, the receiver is asked for another line: the last that it took, or one that
-//! follows. It takes that: so it is the line. It takes none: so it is the receiver, and nothing is passed over.
+//! follows. It takes that, and still not the first: so it is the line. It takes none: so it is the receiver, and nothing is passed over.
 
 use super::Exporter;
 use crate::export::deliver::{Failed, Taken};
@@ -17,24 +17,32 @@ pub(super) struct Probe {
 }
 
 impl<S: Source> Exporter<S> {
-    /// Whether the receiver takes another line than the one that it refused; `None` if it was stopped. What is taken here comes twice.
-    pub(super) async fn takes_another(&mut self, refused: &Record, stop: &CancellationToken) -> Option<bool> {
+    /// Whether the receiver takes another line than the one that it refused, and then refuses that one again; `None` if it was stopped.
+    /// What is taken here comes twice.
+    pub(super) async fn refuses_only_this(
+        &mut self,
+        refused: &Record,
+        stop: &CancellationToken,
+    ) -> Option<bool> {
         let other = match self.probe.known.take() {
             Some(known) => Some(known),
             None => self.another(refused).await,
         };
         let Some(other) = other else { return Some(false) };
         let sent = self.sink.deliver(std::slice::from_ref(&other));
-        let taken = match self.watch.over(stop, Some(refused.time), sent).await? {
-            Ok(Taken { rejected }) => rejected == 0,
-            Err(Failed::Refused { .. } | Failed::Later { .. }) => false,
-        };
-        if taken {
-            self.backoff.reset();
-            self.cursor.taken = Some(other.seq);
-            self.probe.known = Some(other);
+        match self.watch.over(stop, Some(refused.time), sent).await? {
+            Ok(Taken { rejected: 0 }) => {}
+            Ok(Taken { .. }) | Err(Failed::Refused { .. } | Failed::Later { .. }) => return Some(false),
         }
-        Some(taken)
+        self.backoff.reset();
+        self.cursor.taken = Some(other.seq);
+        self.probe.known = Some(other);
+        // It may have been mended between the two.
+        let again = self.sink.deliver(std::slice::from_ref(refused));
+        match self.watch.over(stop, Some(refused.time), again).await? {
+            Err(Failed::Refused { .. }) => Some(true),
+            Ok(Taken { .. }) | Err(Failed::Later { .. }) => Some(false),
+        }
     }
 
     /// In turn the last that was taken, since it may be gone or be refused by now, and those that follow.

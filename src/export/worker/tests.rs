@@ -255,6 +255,29 @@ async fn refused_records_one_behind_the_other_or_at_the_beginning_do_not_end_the
 }
 
 #[tokio::test]
+async fn a_record_that_was_refused_just_before_the_receiver_was_mended_is_not_passed_over() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let target = otlp(listener.local_addr().unwrap());
+    let (asked, taken) = (std::cell::Cell::new(0), std::cell::RefCell::new(Vec::new()));
+    let answer = |body: &[u8]| {
+        asked.set(asked.get() + 1);
+        // All of them, then the first two, then the first.
+        if asked.get() <= 3 {
+            return "HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\n\r\n".to_owned();
+        }
+        taken.borrow_mut().extend_from_slice(body);
+        ok("")
+    };
+    tokio::select! {
+        () = serve(listener, answer) => {}
+        () = exported(Numbers(vec![1, 2, 3], 10), target, Duration::from_secs(5), 3) => {}
+    }
+    for number in ["[1]", "[2]", "[3]"] {
+        assert!(memchr::memmem::find(&taken.borrow(), number.as_bytes()).is_some(), "{number}");
+    }
+}
+
+#[tokio::test]
 async fn a_receiver_that_refuses_everything_has_nothing_passed_over_although_it_is_asked_for_others() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let dir = tempfile::tempdir().unwrap();
