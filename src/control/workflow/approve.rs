@@ -9,7 +9,9 @@ use crate::control::workflow::refusal::AccessRefusal;
 use crate::control::workflow::request::{check_services, same};
 use crate::control::workflow::{caller, consider, controls, issue, refuse};
 use crate::model::event::{Actor, EventBody};
-use crate::model::{AccessRequest, AccessRequestId, Evaluation, PolicyOutcome, RequestKind, SpiffeId, Terms, Time};
+use crate::model::{
+    AccessRequest, AccessRequestId, Evaluation, PolicyOutcome, RequestKind, SpiffeId, Terms, Time,
+};
 use std::sync::Arc;
 
 const FORGOTTEN: AccessRefusal = AccessRefusal::Invalid(
