@@ -4,6 +4,7 @@
 //! Invariant: nobody is told who was not told by the writer. What a herald was handed and did not tell is dropped with it, and so
 //! refused.
 
+use super::pace::{Pace, SaysWhenItRests};
 use futures_util::task::AtomicWaker;
 use parking_lot::Mutex;
 use std::cell::RefCell;
@@ -60,6 +61,12 @@ pub(super) fn tell(waiting: impl Iterator<Item = Waiting>) {
         }
     }
     heralds.iter().for_each(|herald| herald.waker.wake());
+}
+
+/// The same for whoever sets this pace: the thread says when it rests.
+pub(super) async fn run_for(pace: Arc<Pace>) -> Infallible {
+    let _says = SaysWhenItRests::begin(pace);
+    run().await
 }
 
 /// Takes the word from the writer for whoever waits on this thread from now on, as long as it is polled. One for each thread.

@@ -14,6 +14,8 @@ pub mod segments;
 pub mod sink;
 pub mod verify;
 
+pub(crate) use pace::thread_rests;
+
 mod batch;
 mod budget;
 mod disk;

@@ -10,8 +10,6 @@ use super::herald;
 pub use super::keeper::Exported;
 use super::keeper::{self, Keeper};
 use super::line;
-use super::pace::SaysWhenItRests;
-pub(crate) use super::pace::thread_rests;
 use super::pack::Packer;
 use super::proof::Prover;
 use super::queue::{Queue, Shared, Stage, Tied};
@@ -226,11 +224,7 @@ impl AuditSink {
     /// Runs on each thread that serves requests, as long as it does: so that those who wait there for the disk are told together.
     /// Without it each is told alone.
     pub fn herald(&self) -> impl Future<Output = Infallible> + use<> {
-        let pace = Arc::clone(&self.shared.pace);
-        async move {
-            let _says = SaysWhenItRests::begin(pace);
-            herald::run().await
-        }
+        herald::run_for(Arc::clone(&self.shared.pace))
     }
 
     /// A handshake was refused: one line, or one more of a summary.

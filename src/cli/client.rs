@@ -40,6 +40,7 @@ pub(super) struct Client {
     target: Target,
     patience: Duration,
     sender: Option<SendRequest<Full<Bytes>>>,
+    reached: bool,
 }
 
 /// A body to send.
@@ -105,7 +106,7 @@ fn run<T>(target: Target, ask: impl AsyncFnOnce(&mut Client) -> Result<T, Failur
 impl Client {
     /// Connects with the first call.
     pub(super) fn new(target: Target) -> Self {
-        Self { target, patience: ANSWER_TIMEOUT, sender: None }
+        Self { target, patience: ANSWER_TIMEOUT, sender: None, reached: false }
     }
 
     /// How long an answer may take from now on.
@@ -121,6 +122,11 @@ impl Client {
     /// The certificate that it shows.
     pub(super) fn certificate(&self) -> &std::path::Path {
         &self.target.identity.certificate
+    }
+
+    /// Whether a connection was ever there: only then a call may have arrived.
+    pub(super) fn has_reached(&self) -> bool {
+        self.reached
     }
 
     /// GETs JSON.
@@ -211,6 +217,7 @@ impl Client {
                 sender
             }
         };
+        self.reached = true;
         Ok(self.sender.insert(sender))
     }
 

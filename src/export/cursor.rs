@@ -22,14 +22,6 @@ pub(super) struct Cursor {
     pub(super) taken: Option<u64>,
 }
 
-impl Cursor {
-    /// Whether an entry that is refused may be passed over without asking further: only if the one before was taken. A receiver that
-    /// refuses everything is set up wrongly, and loses nothing.
-    pub(super) fn may_pass_over(&self) -> bool {
-        self.seq > 0 && self.refused != Some(self.seq)
-    }
-}
-
 /// The file of one cursor.
 #[derive(Debug)]
 pub(super) struct CursorFile {
@@ -152,14 +144,5 @@ mod tests {
         std::fs::write(dir.path().join("audit.jsonl.export/fast"), b"{\"seq\":9").unwrap();
         assert_eq!(needed(&log, &[fast, slow]), Some(1), "one that cannot be read, too");
         assert_eq!(needed(&log, &[]), None);
-    }
-
-    #[test]
-    fn without_asking_only_one_entry_is_passed_over() {
-        let at = |seq, refused| Cursor { seq, refused, taken: None };
-        assert!(!at(0, None).may_pass_over(), "nothing was ever taken");
-        assert!(at(5, None).may_pass_over());
-        assert!(at(5, Some(3)).may_pass_over());
-        assert!(!at(5, Some(5)).may_pass_over(), "the one before was refused as well");
     }
 }

@@ -14,6 +14,8 @@ use std::time::Duration;
 
 /// OCSF events are sent in bodies of about so many bytes: an event of the log may be about thousands of grants.
 const BODY: usize = 512 << 10;
+/// A receiver that refuses so many events of a record, each by itself, and took none, takes nothing.
+const NOTHING: u32 = 3;
 
 /// Why an export cannot be set up.
 #[derive(Debug, thiserror::Error)]
@@ -132,21 +134,11 @@ impl Sink {
     pub(super) async fn deliver(&mut self, records: &[Record]) -> Result<Taken, Failed> {
         match self {
             Self::OcsfHttp(sink) => {
-                // Fewer records are the worker's to try. One alone may be thousands of events, of which a receiver takes some at once.
-                let events: usize = records.iter().map(|record| record.ocsf.len()).sum();
-                let mut most = BODY;
-                loop {
-                    let bodies = ocsf::bodies(records, most);
-                    let parts = bodies.len();
-                    if let [record] = records
-                        && parts == events
-                    {
-                        return post_each(sink, bodies, record.seq).await;
-                    }
-                    match post_all(sink, bodies).await {
-                        Err(Failed::Refused { .. }) if records.len() == 1 => most /= 8,
-                        posted => return posted.map(|()| Taken::default()),
-                    }
+                let bodies = ocsf::bodies(records, BODY);
+                match records {
+                    // One alone may be thousands of events, of which a receiver takes some at once; fewer records are the worker's to try.
+                    [record] => post_parts(sink, bodies, record.seq).await,
+                    _ => post_all(sink, bodies).await.map(|()| Taken::default()),
                 }
             }
             Self::OcsfFile(sink) => {
@@ -192,34 +184,52 @@ async fn post_all(sink: &mut HttpSink, bodies: Vec<Vec<u8>>) -> Result<(), Faile
     Ok(())
 }
 
-/// The events of one record, each by itself: what is refused of them does not keep back the others.
-async fn post_each(sink: &mut HttpSink, bodies: Vec<Vec<u8>>, seq: u64) -> Result<Taken, Failed> {
-    let events = bodies.len();
-    let (mut refused, mut last) = (0, None);
-    for body in bodies {
-        match sink.post(body).await {
-            Ok(_) => {}
-            Err(Failed::Refused { why }) => {
-                refused += 1;
-                last = Some(why);
-            }
+/// The events of one record, in ever smaller parts where the receiver refuses them: what it refuses does not keep back the others.
+async fn post_parts(sink: &mut HttpSink, mut bodies: Vec<Vec<u8>>, seq: u64) -> Result<Taken, Failed> {
+    bodies.reverse();
+    let (mut took_some, mut refused, mut last) = (false, 0_u32, None);
+    while let Some(body) = bodies.pop() {
+        match sink.post(body.clone()).await {
+            Ok(_) => took_some = true,
+            Err(Failed::Refused { why }) => match halves(&body) {
+                Some((first, second)) => {
+                    bodies.push(second.to_vec());
+                    bodies.push(first.to_vec());
+                }
+                None => {
+                    refused += 1;
+                    // It takes nothing at all, and needs not be shown the rest.
+                    if !took_some && (refused == NOTHING || bodies.is_empty()) {
+                        return Err(Failed::Refused { why });
+                    }
+                    last = Some(why);
+                }
+            },
             Err(later @ Failed::Later { .. }) => return Err(later),
         }
     }
     match last {
         None => Ok(Taken::default()),
-        Some(why) if refused == events => Err(Failed::Refused { why }),
+        Some(why) if !took_some => Err(Failed::Refused { why }),
         Some(why) => {
             tracing::error!(
                 seq,
                 refused,
-                events,
                 why,
                 "a receiver refused events of this line and took the others; the line stays in the log"
             );
             Ok(Taken { rejected: 1 })
         }
     }
+}
+
+/// Two parts of whole lines, about as long as each other; `None` of one line.
+fn halves(body: &[u8]) -> Option<(&[u8], &[u8])> {
+    let lines = body.strip_suffix(b"\n").unwrap_or(body);
+    let (before, after) = lines.split_at_checked(lines.len() / 2)?;
+    let end = memchr::memrchr(b'\n', before);
+    let end = end.or_else(|| memchr::memchr(b'\n', after).map(|at| before.len() + at))?;
+    body.split_at_checked(end + 1)
 }
 
 #[cfg(test)]

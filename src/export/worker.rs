@@ -117,7 +117,6 @@ impl<S: Source> Exporter<S> {
     /// Works until it is stopped. What was sent and not confirmed by then is sent again after the next start.
     pub async fn run(mut self, stop: CancellationToken) {
         loop {
-            self.watch.tell(None);
             let read = self.source.read(self.cursor.seq, self.sink.form()).await;
             if stop.is_cancelled() {
                 return;
@@ -125,6 +124,7 @@ impl<S: Source> Exporter<S> {
             let batch = match read {
                 Ok(batch) => batch,
                 Err(error) => {
+                    self.watch.tell(None);
                     self.failed(&format!("the log cannot be read: {error}"));
                     let pause = self.pause(None);
                     if self.watch.over(&stop, None, tokio::time::sleep(pause)).await.is_none() {
@@ -138,6 +138,7 @@ impl<S: Source> Exporter<S> {
                 tracing::error!(export = %self.name, lines = batch.lost, after = self.cursor.seq, "lines are gone that were not exported: their files were removed or are damaged");
             }
             if batch.to == self.cursor.seq {
+                self.watch.tell(None);
                 if self.watch.over(&stop, None, tokio::time::sleep(LOOK)).await.is_none() {
                     return;
                 }
@@ -174,7 +175,7 @@ impl<S: Source> Exporter<S> {
                     let (why, after, less) = match failed {
                         Failed::Later { why, after, less } => (why, after, less),
                         Failed::Refused { why } => {
-                            if self.cursor.may_pass_over() || self.refuses_only_this(first, stop).await? {
+                            if self.refuses_only_this(first, stop).await? {
                                 self.pass_over(first.seq, &why);
                                 records = records.get(1..).unwrap_or_default();
                                 continue;

@@ -293,7 +293,7 @@ where
 {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
-        .on_thread_park(sink::thread_rests)
+        .on_thread_park(crate::audit::thread_rests)
         .build()
         .map_err(StartError::Thread)?;
     std::thread::Builder::new()

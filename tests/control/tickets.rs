@@ -135,6 +135,39 @@ const OPEN_AND_APPROVED: &str = r#"@id("open") @approvers("1 of approvers")
 permit (principal, action == Action::"request", resource) when { context has ticket && context.ticket.open };"#;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn silence_of_the_ticket_system_denies_nothing_for_good() {
+    let open = json_answer(r#"{"fields":{"status":"Open"}}"#);
+    let (address, _, said) = changing(&open).await;
+    let mut world = World::start().await;
+    let policies = world.path().join("policies");
+    std::fs::create_dir_all(&policies).unwrap();
+    std::fs::write(policies.join("all.cedar"), OPEN_AND_APPROVED).unwrap();
+    let tickets = config(address);
+    world
+        .configure(|config| {
+            config.tickets = Some(tickets);
+            config.policy.folder = Some(policies);
+        })
+        .await;
+    let scope =
+        json!([{"type": "http", "locations": ["orders"], "actions": ["GET"], "paths": ["/v1/orders/9"]}]);
+    let ask = json!({"task": "WAITS", "reason": "a test", "ttl": "15m", "ticket": "INC-1", "scope": scope});
+    let waits = world.agent("demo").await.post("/v1/requests", &ask).await.json();
+    let id = waits["id"].as_str().unwrap();
+    let (path, yes) = (format!("/v1/requests/{id}/approve"), json!({"reason": "fine"}));
+    *said.lock().unwrap() = json_answer("maintenance");
+    // A yes is believed for a while, by one process.
+    world.restart().await;
+    let mut approver = world.operator("approver").await;
+    approver.post(&path, &yes).await.is_problem(503, "tickets_unavailable");
+    let stands = approver.get(&format!("/v1/requests/{id}")).await;
+    assert_eq!(stands.json()["state"], "pending", "{stands:?}");
+    *said.lock().unwrap() = open;
+    let approved = approver.post(&path, &yes).await;
+    assert_eq!(approved.json()["state"], "approved", "{approved:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_step_and_an_approval_are_decided_with_the_ticket_as_it_is_then() {
     for (status, step, approval) in [("Open", "pending", "approved"), ("Done", "denied", "denied")] {
         let (address, _, said) = changing(&json_answer(r#"{"fields":{"status":"Open"}}"#)).await;

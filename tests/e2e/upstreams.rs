@@ -192,9 +192,9 @@ impl Held {
     }
 
     /// A world in which each of two workers may have one connection to it.
-    async fn narrow(&self) -> World {
+    async fn narrow(&self, patience: &str) -> World {
         let table = format!(
-            "[[service]]\nname = \"narrow\"\nupstream = [\"http://{}\"]\nmax_connections = 2\nconnect_timeout = \"2s\"\n",
+            "[[service]]\nname = \"narrow\"\nupstream = [\"http://{}\"]\nmax_connections = 2\nconnect_timeout = \"{patience}\"\n",
             self.address
         );
         let world = Setup::new().tables(&table).start().await;
@@ -206,7 +206,7 @@ impl Held {
 #[tokio::test]
 async fn who_waits_for_a_connection_gets_the_one_that_is_given_back() {
     let service = Held::start().await;
-    let world = service.narrow().await;
+    let world = service.narrow("2s").await;
     // All of them at one worker.
     let connection = world.client(Protocol::H2).host("narrow.localhost").connect().await;
     let calls = (0..40).map(|_| {
@@ -226,7 +226,7 @@ async fn who_waits_for_a_connection_gets_the_one_that_is_given_back() {
 #[tokio::test]
 async fn who_waits_for_a_connection_in_vain_is_told_so_and_the_address_goes_on() {
     let service = Held::start().await;
-    let world = service.narrow().await;
+    let world = service.narrow("5s").await;
     let connection = world.client(Protocol::H2).host("narrow.localhost").connect().await;
     let call = || {
         let mut connection = connection.again();

@@ -27,6 +27,11 @@ const AGAIN: Duration = Duration::from_millis(500);
 /// How long an answer of the control plane may take before there is a command.
 const ANSWERS: Duration = Duration::from_secs(30);
 
+/// What is told of a question that cannot be taken back.
+const UNKNOWN: &str = "it is unknown whether anything was asked; what was ends by itself";
+/// What is told of a request that cannot be.
+const PENDING: &str = "still pending, as far as is known";
+
 impl Run {
     /// Whether nobody has begun the task: then its terms are ours to say. An error if it is somebody else's: who only takes part in
     /// it cannot end it, so that the access would outlive the command.
@@ -41,8 +46,7 @@ impl Run {
         let owner = text(&task, "owner");
         if pair.principal().is_none_or(|own| own.to_string() != owner) {
             return Err(Failure::failed(format!(
-                "the task `{name}` belongs to {owner}, so it would not end with the command: \
-                 `run` needs a task of its own"
+                "the task `{name}` belongs to {owner}, and `run` ends the task with the command: give it a task of its own"
             )));
         }
         Ok(text(&task, "state") != "open")
@@ -73,8 +77,15 @@ impl Run {
         };
         let asked = match asked {
             Ok(asked) => asked,
+            Err(why) if !client.has_reached() => {
+                return Err(Failure::failed(format!("{why}; nothing was asked")));
+            }
             Err(why) => {
-                let taken_back = take_back(control, question).await;
+                let taken_back = tokio::select! {
+                    biased;
+                    _ = signals.next() => UNKNOWN.to_owned(),
+                    said = take_back(control, question) => said,
+                };
                 return Err(Failure::failed(format!("{why}; {taken_back}")));
             }
         };
@@ -97,7 +108,12 @@ impl Run {
             },
             Err(why) => why,
         };
-        Err(Failure::failed(format!("{why}; {id} is {}", withdraw(control, &id).await)))
+        let withdrawn = tokio::select! {
+            biased;
+            _ = signals.next() => PENDING.to_owned(),
+            said = withdraw(control, &id) => said,
+        };
+        Err(Failure::failed(format!("{why}; {id} is {withdrawn}")))
     }
 }
 
@@ -133,21 +149,19 @@ fn is_unknown(error: &ClientError) -> bool {
 
 /// Takes back what may have been asked: the same question once more is answered with what became of the first. What to tell.
 async fn take_back(control: &Target, question: Call) -> String {
-    match client(control).send::<Value>(question).await {
+    match persist(&mut client(control), &question, Mono::now().plus(PERSIST)).await {
         Ok(asked) => {
             let id = text(&asked, "id");
             format!("{id} is {}", withdraw(control, &id).await)
         }
-        Err(error) if is_unknown(&error) => {
-            "it is unknown whether anything was asked; what was ends by itself".to_owned()
-        }
-        Err(_) => "nothing was asked".to_owned(),
+        // A refusal of the second says nothing of the first: a token may have run out between.
+        Err(_) => UNKNOWN.to_owned(),
     }
 }
 
 /// Takes a request back; how it stands then.
 async fn withdraw(control: &Target, id: &str) -> String {
-    let unknown = || "still pending, as far as is known".to_owned();
+    let unknown = || PENDING.to_owned();
     let mut client = client(control);
     let path = format!("/v1/requests/{id}");
     let body = json!({"reason": "no command waits for it any more"});

@@ -103,6 +103,13 @@ impl Problem {
         Self::new(status, "issuer_unavailable", title, detail)
     }
 
+    /// The ticket system gives no answer that can be understood.
+    #[must_use]
+    pub fn tickets_unavailable(detail: impl Into<String>) -> Self {
+        let (status, title) = (StatusCode::SERVICE_UNAVAILABLE, "Ticket system unavailable");
+        Self::new(status, "tickets_unavailable", title, detail)
+    }
+
     /// The grant does not run now.
     #[must_use]
     pub fn not_live(detail: impl Into<String>) -> Self {

@@ -46,11 +46,21 @@ pub(super) async fn user(api: &Api, caller: &Caller, token: Option<&Token>) -> R
 }
 
 /// Whether the ticket system says now that the ticket of a request is open; `None` as in [`ticket`], and for what cannot be a
-/// ticket: it was named before any ticket was asked about.
-pub(super) async fn ticket_of(api: &Api, request: AccessRequestId) -> Option<bool> {
-    let tickets = api.tickets.as_ref()?;
-    let named = api.plane.with_state(|state| state.request(request)?.request.ticket.clone())?;
-    tickets.check(&named, api.plane.mono()).await.ok().and_then(Answer::fact)
+/// ticket: it was named before any ticket was asked about. Where it was open when it was asked about, silence is no answer: a moment
+/// without the ticket system denies nothing for good.
+pub(super) async fn ticket_of(api: &Api, request: AccessRequestId) -> Result<Option<bool>, Problem> {
+    let named = api.plane.with_state(|state| {
+        let request = &state.request(request)?.request;
+        Some((request.ticket.clone()?, request.ticket_open))
+    });
+    let (Some(tickets), Some((ticket, before))) = (&api.tickets, named) else { return Ok(None) };
+    match tickets.check(&ticket, api.plane.mono()).await {
+        Ok(Answer::Unknown) if before == Some(true) => Err(Problem::tickets_unavailable(
+            "the ticket system does not say whether the ticket is still open; try again later",
+        )),
+        Ok(answer) => Ok(answer.fact()),
+        Err(_) => Ok(None),
+    }
 }
 
 /// Whether the ticket system says that a ticket is open; `None` where none is configured, or nobody named one.

@@ -40,7 +40,9 @@ pub(super) fn advance(
     if draft.state.task(&request.task).is_none_or(is_over) {
         return refuse(AccessRefusal::TaskEnded { task: request.task.clone() });
     }
-    if !goes_on(draft.state, record) {
+    // What is booked begins when it was decided to, with its first step.
+    let is_early = request.not_before.is_some_and(|start| context.now < start);
+    if is_early || !goes_on(draft.state, record) {
         return refuse(AccessRefusal::NotLive);
     }
     let (number, step) = next(draft.state, record)?;

@@ -3,6 +3,7 @@
 #![allow(clippy::wildcard_enum_match_arm, reason = "a test names the one outcome that it expects")]
 
 mod attacks;
+mod behind;
 mod envelope;
 mod often;
 mod random;
@@ -534,6 +535,24 @@ fn a_plan_whose_step_was_revoked_goes_no_further() {
             assert_eq!(refusal(next), AccessRefusal::NotLive, "reassess: {reassess}");
             assert!(!world.state.live().any(|live| live.grant.covers(world.now)));
         }
+    }
+}
+
+#[test]
+fn a_plan_that_is_booked_goes_on_when_it_has_begun_and_not_before() {
+    for reassess in [false, true] {
+        let mut world = World::new();
+        let step = |what: &str, reassess| Step { scope: scope(what), max_uses: None, reassess };
+        let steps = vec![step(SCOPES[2], false), step(SCOPES[3], reassess)];
+        let begins = world.now.plus(Duration::from_secs(3_600));
+        let wanted = Wanted::Plan(Plan { steps });
+        let new = NewRequest { wanted, not_before: Some(begins), ..asked("t", SCOPES[0], 600) };
+        let plan = world.access(AGENTS[1], AccessCommand::Request(Box::new(new))).unwrap();
+        world.approve(BOB, plan).unwrap();
+        assert_eq!(refusal(world.access(AGENTS[1], next_step(plan))), AccessRefusal::NotLive);
+        assert!(!world.state.live().any(|live| live.grant.covers(world.now)));
+        world.pass(3_600);
+        world.access(AGENTS[1], next_step(plan)).unwrap();
     }
 }
 

@@ -1,6 +1,6 @@
-//! Whose fault a refusal is. A line whose predecessor was just taken is refused for what it is. Where that does not settle it, because the
-//! one before was refused as well or there is none, the receiver is asked for another line: the last that it took, or one that
-//! follows. It takes that, and still not the first: so it is the line. It takes none: so it is the receiver, and nothing is passed over.
+//! Whose fault a refusal is. The receiver is asked for another line: the last that it took, which says nothing of what it takes now, or
+//! one that follows. It takes that, and still not the first: so it is the line. It takes none: so it is the receiver, and nothing is
+//! passed over.
 
 use super::Exporter;
 use crate::export::deliver::{Failed, Taken};

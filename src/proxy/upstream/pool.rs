@@ -150,6 +150,11 @@ impl Target {
             // While others were tried.
             return Ok(channel);
         }
+        if let Purpose::Upgrade = purpose
+            && let Some(place) = self.free_place().or_else(|| self.place_of_idle())
+        {
+            return self.open_http1(place, purpose, patience).await;
+        }
         // That nothing became free says nothing about the address.
         let got = timeout(patience, self.room.wait()).await.ok().flatten().ok_or(UpstreamError::Exhausted)?;
         match (got, purpose) {

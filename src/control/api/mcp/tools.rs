@@ -214,7 +214,9 @@ fn advice(problem: &Problem) -> &'static str {
         "task_ended" => "ask under a new task",
         "cooldown" => "wait until then, or have somebody lift it",
         "too_many_pending" => "wait with `access_status` for those that are pending",
-        "limit" | "busy" | "store_unavailable" | "issuer_unavailable" => "wait a little and call again",
+        "limit" | "busy" | "store_unavailable" | "issuer_unavailable" | "tickets_unavailable" => {
+            "wait a little and call again"
+        }
         "key_reused" => "use a new `idempotency_key` for another request",
         "step_up_required" => "a person has to authenticate freshly: tell whoever gave you the task",
         "too_large" => "shorten it, or split it into several requests",

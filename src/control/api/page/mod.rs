@@ -131,7 +131,7 @@ async fn command(
             let ttl = Some(ttl).filter(|ttl| *ttl != request.ttl);
             let hash = Some(form.hash);
             let (request, authenticated) = (request.id, None);
-            let ticket_open = proofs::ticket_of(api, request).await;
+            let ticket_open = proofs::ticket_of(api, request).await?;
             let approval = NewApproval { request, hash, scope, ttl, reason, ticket_open, authenticated };
             AccessCommand::Approve(Box::new(approval))
         }
