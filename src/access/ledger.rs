@@ -177,7 +177,12 @@ impl Ledger {
     /// How many are live, and how many ends are remembered.
     pub(super) fn counts(&self) -> (usize, usize) {
         let remembered = self.ended.values().filter(|end| end.remembered).count();
-        (self.known.len().saturating_sub(self.ended.len()), remembered)
+        (self.live(), remembered)
+    }
+
+    /// How many are live.
+    pub(super) fn live(&self) -> usize {
+        self.known.len().saturating_sub(self.ended.len())
     }
 
     /// Makes room for so many more grants at once.

@@ -144,7 +144,7 @@ impl Table {
             let cell = ledger.end_by_log(id, EndCause::Superseded, now);
             ended.extend(cell.map(|cell| Ended { cell, cause: EndCause::Superseded }));
         }
-        ledger.reserve(grants.len().saturating_sub(ledger.counts().0));
+        ledger.reserve(grants.len().saturating_sub(ledger.live()));
         for grant in &grants {
             if ledger.same(grant).is_none()
                 && let Some(cell) = ledger.strike(grant.id)
@@ -221,7 +221,13 @@ impl Table {
         self.books.lock().ledger.digest
     }
 
-    /// How much it holds.
+    /// Grants that have not ended.
+    #[must_use]
+    pub fn grants(&self) -> usize {
+        self.books.lock().ledger.live()
+    }
+
+    /// How much it holds; looks at each end that is remembered.
     #[must_use]
     pub fn counts(&self) -> Counts {
         let (grants, ended) = self.books.lock().ledger.counts();

@@ -6,11 +6,12 @@
 //! thread that has nothing left to do adds nothing more, so that where there are few requests nobody waits for others. Invariant: it
 //! decides only when lines are looked at, never whether.
 
+use crate::runtime::clock::Mono;
 use std::cell::RefCell;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::thread::Thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// Lines wait at most this long for their batch; the contract says 100 ms.
 const FLUSH_EVERY: Duration = Duration::from_millis(50);
@@ -57,8 +58,12 @@ impl Pace {
     /// In the writer's thread: waits until it is time to look.
     pub(super) fn wait(&self) {
         std::thread::park_timeout(FLUSH_EVERY);
-        let begun = Instant::now();
-        while let Some(left) = MOST.checked_sub(begun.elapsed()).filter(|_| !self.is_quiet()) {
+        let until = Mono::now().plus(MOST);
+        while !self.is_quiet() {
+            let left = until.since(Mono::now());
+            if left.is_zero() {
+                break;
+            }
             std::thread::park_timeout(left);
         }
         // Before the look: what is queued after it wakes us again.

@@ -14,8 +14,8 @@ use std::time::Duration;
 
 /// OCSF events are sent in bodies of about so many bytes: an event of the log may be about thousands of grants.
 const BODY: usize = 512 << 10;
-/// A receiver that refuses so many events of a record, each by itself, and took none, takes nothing.
-const NOTHING: u32 = 3;
+/// A receiver that refuses so many parts of a record, and took none, takes nothing.
+const NOTHING: u32 = 64;
 
 /// Why an export cannot be set up.
 #[derive(Debug, thiserror::Error)]
@@ -187,24 +187,27 @@ async fn post_all(sink: &mut HttpSink, bodies: Vec<Vec<u8>>) -> Result<(), Faile
 /// The events of one record, in ever smaller parts where the receiver refuses them: what it refuses does not keep back the others.
 async fn post_parts(sink: &mut HttpSink, mut bodies: Vec<Vec<u8>>, seq: u64) -> Result<Taken, Failed> {
     bodies.reverse();
-    let (mut took_some, mut refused, mut last) = (false, 0_u32, None);
+    let (mut took_some, mut tried, mut refused, mut last) = (false, 0_u32, 0_u32, None);
     while let Some(body) = bodies.pop() {
         match sink.post(body.clone()).await {
             Ok(_) => took_some = true,
-            Err(Failed::Refused { why }) => match halves(&body) {
-                Some((first, second)) => {
-                    bodies.push(second.to_vec());
-                    bodies.push(first.to_vec());
+            Err(Failed::Refused { why }) => {
+                tried += 1;
+                // It takes nothing at all, and needs not be shown the rest.
+                if !took_some && tried == NOTHING {
+                    return Err(Failed::Refused { why });
                 }
-                None => {
-                    refused += 1;
-                    // It takes nothing at all, and needs not be shown the rest.
-                    if !took_some && (refused == NOTHING || bodies.is_empty()) {
-                        return Err(Failed::Refused { why });
+                match halves(&body) {
+                    Some((first, second)) => {
+                        bodies.push(second.to_vec());
+                        bodies.push(first.to_vec());
                     }
-                    last = Some(why);
+                    None => {
+                        refused += 1;
+                        last = Some(why);
+                    }
                 }
-            },
+            }
             Err(later @ Failed::Later { .. }) => return Err(later),
         }
     }

@@ -160,6 +160,10 @@ impl<S: Source> Exporter<S> {
             match self.watch.over(stop, Some(oldest), self.sink.deliver(now)).await? {
                 Ok(Taken { rejected }) => {
                     self.worked(now.len(), rejected);
+                    if rejected == 0 {
+                        // Whoever refuses the next is asked for this one, which has not to be read again.
+                        self.probe.knows(now.last());
+                    }
                     if let Some(last) = now.last() {
                         let taken = if rejected == 0 { Some(last.seq) } else { self.cursor.taken };
                         self.move_to(Cursor { seq: last.seq, taken, ..self.cursor });

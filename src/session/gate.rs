@@ -218,7 +218,7 @@ impl Gate {
             streams += cell.entry.end(cause, &countdown).len() as u64;
             revoked |= cause != EndCause::Expired;
         }
-        self.metrics.grants.set(i64::try_from(self.table.counts().grants).unwrap_or(i64::MAX));
+        self.metrics.grants.set(i64::try_from(self.table.grants()).unwrap_or(i64::MAX));
         if revoked {
             self.metrics.revocation_apply_seconds.observe(Mono::now().since(started).as_secs_f64());
         }

@@ -326,8 +326,6 @@ impl<R: LeaseRule> World<R> {
     }
 
     fn pong(&mut self, link: usize, n: u64) -> Option<()> {
-        self.pump(link);
-        let head = self.control.head();
         let process = self.control.process.as_ref()?;
         let lease = LeaseLength::try_from(LEASE).unwrap();
         let control_time = process.clock.now();
@@ -335,6 +333,9 @@ impl<R: LeaseRule> World<R> {
         let (follows, _, connected) = process.channels.get(&link)?.open.as_ref()?;
         follows.lease(until.plus(DRIFT)).ok()?;
         connected.leased(until, control_time);
+        self.pump(link);
+        let head = self.control.head();
+        let process = self.control.process.as_ref()?;
         let (digest_revision, digest) = (process.state.revision(), process.state.digest());
         let needed = process.state.taken_away();
         self.offsets.push_back((self.now, control_time.as_micros() - (self.now / 1_000) as i64));

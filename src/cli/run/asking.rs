@@ -14,6 +14,7 @@ use crate::cli::grants::text;
 use crate::cli::request::refused;
 use crate::identity::own::OwnPair;
 use crate::runtime::clock::{Mono, wall};
+use futures_util::FutureExt as _;
 use http::{HeaderName, HeaderValue};
 use serde_json::{Map, Value, json};
 use std::time::Duration;
@@ -30,7 +31,7 @@ const ANSWERS: Duration = Duration::from_secs(30);
 /// What is told of a question that cannot be taken back.
 const UNKNOWN: &str = "it is unknown whether anything was asked; what was ends by itself";
 /// What is told of a request that cannot be.
-const PENDING: &str = "still pending, as far as is known";
+const PENDING: &str = "not known to be withdrawn";
 
 impl Run {
     /// Whether nobody has begun the task: then its terms are ours to say. An error if it is somebody else's: who only takes part in
@@ -83,7 +84,7 @@ impl Run {
             Err(why) => {
                 let taken_back = tokio::select! {
                     biased;
-                    _ = signals.next() => UNKNOWN.to_owned(),
+                    () = insisted(signals) => UNKNOWN.to_owned(),
                     said = take_back(control, question) => said,
                 };
                 return Err(Failure::failed(format!("{why}; {taken_back}")));
@@ -110,7 +111,7 @@ impl Run {
         };
         let withdrawn = tokio::select! {
             biased;
-            _ = signals.next() => PENDING.to_owned(),
+            () = insisted(signals) => PENDING.to_owned(),
             said = withdraw(control, &id) => said,
         };
         Err(Failure::failed(format!("{why}; {id} is {withdrawn}")))
@@ -145,6 +146,13 @@ async fn first(client: &mut Client, question: &Call) -> Result<Value, ClientErro
 /// Whether the question may have arrived all the same. Who asked too often did not.
 fn is_unknown(error: &ClientError) -> bool {
     error.is_passing() && error.status() != Some(http::StatusCode::TOO_MANY_REQUESTS)
+}
+
+/// Somebody wants it to end without what is being taken back. What comes with the first signal, or just behind it, is the same wish.
+async fn insisted(signals: &mut Signals) {
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    while signals.next().now_or_never().is_some() {}
+    signals.next().await;
 }
 
 /// Takes back what may have been asked: the same question once more is answered with what became of the first. What to tell.

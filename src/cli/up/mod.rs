@@ -185,8 +185,9 @@ impl Running {
 
     /// The proxy first, while its control plane still answers.
     async fn stop(self) -> Result<(), Failure> {
-        State::remove(&self.folder);
         let drained = self.proxy.stop().await;
+        // Until then others find it: what still runs may have to be revoked.
+        State::remove(&self.folder);
         drained.and(self.control.stop().await)
     }
 }

@@ -67,8 +67,9 @@ pub(super) async fn approve(
 ) -> Result<Response, Problem> {
     let (request, Approve { reason, scope, ttl, hash }) = about(&api, &caller, &id, (&headers, body)).await?;
     let authenticated = proofs::bearer(&api, &caller, &headers).await?;
-    let ticket_open = proofs::ticket_of(&api, request).await?;
-    let approval = NewApproval { request, hash, scope, ttl, reason, ticket_open, authenticated };
+    let (ticket_open, ticket_silent) = proofs::ticket_of(&api, request).await;
+    let approval =
+        NewApproval { request, hash, scope, ttl, reason, ticket_open, ticket_silent, authenticated };
     submit(&api, &caller, AccessCommand::Approve(Box::new(approval)), false).await
 }
 
@@ -133,7 +134,7 @@ pub(super) async fn advance(
 ) -> Result<Response, Problem> {
     let request = known(&api, &caller, &id)?;
     let (Nothing {}, key) = keyed_body(&headers, &format!("/v1/requests/{request}/advance"), body).await?;
-    let ticket_open = proofs::ticket_of(&api, request).await?;
-    let advance = AccessCommand::Advance { request, ticket_open, source: caller.source() };
+    let (ticket_open, ticket_silent) = proofs::ticket_of(&api, request).await;
+    let advance = AccessCommand::Advance { request, ticket_open, ticket_silent, source: caller.source() };
     submit(&api, &caller, once(key, advance), false).await
 }

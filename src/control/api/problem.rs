@@ -103,13 +103,6 @@ impl Problem {
         Self::new(status, "issuer_unavailable", title, detail)
     }
 
-    /// The ticket system gives no answer that can be understood.
-    #[must_use]
-    pub fn tickets_unavailable(detail: impl Into<String>) -> Self {
-        let (status, title) = (StatusCode::SERVICE_UNAVAILABLE, "Ticket system unavailable");
-        Self::new(status, "tickets_unavailable", title, detail)
-    }
-
     /// The grant does not run now.
     #[must_use]
     pub fn not_live(detail: impl Into<String>) -> Self {
@@ -235,6 +228,9 @@ impl Problem {
             }
             R::NotApprover { .. } => (FORBIDDEN, "not_approver", "Not an approver of this stage"),
             R::ApprovedAlready => (CONFLICT, "approved_already", "Approved already"),
+            R::TicketsSilent => {
+                (StatusCode::SERVICE_UNAVAILABLE, "tickets_unavailable", "Ticket system unavailable")
+            }
             R::Changed { .. } => (CONFLICT, "changed", "Another request"),
             R::Settled { .. } => (CONFLICT, "settled", "Decided already"),
             R::NotLive => (CONFLICT, "not_live", "Not live"),

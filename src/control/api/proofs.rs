@@ -45,22 +45,16 @@ pub(super) async fn user(api: &Api, caller: &Caller, token: Option<&Token>) -> R
     })
 }
 
-/// Whether the ticket system says now that the ticket of a request is open; `None` as in [`ticket`], and for what cannot be a
-/// ticket: it was named before any ticket was asked about. Where it was open when it was asked about, silence is no answer: a moment
-/// without the ticket system denies nothing for good.
-pub(super) async fn ticket_of(api: &Api, request: AccessRequestId) -> Result<Option<bool>, Problem> {
+/// Whether the ticket system says now that the ticket of a request is open, `None` as in [`ticket`], and for what cannot be a ticket: it
+/// was named before any ticket was asked about; and whether it was open when it was asked about and there is no answer now.
+pub(super) async fn ticket_of(api: &Api, request: AccessRequestId) -> (Option<bool>, bool) {
     let named = api.plane.with_state(|state| {
         let request = &state.request(request)?.request;
         Some((request.ticket.clone()?, request.ticket_open))
     });
-    let (Some(tickets), Some((ticket, before))) = (&api.tickets, named) else { return Ok(None) };
-    match tickets.check(&ticket, api.plane.mono()).await {
-        Ok(Answer::Unknown) if before == Some(true) => Err(Problem::tickets_unavailable(
-            "the ticket system does not say whether the ticket is still open; try again later",
-        )),
-        Ok(answer) => Ok(answer.fact()),
-        Err(_) => Ok(None),
-    }
+    let (Some(tickets), Some((ticket, before))) = (&api.tickets, named) else { return (None, false) };
+    let answer = tickets.check(&ticket, api.plane.mono()).await.unwrap_or(Answer::Unknown);
+    (answer.fact(), answer == Answer::Unknown && before == Some(true))
 }
 
 /// Whether the ticket system says that a ticket is open; `None` where none is configured, or nobody named one.

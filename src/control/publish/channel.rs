@@ -301,6 +301,11 @@ where
         }
         let lease =
             LeaseLength::try_from(self.plane.lease()).map_err(|error| Status::internal(error.to_string()))?;
+        let (now, until) = (self.plane.control_time(), self.plane.mono().plus(lease.get()));
+        // Noted before anything is confirmed for it: what is revoked from then on counts with a lease that may yet be handed out, however
+        // long that takes. A receipt must not be ahead of the truth.
+        self.follows.lease(until.plus(self.plane.clock_drift())).map_err(retired)?;
+        self.connected.leased(until, now);
         // A lease says that the proxy knows the keys of now.
         self.publish_keys().await?;
         let Confirmed { head, needed } = self.plane.confirm_head().await.map_err(unavailable)?;
@@ -308,12 +313,8 @@ where
         self.pump().await?;
         // Where events come faster than they are sent, it is for a revision at which the proxy does not stand, and is not compared.
         let (digest_revision, digest) = self.plane.with_state(|state| (state.revision(), state.digest()));
-        let now = self.plane.control_time();
-        let until = self.plane.mono().plus(lease.get());
-        // Noted before it is handed out: a receipt must not be ahead of the truth.
-        self.follows.lease(until.plus(self.plane.clock_drift())).map_err(retired)?;
-        self.connected.leased(until, now);
-        let pong = Pong { n, head, needed, control_time: now, lease, digest_revision, digest };
+        let control_time = self.plane.control_time();
+        let pong = Pong { n, head, needed, control_time, lease, digest_revision, digest };
         send(&self.wire.down, convert::pong(pong)).await
     }
 

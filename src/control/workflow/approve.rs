@@ -43,7 +43,7 @@ pub(super) fn approve(
         // Several may have been asked for before the first was granted.
         controls::emergency(draft.state, &request, context.rules)?;
     }
-    let Some(terms) = reconsider(draft, &record, new.ticket_open, context)? else {
+    let Some(terms) = reconsider(draft, &record, (new.ticket_open, new.ticket_silent), context)? else {
         return Ok(Outcome::Request { id: request.id, existing: false });
     };
     let before = progress(draft.state, context.rules, (&request, &terms), &record.approvals);
@@ -101,7 +101,7 @@ pub(super) fn approve(
 fn reconsider(
     draft: &mut Draft<'_>,
     record: &RequestRecord,
-    ticket_open: Option<bool>,
+    (ticket_open, ticket_silent): (Option<bool>, bool),
     context: &Context<'_>,
 ) -> Result<Option<Terms>, Refusal> {
     // The request stays as it was asked and hashed; what was looked up for it may be another by now.
@@ -121,6 +121,10 @@ fn reconsider(
     };
     let denied = consider::denial(&outcome, request, draft.state, context.rules)
         .or_else(|| consider::unproved(outcome.terms()?, request));
+    if denied.is_some() && ticket_silent {
+        // A moment without the ticket system denies nothing for good.
+        return refuse(AccessRefusal::TicketsSilent);
+    }
     let known = record.evaluated.as_ref();
     if known.is_none_or(|known| known.outcome != outcome || known.policy != evaluation.policy) {
         let evaluation = Arc::new(Evaluation { outcome: outcome.clone(), ..evaluation });

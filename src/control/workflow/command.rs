@@ -105,6 +105,8 @@ pub struct NewApproval {
     pub reason: String,
     /// Whether the ticket system says that the ticket of the request is open now (verified).
     pub ticket_open: Option<bool>,
+    /// It was open when it was asked about, and the ticket system says nothing now.
+    pub ticket_silent: bool,
     /// How the approver proved themselves (verified).
     pub authenticated: Option<User>,
 }
@@ -142,6 +144,8 @@ pub enum AccessCommand {
         request: AccessRequestId,
         /// Whether the ticket system says that its ticket is open now (verified).
         ticket_open: Option<bool>,
+        /// It was open when it was asked about, and the ticket system says nothing now.
+        ticket_silent: bool,
         /// The address of the connection (verified).
         source: Option<IpAddr>,
     },

@@ -49,8 +49,9 @@ pub(in crate::control) fn decide(
         AccessCommand::Approve(new) => approve::approve(draft, new, context),
         AccessCommand::Deny { request, reason } => approve::deny(draft, *request, reason, context),
         AccessCommand::Cancel { request, reason } => approve::cancel(draft, *request, reason, context),
-        AccessCommand::Advance { request, ticket_open, source } => {
-            let now = plan::Now { ticket_open: *ticket_open, source: *source };
+        AccessCommand::Advance { request, ticket_open, ticket_silent, source } => {
+            let (ticket_open, ticket_silent) = (*ticket_open, *ticket_silent);
+            let now = plan::Now { ticket_open, ticket_silent, source: *source };
             plan::advance(draft, *request, now, context)
         }
         AccessCommand::EndTask { task, outcome, reason } => {

@@ -16,6 +16,7 @@ use std::sync::Arc;
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Now {
     pub(super) ticket_open: Option<bool>,
+    pub(super) ticket_silent: bool,
     pub(super) source: Option<IpAddr>,
 }
 
@@ -53,6 +54,9 @@ pub(super) fn advance(
     // The plan was decided on by other policies: its terms no longer count for what comes.
     let other = record.evaluated.as_ref().is_none_or(|it| it.policy != context.rules.policies.hash());
     if step.reassess || other {
+        if now.ticket_silent {
+            return refuse(AccessRefusal::TicketsSilent);
+        }
         return reassess(draft, (&request, number, step), (end, now), context);
     }
     let Some(terms) = record.terms() else { return refuse(AccessRefusal::NoStep) };

@@ -123,6 +123,9 @@ pub enum AccessRefusal {
     /// The same person again.
     #[error("this person has approved already: another has to")]
     ApprovedAlready,
+    /// The ticket was open when it was asked about, and nobody says whether it still is.
+    #[error("the ticket system does not say whether the ticket is still open: try again later")]
+    TicketsSilent,
     /// Not what was seen.
     #[error("the request is another than the one that was seen (its hash is `{hash}`): look at it again")]
     Changed {

@@ -185,13 +185,19 @@ fn approval(request: AccessRequestId) -> NewApproval {
         ttl: None,
         reason: "fine".into(),
         ticket_open: None,
+        ticket_silent: false,
         authenticated: None,
     }
 }
 
 /// From where the plan was asked for, see [`asked`].
 fn next_step(request: AccessRequestId) -> AccessCommand {
-    AccessCommand::Advance { request, ticket_open: None, source: Some("192.0.2.7".parse().unwrap()) }
+    AccessCommand::Advance {
+        request,
+        ticket_open: None,
+        ticket_silent: false,
+        source: Some("192.0.2.7".parse().unwrap()),
+    }
 }
 
 fn refusal<T: std::fmt::Debug>(result: Result<T, Refusal>) -> AccessRefusal {

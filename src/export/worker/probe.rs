@@ -16,6 +16,13 @@ pub(super) struct Probe {
     turn: usize,
 }
 
+impl Probe {
+    /// It has just taken this one.
+    pub(super) fn knows(&mut self, taken: Option<&Record>) {
+        self.known = taken.cloned();
+    }
+}
+
 impl<S: Source> Exporter<S> {
     /// Whether the receiver takes another line than the one that it refused, and then refuses that one again; `None` if it was stopped.
     /// What is taken here comes twice.

@@ -131,8 +131,9 @@ async fn command(
             let ttl = Some(ttl).filter(|ttl| *ttl != request.ttl);
             let hash = Some(form.hash);
             let (request, authenticated) = (request.id, None);
-            let ticket_open = proofs::ticket_of(api, request).await?;
-            let approval = NewApproval { request, hash, scope, ttl, reason, ticket_open, authenticated };
+            let (ticket_open, ticket_silent) = proofs::ticket_of(api, request).await;
+            let approval =
+                NewApproval { request, hash, scope, ttl, reason, ticket_open, ticket_silent, authenticated };
             AccessCommand::Approve(Box::new(approval))
         }
     })

@@ -51,6 +51,15 @@ async fn plane_over(log: Arc<dyn EventLog>, clock: ControlClock) -> Plane {
 struct Full {
     inner: MemoryLog,
     full: AtomicBool,
+    /// Held by whoever keeps its head from being known.
+    head: tokio::sync::Mutex<()>,
+}
+
+impl Full {
+    fn new() -> Arc<Self> {
+        let inner = MemoryLog::new(LogId([5; 16]));
+        Arc::new(Self { inner, full: AtomicBool::new(false), head: tokio::sync::Mutex::default() })
+    }
 }
 
 impl EventLog for Full {
@@ -58,7 +67,11 @@ impl EventLog for Full {
         self.inner.identity()
     }
     fn head(&self) -> BoxFuture<'_, Result<Revision, LogError>> {
-        self.inner.head()
+        async {
+            let _known = self.head.lock().await;
+            self.inner.head().await
+        }
+        .boxed()
     }
     fn read(&self, after: Revision, limit: usize) -> BoxFuture<'_, Result<Vec<Recorded>, LogError>> {
         self.inner.read(after, limit)
@@ -218,7 +231,7 @@ async fn a_proxy_gets_the_table_then_what_changes_and_is_believed() {
 
 #[tokio::test]
 async fn an_acknowledgement_that_cannot_be_logged_now_ends_no_channel_and_is_logged_later() {
-    let log = Arc::new(Full { inner: MemoryLog::new(LogId([5; 16])), full: AtomicBool::new(false) });
+    let log = Full::new();
     let plane = plane_over(log.clone(), ControlClock::default()).await;
     grant(&plane).await;
     let (mut proxy, _) = following(&plane, &Followers::default()).await;
@@ -242,6 +255,24 @@ async fn an_acknowledgement_that_cannot_be_logged_now_ends_no_channel_and_is_log
         }
     }
     assert_eq!(confirmed(), 1);
+}
+
+#[tokio::test]
+async fn a_lease_is_noted_before_the_revision_is_confirmed_that_it_is_given_for() {
+    let log = Full::new();
+    let plane = plane_over(log.clone(), ControlClock::default()).await;
+    let (mut proxy, _) = following(&plane, &Followers::default()).await;
+    let until = || plane.presence().of(&"edge".parse().unwrap()).lease_until;
+    assert_eq!(until(), None);
+    let unknown = log.head.lock().await;
+    proxy.send(Up::Ping { n: 1, audit: None, witness_disputes: 0 }).await;
+    for _ in 0..1_000 {
+        tokio::task::yield_now().await;
+    }
+    // What is revoked now is not in the revision that the pong will name: so its receipt has to wait for that lease.
+    assert!(until().is_some_and(|until| until > plane.mono()));
+    drop(unknown);
+    assert!(matches!(proxy.next().await, Down::Pong(_)));
 }
 
 #[tokio::test]

@@ -261,7 +261,7 @@ fn a_step_that_is_decided_anew_has_the_ticket_and_the_address_of_now() {
     let mut world = World::new();
     let plan = planned(&mut world, true);
     let (ticket_open, source) = (Some(false), Some("198.51.100.9".parse().unwrap()));
-    let advance = AccessCommand::Advance { request: plan, ticket_open, source };
+    let advance = AccessCommand::Advance { request: plan, ticket_open, ticket_silent: false, source };
     let step = world.access(AGENTS[1], advance).unwrap();
     let asked = &world.state.request(step).unwrap().request;
     assert_eq!((asked.ticket_open, asked.source), (ticket_open, source));
@@ -286,6 +286,15 @@ fn a_ticket_that_was_closed_while_the_request_waited_counts() {
         world.access(BOB, AccessCommand::Approve(Box::new(yes))).unwrap();
         assert_eq!(world.stands(pending), state, "{now:?}");
     }
+    let mut world = World::new();
+    world.rules.policies = policies(text);
+    let (ticket, ticket_open) = (Some("INC-1".into()), Some(true));
+    let new = NewRequest { ticket, ticket_open, ..asked("t", SCOPES[0], 60) };
+    let pending = request(&mut world, AGENTS[1], new).unwrap();
+    let yes = NewApproval { ticket_silent: true, ..approval(pending) };
+    let silent = world.access(BOB, AccessCommand::Approve(Box::new(yes)));
+    assert_eq!(refusal(silent), AccessRefusal::TicketsSilent);
+    assert_eq!(world.stands(pending), RequestState::Pending);
 }
 
 #[test]
