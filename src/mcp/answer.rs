@@ -27,6 +27,12 @@ impl Answer {
     pub fn of<'t>(&self, text: &'t [u8]) -> &'t [u8] {
         text.get(self.place.clone()).unwrap_or_default()
     }
+
+    /// Its result in that text; none if it is no result.
+    #[must_use]
+    pub fn result_of<'t>(&self, text: &'t [u8]) -> Option<&'t [u8]> {
+        text.get(self.result.clone()?)
+    }
 }
 
 /// What an upstream says.
@@ -152,7 +158,7 @@ pub fn about(text: &[u8], answer: &Answer, limits: Limits) -> Result<Option<Abou
 pub fn negotiated(text: &[u8], answer: &Answer, limits: Limits) -> Result<Version, Fault> {
     const NONE: Fault =
         Fault::malformed("the service answered `initialize` without a version of MCP that is known here");
-    let result = answer.result.clone().and_then(|place| text.get(place)).ok_or(NONE)?;
+    let result = answer.result_of(text).ok_or(NONE)?;
     let mut reader = Reader::new(result, limits.depth)?;
     let mut version = None;
     reader.object(|reader, name| match &*name {

@@ -1,14 +1,20 @@
 //! Headers that repeat what the body says (MCP 2026-07-28): checked on what comes in ([`check`]), and made for what goes out
 //! ([`made`]). Each is there where it must be, and says the same. They are never believed: the body decides.
 //!
-//! Which argument an `Mcp-Param-NAME` repeats is said by the tool's schema, which is not known here. So its value must be one of the
-//! texts, integers and booleans that can be reached in `arguments` through objects alone, as the specification has it; no header
-//! can say what the body does not.
+//! Which argument an `Mcp-Param-NAME` repeats is said by the tool's schema. Where a list of the service has shown it ([`Declared`]), each
+//! repeats its own argument ([`check_declared`]). Before that ([`check`] alone) its value must be one of the texts, integers and
+//! booleans that can be reached in `arguments` through objects alone, as the specification has it; no header can say what the body
+//! does not.
+
+mod declared;
+
+pub use declared::{Declared, Listed};
 
 use super::fault::Fault;
 use super::header::{self, single};
 use super::message::Request;
 use super::number;
+use super::refused::Refused;
 use crate::model::json::{Object, Value};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -16,6 +22,9 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use std::borrow::Cow;
 
 const DIFFERS: Fault = Fault::ambiguous("a header does not say what the body says");
+const MISSING: Fault =
+    Fault::malformed("an `Mcp-Param-*` that the tool declares is missing: list the tools anew");
+const UNDECLARED: Fault = Fault::ambiguous("the tool declares no such `Mcp-Param-*`: list the tools anew");
 
 /// Whether there are headers that repeat the body.
 pub(super) fn has_any(headers: &HeaderMap) -> bool {
@@ -56,6 +65,33 @@ pub(super) fn check(headers: &HeaderMap, request: &Request) -> Result<(), Fault>
     Ok(())
 }
 
+/// `Mcp-Param-*` of a call whose tool declares `params`: each repeats its own argument, is there if that is, and there are no others.
+///
+/// # Errors
+/// [`Refused`] as the version has it, with the id of the request: its client lists the tools anew, and knows.
+pub fn check_declared(headers: &HeaderMap, request: &Request, params: &[Param]) -> Result<(), Refused> {
+    repeats(headers, request.call().arguments, params)
+        .map_err(|fault| Refused::mismatch(fault).with_id(Some(request.id())))
+}
+
+fn repeats(headers: &HeaderMap, arguments: Option<&Object>, params: &[Param]) -> Result<(), Fault> {
+    let declares = |name: &HeaderName| params.iter().any(|param| param.header == *name);
+    if headers.keys().any(|name| name.as_str().starts_with(header::PARAM) && !declares(name)) {
+        return Err(UNDECLARED);
+    }
+    for param in params {
+        let said = single(headers, &param.header)?.map(decoded).transpose()?;
+        let value = arguments.and_then(|arguments| param.of(arguments));
+        match (said, value) {
+            (Some(said), Some(value)) if says(value, &said, number::of_text(&said)) => {}
+            (Some(_), _) => return Err(DIFFERS),
+            (None, Some(Value::String(_) | Value::Bool(_) | Value::Number(_))) => return Err(MISSING),
+            (None, Some(Value::Null | Value::Array(_) | Value::Object(_)) | None) => {}
+        }
+    }
+    Ok(())
+}
+
 /// What a request about a task names in place of a tool.
 fn task(request: &Request) -> Option<&str> {
     let is_about_one = request.method().starts_with("tasks/");
@@ -78,10 +114,7 @@ pub fn made(request: &Request, params: &[Param]) -> HeaderMap {
     }
     for param in params.iter().filter(|_| call.method == "tools/call") {
         let Some(arguments) = call.arguments else { break };
-        let mut path = param.path.iter();
-        let first = path.next().and_then(|name| arguments.get(name));
-        let value = path.fold(first, |value, name| value?.as_object()?.get(name));
-        let text = match value {
+        let text = match param.of(arguments) {
             Some(Value::String(text)) => text.to_string(),
             Some(Value::Bool(flag)) => flag.to_string(),
             Some(Value::Number(number)) => number.to_string(),
@@ -100,6 +133,15 @@ pub struct Param {
     header: HeaderName,
 }
 
+impl Param {
+    /// The argument, where it is there.
+    fn of<'a>(&self, arguments: &'a Object) -> Option<&'a Value> {
+        let mut path = self.path.iter();
+        let first = path.next().and_then(|name| arguments.get(name));
+        path.fold(first, |value, name| value?.as_object()?.get(name))
+    }
+}
+
 /// How deep and how many: a schema is the service's text.
 const DEEPEST: usize = 16;
 const MOST: usize = 64;
@@ -107,12 +149,17 @@ const MOST: usize = 64;
 /// What the `inputSchema` of a tool wants repeated: its `x-mcp-header`, reached through `properties` alone. Nothing where two name one header.
 #[must_use]
 pub fn params_of(schema: &serde_json::Value) -> Vec<Param> {
+    declared(schema).unwrap_or_default()
+}
+
+/// The same; none where two name one header, or there are too many: which of them count is not known then.
+fn declared(schema: &serde_json::Value) -> Option<Vec<Param>> {
     let mut found = Vec::new();
     collect(schema, &mut Vec::new(), &mut found);
     let mut names: Vec<&HeaderName> = found.iter().map(|param| &param.header).collect();
     names.sort_unstable_by_key(|name| name.as_str());
     let twice = names.array_windows().any(|[one, other]| one == other);
-    if twice || found.len() > MOST { Vec::new() } else { found }
+    (!twice && found.len() <= MOST).then_some(found)
 }
 
 fn collect(schema: &serde_json::Value, path: &mut Vec<Box<str>>, found: &mut Vec<Param>) {
@@ -140,13 +187,22 @@ fn collect(schema: &serde_json::Value, path: &mut Vec<Box<str>>, found: &mut Vec
 /// Whether a value in there, through objects alone, is `wanted`, which is this number if it is one.
 fn holds(arguments: &Object, wanted: &str, as_number: Option<f64>) -> bool {
     arguments.values().any(|value| match value {
+        Value::Object(members) => holds(members, wanted, as_number),
+        Value::String(_) | Value::Bool(_) | Value::Number(_) | Value::Null | Value::Array(_) => {
+            says(value, wanted, as_number)
+        }
+    })
+}
+
+/// Whether this very value is `wanted`, which is this number if it is one.
+fn says(value: &Value, wanted: &str, as_number: Option<f64>) -> bool {
+    match value {
         Value::String(text) => **text == *wanted,
         Value::Bool(flag) => wanted == if *flag { "true" } else { "false" },
         // `42` and `42.0` are one integer.
         Value::Number(number) => as_number.is_some() && as_number == number.as_f64(),
-        Value::Object(members) => holds(members, wanted, as_number),
-        Value::Null | Value::Array(_) => false,
-    })
+        Value::Null | Value::Array(_) | Value::Object(_) => false,
+    }
 }
 
 /// What a value says: itself, or what `=?base64?…?=` holds.
@@ -173,6 +229,7 @@ fn encoded(text: &str) -> HeaderValue {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::mcp::refused::HEADER_MISMATCH;
     use crate::mcp::{Limits, Message, body};
 
     fn request(text: &serde_json::Value) -> Request {
@@ -195,6 +252,70 @@ mod tests {
         }
     }
 
+    /// Without what lists have said, and with it.
+    fn checked(
+        call: &Request,
+        params: &[Param],
+        said: &[(&'static str, &str)],
+    ) -> (bool, Result<(), Refused>) {
+        let mut headers = made(call, &[]);
+        for (name, value) in said {
+            headers.append(*name, HeaderValue::from_str(value).unwrap());
+        }
+        (check(&headers, call).is_ok(), check_declared(&headers, call, params))
+    }
+
+    #[test]
+    fn each_header_repeats_its_own_argument_where_its_tool_is_known() {
+        let params = params_of(&serde_json::json!({"type": "object", "properties": {
+            "service": {"type": "string"},
+            "server": {"type": "string", "x-mcp-header": "Server"},
+            "deep": {"type": "object", "properties": {"count": {"type": "integer", "x-mcp-header": "Count"}}},
+        }}));
+        let call = |arguments: serde_json::Value| {
+            request(&serde_json::json!({"jsonrpc": "2.0", "id": 7, "method": "tools/call", "params": {
+                "name": "x", "arguments": arguments}}))
+        };
+        let id = crate::mcp::Id::Number(7);
+        let full =
+            call(serde_json::json!({"service": "billing", "server": "srv-7", "deep": {"count": 42}, "n": 3}));
+        let (server, count) = (("mcp-param-server", "srv-7"), ("mcp-param-count", "42"));
+        for said in [
+            &[server, count][..],
+            &[("mcp-param-server", "=?base64?c3J2LTc=?="), count],
+            &[server, ("mcp-param-count", "42.0")],
+        ] {
+            assert_eq!(checked(&full, &params, said), (true, Ok(())), "{said:?}");
+        }
+        // Each says something that the body says as well, or nothing.
+        for said in [
+            &[("mcp-param-server", "billing"), count][..],
+            &[server, ("mcp-param-count", "3")],
+            &[("mcp-param-server", "42"), ("mcp-param-count", "srv-7")],
+            &[server, count, ("mcp-param-service", "billing")],
+            &[server],
+            &[count],
+            &[],
+        ] {
+            let (of_some, of_its_own) = checked(&full, &params, said);
+            assert!(of_some, "{said:?}: only what the tool declares refuses it");
+            let refused = of_its_own.unwrap_err();
+            assert_eq!((refused.code, refused.id.as_ref()), (HEADER_MISMATCH, Some(&id)), "{said:?}");
+        }
+        assert!(checked(&full, &params, &[server, server, count]).1.is_err());
+        // What is absent or null is not repeated, and no text of a header is that.
+        for arguments in [serde_json::json!({}), serde_json::json!({"server": null, "deep": 42})] {
+            let call = call(arguments);
+            assert_eq!(checked(&call, &params, &[]).1, Ok(()));
+            for text in ["null", "", "42"] {
+                assert!(checked(&call, &params, &[("mcp-param-server", text)]).1.is_err(), "{text}");
+            }
+        }
+        // A tool that is known to declare none has none.
+        assert_eq!(checked(&full, &[], &[]).1, Ok(()));
+        assert!(checked(&full, &[], &[server]).1.is_err());
+    }
+
     #[test]
     fn what_is_made_is_what_is_checked() {
         let schema = serde_json::json!({"type": "object", "properties": {
@@ -215,6 +336,7 @@ mod tests {
             let headers = made(&call, &params);
             check_method(&headers, "tools/call", true).unwrap();
             check(&headers, &call).unwrap();
+            check_declared(&headers, &call, &params).unwrap();
             assert_eq!(
                 (&headers["mcp-param-dry-run"], &headers["mcp-param-count"]),
                 (&"true".parse::<HeaderValue>().unwrap(), &"42".parse::<HeaderValue>().unwrap())

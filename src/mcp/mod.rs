@@ -12,6 +12,7 @@
 //! | [`answer::read`], [`list::filter`], [`sse::Filter`] | an answer: whose it is, and lists that show what is permitted |
 //! | [`error::Denial`], [`metadata`] | what a refused caller reads |
 //! | [`mirror::made`] | the headers that a client sends with a body |
+//! | [`mirror::Declared`], [`mirror::check_declared`] | which arguments they repeat, by tool, as the service's lists say |
 //!
 //! # A request
 //!
