@@ -2,6 +2,7 @@
 
 use crate::harness::client::{Connection, empty, full};
 use crate::harness::pki::Leaf;
+use crate::harness::scripted::{Heard, Reply, Scripted};
 use crate::harness::tools::Tools;
 use crate::harness::world::AGENT;
 use crate::harness::{Answer, Client, Protocol, Setup, World, eventually};
@@ -132,6 +133,73 @@ async fn what_has_two_readings_never_reaches_the_service() {
     let answer = post(&mut ledger.connect().await, &head, &stateless).await;
     assert_eq!(answer.status, 200, "{answer:?}");
     ledger.tools.says(&json!({"did": "drop_database", "name": "x"})).await;
+}
+
+/// Two tools; one wants one of its two arguments repeated.
+fn declares(heard: &Heard) -> Reply {
+    let message = heard.json();
+    let server = json!({"type": "string", "x-mcp-header": "Server"});
+    let schema = json!({"type": "object", "properties": {"service": {"type": "string"}, "server": server}});
+    let result = match message["method"] == "tools/list" {
+        true => json!({"resultType": "complete", "tools": [
+            {"name": "restart", "inputSchema": schema},
+            {"name": "other", "inputSchema": {"type": "object"}}]}),
+        false => json!({"resultType": "complete", "content": []}),
+    };
+    Reply::Json(json!({"jsonrpc": "2.0", "id": message["id"], "result": result}))
+}
+
+#[tokio::test]
+async fn a_header_repeats_the_argument_that_its_tool_declares() {
+    let service = Scripted::start(declares).await;
+    let table =
+        format!("[[service]]\nname = \"desk\"\nupstream = [\"mcp+http://{}/mcp\"]\n", service.address);
+    let world = Setup::new().tables(&table).start().await;
+    // Two uses: one that is refused for its headers takes none.
+    world.grant_with("desk:tools/call:restart{*}", &["--max-uses", "2"]).await;
+    let other = world.ca.svid("agent/other");
+    let scope = ["--scope", "desk:tools/call:other{*}", "--reason", "a test", "--ttl", "10m"];
+    let principal = AGENT.replace("demo", "other");
+    let its = world.cli(&[&["grant", "--principal", &principal, "--task", "t-2"], &scope[..]].concat()).await;
+    world.applied(&its["revision"]).await;
+
+    let meta = json!({"io.modelcontextprotocol/protocolVersion": "2026-07-28", "io.modelcontextprotocol/clientCapabilities": {}});
+    let new = ("mcp-protocol-version", "2026-07-28");
+    let call = json!({"jsonrpc": "2.0", "id": 8, "method": "tools/call", "params": {
+        "name": "restart", "arguments": {"service": "billing", "server": "srv-7"}, "_meta": meta}})
+    .to_string();
+    let head = [new, ("mcp-method", "tools/call"), ("mcp-name", "restart")];
+
+    // The list of whoever asks shows what it may call; what the tools declare is learnt from all of it.
+    let its = world.client_as(Some(&other), Protocol::H1).host("desk.localhost");
+    let list = json!({"jsonrpc": "2.0", "id": 7, "method": "tools/list", "params": {"_meta": meta}});
+    let alone = [new, ("mcp-method", "tools/list")];
+    let listed = post(&mut its.connect().await, &alone, &list.to_string()).await.json();
+    assert_eq!(listed["result"]["tools"], json!([{"name": "other", "inputSchema": {"type": "object"}}]));
+
+    let own = world.client(Protocol::H1).host("desk.localhost");
+    let wrong: [Head<'_>; 4] = [
+        &[],
+        &[("mcp-param-server", "billing")],
+        &[("mcp-param-service", "billing")],
+        &[("mcp-param-server", "srv-7"), ("mcp-param-service", "billing")],
+    ];
+    for said in wrong {
+        let refused = post(&mut own.connect().await, &[&head[..], said].concat(), &call).await;
+        let (status, refused) = (refused.status.as_u16(), refused.json());
+        assert_eq!((status, &refused["id"]), (400, &json!(8)), "{said:?}: {refused}");
+        assert_eq!(refused["error"]["code"], -32_020, "{said:?}: {refused}");
+        // Who may not call it is not told what it declares.
+        let denied = post(&mut its.connect().await, &[&head[..], said].concat(), &call).await.json();
+        assert_eq!(denied["error"]["data"]["reason"], "out_of_scope", "{said:?}: {denied}");
+    }
+    assert_eq!(service.count("tools/call"), 0);
+    for server in ["srv-7", "=?base64?c3J2LTc=?="] {
+        let head = [head[0], head[1], head[2], ("mcp-param-server", server)];
+        let answer = post(&mut own.connect().await, &head, &call).await;
+        assert_eq!(answer.json()["result"]["resultType"], "complete", "{answer:?}");
+    }
+    assert_eq!(service.count("tools/call"), 2);
 }
 
 #[tokio::test]

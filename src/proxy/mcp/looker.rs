@@ -113,11 +113,25 @@ impl Looker {
         let shown = std::cell::RefCell::new(&mut permitted);
         let permits = |kind: ListKind, name: &str| (shown.borrow_mut())(kind, name);
         let hint = |kind| Some(self.hint.as_ref()?.says(kind, self.access_request.as_deref()));
-        let text = list::filter_with(text, &answers, self.limits, kind_of, permits, hint)?;
+        let all = text;
+        let text = list::filter_with(all, &answers, self.limits, kind_of, permits, hint)?;
+        self.learn(all, &answers, &listed);
         finished.into_iter().for_each(|id| self.calls.finish(id));
         match instead.is_empty() {
             true => Ok(Looked::Pass(text)),
             false => self.in_part(&text, &instead),
+        }
+    }
+
+    /// Which headers repeat which arguments, from lists that have one reading, whatever of them is shown. Older versions have no such
+    /// headers: there a service may leave out what declares them.
+    fn learn(&self, text: &[u8], answers: &[Answer], listed: &[(&Id, ListKind)]) {
+        for answer in answers.iter().filter(|_| self.version.is_stateless()) {
+            if let (AnswerKind::Result(id), Some(result)) = (&answer.kind, answer.result_of(text))
+                && listed.contains(&(id, ListKind::Tools))
+            {
+                self.calls.shelf().listed(self.standing.service(), result);
+            }
         }
     }
 

@@ -8,7 +8,7 @@ use super::standing::Standing;
 use super::whole;
 use crate::access::{Cell, Denial, View};
 use crate::mcp::session::{Call, Owner, Route as Address, SessionError};
-use crate::mcp::{Fault, Head, Id, Inbound, Received, Refused};
+use crate::mcp::{Fault, Head, Id, Inbound, ListKind, Received, Refused};
 use crate::model::scope::Permission;
 use crate::model::{DenyReason, GrantId, ServiceName, Time};
 use crate::proxy::incoming::{Incoming, Need, asking_could_help};
@@ -89,6 +89,7 @@ pub(super) async fn prepare(
     // Only now: what is said of a token depends on what the message is.
     let identified = incoming.identify(service.as_str(), &parts.headers).await;
     identified.map_err(|denial| Stop::Denied(denial, None))?;
+    let mismatch = mismatch(incoming, route, parts, &received)?;
 
     let place = found.map_or(Address(0), |(place, _)| place);
     let owner = Owner { principal: principal.clone(), service: service.clone(), route: place };
@@ -112,6 +113,9 @@ pub(super) async fn prepare(
             Ok(live) => lives.push(live),
             Err(denial) => return Err(Stop::Denied(denial, required(service, &message.what, denial))),
         }
+    }
+    if let Some(refused) = mismatch {
+        return Err((*refused).into());
     }
     let lasting = needs::lasts(&received, resumed.is_some());
     // A stream lasts while any grant does; what else was admitted beside it must hold as well.
@@ -141,6 +145,28 @@ pub(super) async fn prepare(
         arguments: arguments(&messages, &cells),
     };
     Ok(Box::new(Ready { live, also: lives, sending }))
+}
+
+/// The headers of a call are not what its tool declares. Who may call the tool is told so, before a use of a grant is taken; for everybody
+/// else it is denied first, as what a tool declares is not theirs to know.
+fn mismatch(
+    incoming: &Incoming<'_>,
+    route: &Route,
+    parts: &Parts,
+    received: &Received,
+) -> Result<Option<Box<Refused>>, Stop> {
+    let Inbound::Call(request) = &received.inbound else { return Ok(None) };
+    let connected = incoming.connected();
+    let shelf = &connected.worker.shared.mcp;
+    let stands_alone = received.version.is_stateless();
+    let differs = stands_alone.then(|| shelf.mismatch(route.name(), &parts.headers, request)).flatten();
+    let Some(refused) = differs else { return Ok(None) };
+    let (grant, user) = incoming.standing();
+    let mut standing = Standing::of(connected, route, parts, grant, user);
+    match standing.shows(ListKind::Tools, request.call().name.unwrap_or_default(), now(incoming)?) {
+        true => Err((*refused).into()),
+        false => Ok(Some(refused)),
+    }
 }
 
 /// Bytes of what a message is answered with; of what carries no privilege they are not limited.

@@ -1,14 +1,18 @@
-//! What a proxy keeps of MCP between requests: whose a session is, whose a task is, and how much of bodies is in memory. All of it is
-//! bounded, and what is forgotten is refused.
+//! What a proxy keeps of MCP between requests: whose a session is, whose a task is, which headers repeat which arguments of a tool, and
+//! how much of bodies is in memory. All of it is bounded, and what is forgotten is refused; of headers that are forgotten each must
+//! repeat some argument.
 
 use super::cancel;
 use super::whole::Room;
 use crate::access::{Cell, GrantSet};
+use crate::mcp::mirror::{self, Declared, Listed};
 use crate::mcp::session::{Bounds, Owner};
-use crate::mcp::{SessionId, Sessions, Version};
+use crate::mcp::{Refused, Request, SessionId, Sessions, Version};
 use crate::model::{ServiceName, SpiffeId, Time};
 use crate::proxy::worker::Worker;
 use crate::runtime::clock::Mono;
+use arc_swap::ArcSwap;
+use http::HeaderMap;
 use parking_lot::{Mutex, MutexGuard};
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -32,6 +36,8 @@ const EVERY: Duration = Duration::from_millis(500);
 pub(crate) struct Shelf {
     sessions: Mutex<Sessions<Arc<Cell>>>,
     tasks: Mutex<Tasks>,
+    /// By service what its tools declare: read by calls, written when a list says something new.
+    declared: ArcSwap<HashMap<ServiceName, Arc<Declared>>>,
     /// For bodies of callers with a grant.
     pub(super) room: Arc<Room>,
     /// For bodies of strangers, who take nothing from the others.
@@ -91,6 +97,7 @@ impl Default for Shelf {
         Self {
             sessions: Mutex::new(Sessions::new(Bounds::default())),
             tasks: Mutex::default(),
+            declared: ArcSwap::from_pointee(HashMap::new()),
             room: Arc::new(Room::new(ROOM)),
             waiting_room: Arc::new(Room::new(WAITING_ROOM)),
             swept: AtomicU64::new(0),
@@ -110,6 +117,35 @@ impl Shelf {
     /// A call was answered with a task.
     pub(super) fn made(&self, service: &ServiceName, handle: Box<str>, task: Task) {
         self.tasks().made(service, handle, task);
+    }
+
+    /// A service has answered `tools/list` with this result. Nothing that a caller says changes what is known.
+    pub(super) fn listed(&self, service: &ServiceName, result: &[u8]) {
+        let Some(listed) = Listed::read(result) else { return };
+        if self.declared.load().get(service).is_some_and(|known| known.says(&listed)) {
+            return;
+        }
+        self.declared.rcu(|all| {
+            let mut all = (**all).clone();
+            let known = all.get(service).map(|known| known.with(&listed));
+            let known = known.unwrap_or_else(|| Declared::default().with(&listed));
+            all.insert(service.clone(), Arc::new(known));
+            all
+        });
+    }
+
+    /// Why the headers of a call are not what its tool declares; none where that is not known.
+    pub(super) fn mismatch(
+        &self,
+        service: &ServiceName,
+        headers: &HeaderMap,
+        request: &Request,
+    ) -> Option<Box<Refused>> {
+        let call = request.call();
+        let tool = call.name.filter(|_| call.method == "tools/call")?;
+        let declared = self.declared.load();
+        let params = declared.get(service)?.of(tool)?;
+        mirror::check_declared(headers, request, params).err().map(Box::new)
     }
 
     /// Whether any grant that a session lived under is still live; it lives under all that are live now from then on.
