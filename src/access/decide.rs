@@ -33,7 +33,7 @@ use super::rules::{Rule, Shapes};
 use super::verdict::{Denial, Permit, Verdict};
 use super::view::View;
 use crate::model::grant::Conditions;
-use crate::model::{DenyReason, EndCause, GrantId, McpCall, Time};
+use crate::model::{DenyReason, EndCause, GrantId, McpCall, Recording, Time};
 use std::net::IpAddr;
 
 /// What is asked, beyond who asks (the [`GrantSet`] is the caller's).
@@ -75,11 +75,16 @@ pub fn decide_after(set: &GrantSet, request: &Request<'_>, now: Time, refused: &
 /// what is permitted, streams that stay open): a live grant has an `mcp` permission for the service. `call` is not looked at. The
 /// permit is an attendance ([`Permit::is_attendance`]). The reason is `no_grant` if no grant, live or ended, has such a permission.
 pub fn attend(set: &GrantSet, request: &Request<'_>, now: Time) -> Verdict {
+    attend_recorded(set, request, now, Recording::Full)
+}
+
+/// The same where no more than `most` is recorded: grants that demand more count as if they did not exist.
+pub fn attend_recorded(set: &GrantSet, request: &Request<'_>, now: Time, most: Recording) -> Verdict {
     let mut denial = None;
     let rules = set.service(request.service).into_iter().flat_map(|shapes| shapes.attended());
     for rule in rules {
         let Some((cell, end)) = set.member(rule.member) else { continue };
-        if !counts(cell, request) || !cell.attends_within(request.service) {
+        if cell.recording() > most || !counts(cell, request) || !cell.attends_within(request.service) {
             continue;
         }
         match obstacle(cell, end, true, request, now) {

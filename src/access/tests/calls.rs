@@ -1,9 +1,9 @@
 //! MCP requests: found by method, name and arguments; attendance; lists.
 
 use super::*;
-use crate::access::{attend, decide_after, shows};
+use crate::access::{attend, attend_recorded, decide_after, shows};
 use crate::model::grant::Lineage;
-use crate::model::{McpCall, ServiceName};
+use crate::model::{McpCall, Recording, ServiceName};
 use DenyReason::*;
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -115,6 +115,24 @@ fn attendance_takes_any_live_grant_with_mcp_for_the_service() {
         ..grant(1, "orders:tools/call:f{}")
     };
     assert_eq!(attends(&table(vec![strict]), at(150)), Err(TokenRequired));
+}
+
+#[test]
+fn where_less_is_recorded_than_a_grant_demands_another_is_attended() {
+    let demands = |number, recording| Grant { recording, ..grant(number, "orders:tools/call:f{}") };
+    let some = table(vec![
+        demands(1, Recording::Full),
+        demands(2, Recording::Arguments),
+        demands(3, Recording::Metadata),
+    ]);
+    let attended = |table: &Table, most| {
+        with(table, None, None, |set, request| outcome(attend_recorded(set, request, at(150), most)))
+            .map_err(|denial| denial.reason)
+    };
+    for (most, first) in [(Recording::Full, 1), (Recording::Arguments, 2), (Recording::Metadata, 3)] {
+        assert_eq!(attended(&some, most), Ok(id(first)), "{most:?}");
+    }
+    assert_eq!(attended(&table(vec![demands(1, Recording::Full)]), Recording::Arguments), Err(NoGrant));
 }
 
 #[test]

@@ -239,11 +239,9 @@ impl Looking {
 
     /// Goes on under another live grant for the service.
     fn goes_on(&mut self, now: Mono) -> bool {
-        let Some(live) = self.looker.standing.attend() else { return false };
-        // What it demands to be recorded was not set aside for.
-        if self.record.as_ref().is_none_or(|record| record.recording() < live.cell().recording()) {
-            return false;
-        }
+        // For more to be recorded nothing was set aside: a grant that demands it is none here.
+        let Some(recorded) = self.record.as_ref().map(Record::recording) else { return false };
+        let Some(live) = self.looker.standing.attend(recorded) else { return false };
         let exchange = Exchange::new(live, self.exchange.patience);
         exchange.request_sent(now);
         exchange.live.stream().set_deadline(Turn::ServiceSends, None);

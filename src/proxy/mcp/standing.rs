@@ -2,9 +2,9 @@
 //! live while any grant does.
 
 use super::shelf::Shelf;
-use crate::access::{Cell, Request as Asked, Verdict, View, attend, shows};
+use crate::access::{Cell, Request as Asked, Verdict, View, attend_recorded, shows};
 use crate::mcp::ListKind;
-use crate::model::{GrantId, McpCall, ServiceName, Time};
+use crate::model::{GrantId, McpCall, Recording, ServiceName, Time};
 use crate::proxy::connection::Connected;
 use crate::proxy::router::Route;
 use crate::proxy::user::Presented;
@@ -36,6 +36,9 @@ struct Line {
     host: Option<HeaderValue>,
     task: Option<HeaderValue>,
 }
+
+/// So often another grant is looked for: each may end just before it is admitted.
+const TRIES: usize = 4;
 
 const TASK: HeaderName = HeaderName::from_static("jitgate-task");
 
@@ -122,16 +125,19 @@ impl Standing {
         made.filter(|cell| self.caller.slot().load().holds(cell) && now < cell.expires_at())
     }
 
-    /// Another live grant for the service, admitted.
-    pub(super) fn attend(&mut self) -> Option<Live> {
-        let before = Mono::now();
-        let now = self.gate.lease().now(before).ok()?;
-        let set = self.caller.slot().load();
-        let verdict = self.asked(None, now, |asked| attend(&set, asked, now))?;
-        match verdict {
-            Verdict::Permit(permit) => self.gate.admit(permit, &self.caller, (before, before)).ok(),
-            Verdict::Deny(_) => None,
+    /// Another live grant for the service, admitted; one that demands no more to be recorded than `most`, which place was made for.
+    pub(super) fn attend(&mut self, most: Recording) -> Option<Live> {
+        for _ in 0..TRIES {
+            let before = Mono::now();
+            let now = self.gate.lease().now(before).ok()?;
+            let set = self.caller.slot().load();
+            let verdict = self.asked(None, now, |asked| attend_recorded(&set, asked, now, most))?;
+            let Verdict::Permit(permit) = verdict else { return None };
+            if let Ok(live) = self.gate.admit(permit, &self.caller, (before, before)) {
+                return Some(live);
+            }
         }
+        None
     }
 
     fn asked<T>(
