@@ -141,6 +141,12 @@ impl Cell {
         self.revision
     }
 
+    /// Whether it was issued after another. By the time in its id as well: revisions begin anew where a backup is restored.
+    #[must_use]
+    pub fn is_issued_after(&self, other: &Self) -> bool {
+        self.revision > other.revision || self.id.millis() > other.id.millis()
+    }
+
     /// What it permits.
     #[must_use]
     pub fn scope(&self) -> &Scope {

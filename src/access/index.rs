@@ -20,6 +20,8 @@ pub struct GrantSet {
     members: Box<[Arc<Cell>]>,
     /// Why the last so many members ended; those before them are live.
     ends: Box<[EndCause]>,
+    /// Of the live ones, the one that was issued last.
+    newest: Option<Arc<Cell>>,
     rules: Rules,
     context: Context,
 }
@@ -41,6 +43,12 @@ impl GrantSet {
     /// The grants that have not ended, in the order of preference.
     pub fn live(&self) -> impl Iterator<Item = &Arc<Cell>> {
         self.members.iter().take(self.live_count())
+    }
+
+    /// The live grant that was issued last: each that was live with it and is still was issued no later.
+    #[must_use]
+    pub fn newest(&self) -> Option<&Arc<Cell>> {
+        self.newest.as_ref()
     }
 
     /// Whether this very cell is listed and has not ended: what admission asks again after it has registered.
@@ -120,8 +128,10 @@ impl GrantSet {
     ) -> Self {
         grants.sort_by_key(|(cell, end)| (end.is_some(), cell.rank()));
         let ends = grants.iter().filter_map(|(_, end)| *end).collect();
+        let live = grants.iter().filter(|(_, end)| end.is_none()).map(|(cell, _)| cell);
+        let newest = live.max_by_key(|cell| cell.revision()).cloned();
         let members: Box<[_]> = grants.into_iter().map(|(cell, _)| cell).collect();
         let rules = Rules::compile(members.iter().map(|cell| cell.scope()), &context.seed);
-        Self { ends, rules, members, context: context.clone() }
+        Self { ends, newest, rules, members, context: context.clone() }
     }
 }

@@ -117,6 +117,11 @@ impl Desk {
     }
 }
 
+/// How often the service was told that a session is over.
+fn ended(desk: &Desk) -> usize {
+    desk.service.heard().iter().filter(|heard| heard.method == Method::DELETE).count()
+}
+
 fn posted(connection: &Connection, head: &[(&str, &str)], message: &Value) -> Request<Body> {
     let mut request = connection.request("POST", "/mcp").header("content-type", "application/json");
     request = request.header("accept", "application/json, text/event-stream");
@@ -294,6 +299,26 @@ async fn a_subscription_lives_while_any_grant_for_the_service_does() {
     let (_connection, response) = desk.open(&head, &listen).await;
     assert!(!response.into_body().collect().await.unwrap().to_bytes().is_empty());
     assert_eq!(desk.service.count("subscriptions/listen"), 1);
+}
+
+#[tokio::test]
+async fn a_session_lives_while_any_of_many_grants_does_that_it_began_with() {
+    let desk = Desk::start().await;
+    let kept = ["grant", "--principal", AGENT, "--task", "t-2", "--reason", "a test", "--ttl", "5m"];
+    let kept = desk.world.cli(&[&kept[..], &["--scope", "desk:tools/call:keep{*}"]].concat()).await;
+    for number in 0..8 {
+        desk.world.grant(&format!("desk:tools/call:tool{number}{{*}}")).await;
+    }
+    desk.session(NEW).await;
+    // All at once, and all of them live longer than the one that stays.
+    desk.world.cli(&["revoke", "--task", "t-1", "--reason", "a test", "--wait"]).await;
+    let answer = desk.post(&own(NEW), &call(2, "keep")).await;
+    assert_eq!((answer.status.as_u16(), answer.json()), (200, result(&json!(2))), "{answer:?}");
+    assert_eq!(ended(&desk), 0, "the session goes on");
+    // What comes later is not the access that it began with.
+    desk.world.revoke(kept["id"].as_str().unwrap()).await;
+    desk.world.grant("desk:tools/call:later{*}").await;
+    assert_eq!(desk.post(&own(NEW), &call(3, "later")).await.status, 404);
 }
 
 #[tokio::test]

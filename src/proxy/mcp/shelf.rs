@@ -22,7 +22,7 @@ use std::time::Duration;
 /// Handles of tasks that are remembered; of one principal a sixteenth. One that finds no room cannot be fetched.
 const TASKS: usize = 16_384;
 const TASKS_OF_ONE: usize = TASKS / 16;
-/// So many grants a session remembers to live under.
+/// So many grants a session remembers to live under: those that live longest, and the one that was issued last.
 const UNDER: usize = 8;
 /// Bytes of bodies that are in memory, of all requests and of all answers that are no stream. What is read of them as values takes several
 /// times that.
@@ -148,16 +148,30 @@ impl Shelf {
         mirror::check_declared(headers, request, params).err().map(Box::new)
     }
 
-    /// Whether any grant that a session lived under is still live; it lives under all that are live now from then on.
+    /// Whether any grant that a session lived under is still live; it lives under all that are live now from then on. There may have been
+    /// more than are remembered: what lives now and was issued no later than the newest of then was there then. What came later is not
+    /// the same access.
     pub(super) fn renew(&self, under: &mut Vec<Arc<Cell>>, set: &GrantSet, service: &ServiceName) -> bool {
-        let lives = under.iter().any(|cell| set.holds(cell));
+        let names = |cell: &Arc<Cell>| cell.scope().names(service);
+        let newest = under.iter().max_by_key(|cell| cell.revision());
+        let was_there = |cell: &Arc<Cell>| newest.is_some_and(|newest| !cell.is_issued_after(newest));
+        let lives = under.iter().any(|cell| names(cell) && set.holds(cell))
+            || set.live().any(|cell| names(cell) && was_there(cell));
         *under = if lives { Self::under(set, service) } else { Vec::new() };
         lives
     }
 
-    /// What a session at a service lives under: the live grants that name the service, those that live longest first.
+    /// What a session at a service lives under: the live grants that name the service, those that live longest first; with the newest of
+    /// all services, which tells those that are not remembered from later ones.
     pub(super) fn under(set: &GrantSet, service: &ServiceName) -> Vec<Arc<Cell>> {
-        set.live().filter(|cell| cell.scope().names(service)).take(UNDER).cloned().collect()
+        let named = set.live().filter(|cell| cell.scope().names(service));
+        let mut under: Vec<_> = named.take(UNDER - 1).cloned().collect();
+        if let Some(newest) = set.newest()
+            && !under.iter().any(|cell| Arc::ptr_eq(cell, newest))
+        {
+            under.push(Arc::clone(newest));
+        }
+        under
     }
 }
 
