@@ -60,6 +60,8 @@ fn desk(heard: &Heard) -> Reply {
             let tasks = json!([{"taskId": "t-0", "statusMessage": "somebody else's"}, {"taskId": "t-1"}]);
             Reply::Json(json!({"jsonrpc": "2.0", "id": id, "result": {"tasks": tasks}}))
         }
+        // Answered when something is told.
+        ("tasks/cancel", _) => Reply::Open(String::new()),
         ("subscriptions/listen", _) => Reply::Open(CHANGED.to_owned()),
         _ if id.is_null() || message.get("method").is_none() => Reply::Taken,
         _ => Reply::Json(result(id)),
@@ -361,6 +363,25 @@ async fn a_task_belongs_to_the_grant_of_the_call_that_made_it() {
     assert_eq!(desk.post(&own(NEW), &list(11)).await.json()["result"]["tasks"], json!([]));
     assert_eq!((desk.service.count("tasks/get"), desk.service.count("tasks/result")), (1, 1));
     assert_eq!(desk.service.hears("tasks/cancel").await["params"]["taskId"], "t-1");
+}
+
+#[tokio::test]
+async fn a_session_ends_at_the_service_after_its_tasks() {
+    let desk = Desk::start().await;
+    let grant = desk.world.grant("desk:tools/call:build{*}").await;
+    desk.session(NEW).await;
+    let mut made = call(2, "build");
+    made["params"]["task"] = json!({"ttl": 60_000});
+    let answer = desk.post(&own(NEW), &made).await;
+    assert_eq!(answer.json()["result"]["task"]["taskId"], "t-1", "{answer:?}");
+    desk.world.revoke(&grant).await;
+    assert_eq!(desk.service.hears("tasks/cancel").await["params"]["taskId"], "t-1");
+    // Takes longer than the end of a session that waits for nothing.
+    desk.world.grant("desk:tools/call:other{*}").await;
+    assert_eq!(ended(&desk), 0, "before the service has answered");
+    desk.service.tell("data: {}\n\n");
+    eventually("the end of the session", || async { (ended(&desk) == 1).then_some(()) }).await;
+    assert_eq!(desk.service.count("tasks/cancel"), 1);
 }
 
 #[tokio::test]

@@ -1,5 +1,6 @@
 //! What the gate itself tells a service when access has ended: that a call is cancelled, that a task is, that a session is over. Its own
-//! words, with nothing of a caller in them but the ids that the service knows already. Nobody waits for them, and they are bounded.
+//! words, with nothing of a caller in them but the ids that the service knows already. No caller waits for them, and they are bounded. The
+//! end of a session waits until its tasks were cancelled: in a session that is over, a service cancels nothing.
 
 use super::shelf::{Orphan, Owned};
 use crate::mcp::header::{METHOD, NAME, PROTOCOL_VERSION, SESSION_ID};
@@ -19,12 +20,16 @@ use serde_json::{Value, json};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Semaphore;
+use tokio::task::JoinHandle;
 
 /// So many messages of ours wait or are on their way, to all services; what finds no room is told to the log alone. Each service takes a
 /// few at once (`Route::telling`), so that one that hangs holds up no other.
 const WAITING: usize = 8_192;
 static ROOM: Semaphore = Semaphore::const_new(WAITING);
 const PATIENCE: Duration = Duration::from_secs(10);
+
+/// A message on its way: it is over when the service has answered, or has taken too long.
+pub(super) type Told = JoinHandle<()>;
 
 /// Cancels the calls of one request at the service.
 pub(super) struct Canceller {
@@ -70,7 +75,7 @@ impl Canceller {
 
     /// A session that could not be bound, or is over.
     pub(super) fn end_session(&self, owned: Owned) {
-        session(&self.worker, owned);
+        session(&self.worker, owned, Vec::new());
     }
 }
 
@@ -88,10 +93,10 @@ pub(super) fn call(worker: &Arc<Worker>, owned: &Owned, version: Version, id: &I
     post(worker, route, (Some(&owned.id), version, Some(place(&owned.owner))), (cancelled(id), None));
 }
 
-/// A task whose grant has ended is cancelled.
-pub(super) fn task(worker: &Arc<Worker>, orphan: Orphan) {
+/// A task whose grant has ended is cancelled. None if that cannot be told.
+pub(super) fn task(worker: &Arc<Worker>, orphan: Orphan) -> Option<Told> {
     let Orphan { service, handle, session, version, place } = orphan;
-    let Some(route) = route(worker, &service) else { return };
+    let route = route(worker, &service)?;
     let params = match version.is_stateless() {
         true => json!({"taskId": handle, "_meta": {
             "io.modelcontextprotocol/protocolVersion": version.as_str(),
@@ -102,17 +107,17 @@ pub(super) fn task(worker: &Arc<Worker>, orphan: Orphan) {
     };
     let message = json!({"jsonrpc": "2.0", "id": "jitgate", "method": "tasks/cancel", "params": params});
     let to = (session.as_ref().map(|owned| &owned.id), version, place);
-    post(worker, route, to, (message, Some(&*handle)));
+    post(worker, route, to, (message, Some(&*handle)))
 }
 
-/// A session without access is ended.
-pub(super) fn session(worker: &Arc<Worker>, owned: Owned) {
+/// A session without access is ended, once `first` are over.
+pub(super) fn session(worker: &Arc<Worker>, owned: Owned, first: Vec<Told>) {
     let Some(route) = route(worker, &owned.owner.service) else { return };
     let Some(mut request) = begin(route, Method::DELETE, Upload::Empty) else { return };
     if let Ok(id) = HeaderValue::from_str(owned.id.as_str()) {
         request.headers_mut().insert(SESSION_ID, id);
     }
-    send(worker, route, Some(place(&owned.owner)), request);
+    send(worker, route, Some(place(&owned.owner)), request, first);
 }
 
 fn place(owner: &Owner) -> usize {
@@ -136,10 +141,10 @@ fn post(
     route: &Arc<Route>,
     (session, version, place): (Option<&SessionId>, Version, Option<usize>),
     (message, name): (Value, Option<&str>),
-) {
+) -> Option<Told> {
     let method = message.get("method").and_then(Value::as_str).unwrap_or_default().to_owned();
     let body = Upload::Ours(Some(Bytes::from(message.to_string())));
-    let Some(mut request) = begin(route, Method::POST, body) else { return };
+    let mut request = begin(route, Method::POST, body)?;
     let headers = request.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     headers.insert(ACCEPT, HeaderValue::from_static("application/json, text/event-stream"));
@@ -151,22 +156,32 @@ fn post(
         headers.extend(HeaderValue::from_str(&method).ok().map(|method| (METHOD, method)));
         headers.extend(name.and_then(|name| HeaderValue::from_str(name).ok()).map(|name| (NAME, name)));
     }
-    send(worker, route, place, request);
+    send(worker, route, place, request, Vec::new())
 }
 
-fn send(worker: &Arc<Worker>, route: &Arc<Route>, place: Option<usize>, mut request: Request<Upload>) {
+fn send(
+    worker: &Arc<Worker>,
+    route: &Arc<Route>,
+    place: Option<usize>,
+    mut request: Request<Upload>,
+    first: Vec<Told>,
+) -> Option<Told> {
     // While a thread ends, its runtime is gone: nothing is told then.
-    let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
+    let runtime = tokio::runtime::Handle::try_current().ok()?;
     let Ok(room) = ROOM.try_acquire() else {
         tracing::warn!(service = %route.name(), "too many cancellations are on their way: one is left out");
-        return;
+        return None;
     };
     if !address(&mut request, route, false) {
-        return;
+        return None;
     }
     let (worker, index, telling) = (Arc::clone(worker), route.index, Arc::clone(&route.telling));
-    runtime.spawn(async move {
+    Some(runtime.spawn(async move {
         let _room = room;
+        for told in first {
+            // What failed is over as well.
+            let _ = told.await;
+        }
         let Ok(_turn) = telling.acquire().await else { return };
         let Some(upstream) = worker.upstreams.get(index) else { return };
         let now = Mono::now();
@@ -186,5 +201,5 @@ fn send(worker: &Arc<Worker>, route: &Arc<Route>, place: Option<usize>, mut requ
             }
         };
         let _ = tokio::time::timeout(PATIENCE, told).await;
-    });
+    }))
 }

@@ -237,11 +237,7 @@ pub(crate) fn sweep(worker: &Arc<Worker>, now: Mono) {
     }
     let table = shared.gate.table();
     let lives = |principal: &SpiffeId, cell: &Arc<Cell>| table.slot(principal).load().holds(cell);
-    let orphans = shelf.tasks().orphans(lives);
     let mut sessions = shelf.sessions();
-    if sessions.is_empty() && orphans.is_empty() {
-        return;
-    }
     let mut over = sessions.end_where(|owner, under| {
         let set = table.slot(&owner.principal).load();
         !shelf.renew(under, &set, &owner.service)
@@ -251,13 +247,20 @@ pub(crate) fn sweep(worker: &Arc<Worker>, now: Mono) {
     // A call knows its grant, not its principal; the grant's principal is the same.
     let calls = sessions.end_calls(|cell| !lives(cell.principal(), cell));
     drop(sessions);
+    // Only now: where a session is over, the grants of its tasks have ended, so that each of them is among these.
+    let orphans = shelf.tasks().orphans(lives);
     for (session, owner, version, id) in calls {
         cancel::call(worker, &Owned { id: session, owner }, version, &id);
     }
+    let mut told: HashMap<(ServiceName, SessionId), Vec<cancel::Told>> = HashMap::new();
     for orphan in orphans {
-        cancel::task(worker, orphan);
+        let session = orphan.session.as_ref().map(|owned| (orphan.service.clone(), owned.id.clone()));
+        if let (Some(sent), Some(session)) = (cancel::task(worker, orphan), session) {
+            told.entry(session).or_default().push(sent);
+        }
     }
     for (id, owner) in over {
-        cancel::session(worker, Owned { id, owner });
+        let first = told.remove(&(owner.service.clone(), id.clone())).unwrap_or_default();
+        cancel::session(worker, Owned { id, owner }, first);
     }
 }
