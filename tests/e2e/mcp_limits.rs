@@ -26,6 +26,23 @@ fn tasked(heard: &Heard) -> Reply {
     }
 }
 
+/// Answers each call with a task that has the number of the call, in an event stream where it says so.
+fn begun(heard: &Heard) -> Reply {
+    let message = heard.json();
+    let task = |call: &Value| json!({"taskId": format!("t-{}", call["id"]), "status": "working"});
+    let answer = |call: &Value| json!({"jsonrpc": "2.0", "id": call["id"], "result": {"task": task(call)}});
+    if let Some(batch) = message.as_array() {
+        return Reply::Json(batch.iter().map(answer).collect());
+    }
+    if message["method"] != "tools/call" {
+        return Reply::Json(json!({"jsonrpc": "2.0", "id": message["id"], "result": {}}));
+    }
+    match message["params"]["arguments"]["s"] == 1 {
+        true => Reply::Events(format!("data: {}\n\n", answer(&message))),
+        false => Reply::Json(answer(&message)),
+    }
+}
+
 /// Answers each call of a batch with a text of as many bytes as it asks for, with a notification between them that nobody may hear.
 fn in_batches(heard: &Heard) -> Reply {
     let batch = heard.json();
@@ -185,6 +202,35 @@ async fn a_task_is_held_to_the_limits_of_the_grant_that_made_it() {
     let params = r#"{"name":"put","arguments":{"n":1},"inputResponses":{"a":"b"}}"#;
     let (_, body, _) = ask(&world, 6, "tools/call", params).await;
     assert_eq!(says(&body)["error"]["data"]["reason"], "limit", "{}", says(&body));
+}
+
+#[tokio::test]
+async fn a_task_whose_handle_the_caller_does_not_get_is_cancelled() {
+    let service = Scripted::start(begun).await;
+    let world = desk(&service).await;
+    // Shorter than any answer with a task.
+    world.grant_with(SCOPE, &["--response-bytes", "60"]).await;
+    let params = |arguments: &str| format!(r#"{{"name":"put","arguments":{arguments},"task":{{"ttl":60000}}}}"#);
+    for (id, arguments) in [(1, "{}"), (2, r#"{"s":1}"#)] {
+        let (_, body, _) = ask(&world, id, "tools/call", &params(arguments)).await;
+        assert_eq!(says(&body)["error"]["data"]["reason"], "limit", "{}", says(&body));
+    }
+    let called = |id: u32| json!({"jsonrpc": "2.0", "id": id, "method": "tools/call", "params": {"name": "put", "arguments": {}}});
+    let batch = json!([called(3), called(4)]).to_string();
+    let mut connection = world.client(Protocol::H1).host("desk.localhost").connect().await;
+    let request = connection.request("POST", "/mcp").header("content-type", "application/json");
+    let request = request.header("accept", "application/json, text/event-stream");
+    let request = request.header("mcp-protocol-version", "2025-03-26");
+    let both = Answer::of(connection.send(request.body(full(batch)).unwrap()).await).await.json();
+    assert!((0..2).all(|call| both[call]["error"]["data"]["reason"] == "limit"), "{both}");
+    eventually("the end of four tasks", || async {
+        let heard = service.heard().into_iter().map(|heard| heard.json());
+        let over = heard.filter(|message| message["method"] == "tasks/cancel");
+        let mut over: Vec<Value> = over.map(|message| message["params"]["taskId"].clone()).collect();
+        over.sort_by_key(ToString::to_string);
+        (over == ["t-1", "t-2", "t-3", "t-4"]).then_some(())
+    })
+    .await;
 }
 
 #[tokio::test]

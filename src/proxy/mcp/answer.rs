@@ -159,8 +159,12 @@ pub(super) async fn pass(mut way: Way, mut looker: Looker, answered: Answered) -
         Kind::Stream => (Some(source), Some(Filter::new(bound)), Vec::new()),
         Kind::Message | Kind::Words | Kind::Nothing => {
             let held = Held::none(&looker.calls.shelf().room, looker.standing.caller().peer().principal());
-            let read = collect(&mut way, source, (bound, looker.calls.most_of_message()), held).await;
-            match read.and_then(|text| look(&kind, &mut head, &mut looker, text)) {
+            let (bounds, mut text) = ((bound, looker.calls.most_of_message()), Vec::new());
+            let read = collect(&mut way, source, bounds, held, &mut text).await;
+            if read.is_err() {
+                looker.forsake(&text);
+            }
+            match read.and_then(|()| look(&kind, &mut head, &mut looker, text)) {
                 Ok(out) => (None, None, out),
                 Err(broken) => return stop(way, looker, broken),
             }
@@ -241,15 +245,15 @@ fn session(
     Ok(())
 }
 
-/// Reads what is no stream: within the bounds of a message, and within what its grants permit.
+/// Reads what is no stream: within the bounds of a message, and within what its grants permit. Where it fails, `text` has what was read.
 async fn collect(
     Way { exchange, also, record, .. }: &mut Way,
     mut source: Source,
     (bound, most): (usize, Option<u64>),
     mut held: Held,
-) -> Result<Vec<u8>, Broken> {
+    text: &mut Vec<u8>,
+) -> Result<(), Broken> {
     let most = most.and_then(|most| usize::try_from(most).ok()).unwrap_or(usize::MAX);
-    let mut text = Vec::new();
     let read = poll_fn(|cx| {
         loop {
             let polled = source.poll(cx);
@@ -271,6 +275,10 @@ async fn collect(
                 Poll::Ready(Some(Ok(data))) => {
                     live.stream().set_deadline(Turn::ServiceSends, None);
                     if text.len() + data.len() > most {
+                        // It may be whole with this, and tell of a task.
+                        if text.len() + data.len() <= bound && held.grow(data.len()) {
+                            text.extend_from_slice(&data);
+                        }
                         return Poll::Ready(Err(Broken::TooLarge));
                     }
                     if text.len() + data.len() > bound || !held.grow(data.len()) {
@@ -288,7 +296,7 @@ async fn collect(
     if exchange.is_request_sent() {
         source.give_back(now);
     }
-    Ok(text)
+    Ok(())
 }
 
 /// What of a whole body is passed on.
@@ -301,7 +309,10 @@ fn look(
     if !matches!(kind, Kind::Message) || text.is_empty() {
         return Ok(text);
     }
-    let now = looker.standing.now().ok_or(Broken::Cut(CutCause::Stale))?;
+    let Some(now) = looker.standing.now() else {
+        looker.forsake(&text);
+        return Err(Broken::Cut(CutCause::Stale));
+    };
     let looked = looker.look(&text, now).map(|looked| match looked {
         Looked::Pass(Cow::Owned(other)) => Some(Some(other)),
         // All of it: what is borrowed is passed on in the place of the text that it was read from.

@@ -34,13 +34,26 @@ pub(super) enum Heard {
     /// The same, of a call that may be answered with a task: that belongs to this grant.
     PassCall(Arc<Cell>, Option<ListKind>),
     /// It answers a call whose grant has ended: the caller is told that instead.
-    Over(Id),
+    Over(Withheld),
     /// It answers a call that must be recorded, and came where nothing is: the caller is told that instead.
-    Unrecorded(Id),
+    Unrecorded(Withheld),
     /// It answers a call with more than its grant permits: the caller is told that instead.
-    TooLarge(Id),
+    TooLarge(Withheld),
     /// It answers nothing that was asked: it is left out.
     Unasked,
+}
+
+/// The call of an answer that its caller does not get.
+pub(super) struct Withheld {
+    pub(super) id: Id,
+    /// The answer may promise a task, of which nobody will ever know.
+    pub(super) makes_task: bool,
+}
+
+impl Withheld {
+    fn of(call: &Call<Arc<Cell>>, id: &Id) -> Self {
+        Self { id: id.clone(), makes_task: call.makes_task }
+    }
 }
 
 /// A call that was withdrawn may still be answered for so long: servers need not say anything, and some keep its stream open for ever.
@@ -120,6 +133,11 @@ impl Calls {
         self.open.iter().map(|(id, _)| id)
     }
 
+    /// Whether this is a call without an answer that may be answered with a task.
+    pub(super) fn may_make_task(&self, id: &Id) -> bool {
+        self.open.iter().any(|(open, call)| open == id && call.makes_task)
+    }
+
     /// Whether its caller has withdrawn whatever has no answer yet, so long ago that none is waited for.
     pub(super) fn is_withdrawn(&self, now: Time) -> bool {
         !self.open.is_empty()
@@ -158,7 +176,10 @@ impl Calls {
         if let AnswerKind::Result(id) | AnswerKind::Error(Some(id)) = &answer.kind
             && let Some((_, call)) = self.open.iter().find(|(open, _)| open == id)
         {
-            return Ok(if lives(&call.of) { passed(call, id, bytes) } else { Heard::Over(id.clone()) });
+            return Ok(match lives(&call.of) {
+                true => passed(call, id, bytes),
+                false => Heard::Over(Withheld::of(call, id)),
+            });
         }
         let Some(Owned { id: session, owner }) = &self.owned else {
             return match &answer.kind {
@@ -182,7 +203,9 @@ impl Calls {
                     AnswerKind::Result(id) | AnswerKind::Error(Some(id)) if recorded => {
                         passed(call, id, bytes)
                     }
-                    AnswerKind::Result(id) | AnswerKind::Error(Some(id)) => Heard::Unrecorded(id.clone()),
+                    AnswerKind::Result(id) | AnswerKind::Error(Some(id)) => {
+                        Heard::Unrecorded(Withheld::of(call, id))
+                    }
                     AnswerKind::Error(None) | AnswerKind::Question(_) | AnswerKind::Notification
                         if recorded =>
                     {
@@ -193,8 +216,10 @@ impl Calls {
                     }
                 })
             }
-            Ok(Belongs::ToCall(_)) => match &answer.kind {
-                AnswerKind::Result(id) | AnswerKind::Error(Some(id)) => Ok(Heard::Over(id.clone())),
+            Ok(Belongs::ToCall(call)) => match &answer.kind {
+                AnswerKind::Result(id) | AnswerKind::Error(Some(id)) => {
+                    Ok(Heard::Over(Withheld::of(call, id)))
+                }
                 AnswerKind::Error(None) | AnswerKind::Question(_) | AnswerKind::Notification => {
                     Ok(Heard::Unasked)
                 }
@@ -251,7 +276,7 @@ impl Calls {
 
 fn passed(call: &Call<Arc<Cell>>, id: &Id, bytes: usize) -> Heard {
     match call.makes_task {
-        _ if call.most.is_some_and(|most| bytes as u64 > most) => Heard::TooLarge(id.clone()),
+        _ if call.most.is_some_and(|most| bytes as u64 > most) => Heard::TooLarge(Withheld::of(call, id)),
         true => Heard::PassCall(Arc::clone(&call.of), call.list),
         false => Heard::Pass(call.list),
     }

@@ -1,8 +1,8 @@
 //! Each message of an answer, looked at before it is passed on: whose it is, what of a list is permitted, what it settles.
 
-use super::calls::{Calls, Heard, TOO_LARGE};
+use super::calls::{Calls, Heard, TOO_LARGE, Withheld};
 use super::cancel::Canceller;
-use super::shelf::{Owned, Shelf, Task};
+use super::shelf::{Orphan, Owned, Shelf, Task};
 use super::standing::Standing;
 use crate::access::Cell;
 use crate::mcp::answer::{self, About};
@@ -79,16 +79,18 @@ impl Looker {
                 }
                 (Heard::Pass(_) | Heard::PassCall(_, _), _) => {}
                 (Heard::Unasked, _) => instead.push((index, Instead::Nothing)),
-                (Heard::Over(id), _) => {
-                    let detail = "the grant of this call has ended";
-                    instead.push((index, self.instead(&id, DenyReason::Revoked, detail)));
+                (Heard::Over(call), _) => {
+                    let says = (DenyReason::Revoked, "the grant of this call has ended");
+                    instead.push((index, self.instead((text, answer), &call, says)));
                 }
-                (Heard::Unrecorded(id), _) => {
+                (Heard::Unrecorded(call), _) => {
                     let detail = "the answer must be recorded, and came on a stream that is not";
-                    instead.push((index, self.instead(&id, DenyReason::AuditUnavailable, detail)));
+                    let says = (DenyReason::AuditUnavailable, detail);
+                    instead.push((index, self.instead((text, answer), &call, says)));
                 }
-                (Heard::TooLarge(id), _) => {
-                    instead.push((index, self.instead(&id, DenyReason::Limit, TOO_LARGE)));
+                (Heard::TooLarge(call), _) => {
+                    let says = (DenyReason::Limit, TOO_LARGE);
+                    instead.push((index, self.instead((text, answer), &call, says)));
                 }
             }
         }
@@ -157,9 +159,43 @@ impl Looker {
     }
 
     /// An error in the place of an answer, which there will be none of any more.
-    fn instead(&mut self, id: &Id, reason: DenyReason, detail: &str) -> Instead {
+    fn instead(
+        &mut self,
+        (text, answer): (&[u8], &Answer),
+        Withheld { id, makes_task }: &Withheld,
+        (reason, detail): (DenyReason, &str),
+    ) -> Instead {
+        if *makes_task {
+            self.forsake_task(text, answer);
+        }
         self.calls.finish(id);
         Instead::Error(self.says(id, reason, detail))
+    }
+
+    /// A body, or the data of an event, of which nothing is passed on: the tasks that it promises are cancelled. Of what did not come whole
+    /// nothing is known; where it made a task the service has to end that by itself, as it is told that the call is cancelled.
+    pub(super) fn forsake(&self, text: &[u8]) {
+        for answer in answer::read(text, self.version, self.limits).iter().flatten() {
+            if let AnswerKind::Result(id) = &answer.kind
+                && self.calls.may_make_task(id)
+            {
+                self.forsake_task(text, answer);
+            }
+        }
+    }
+
+    /// The caller is not told of the task that an answer promises, and could never end it: it is cancelled.
+    fn forsake_task(&self, text: &[u8], answer: &Answer) {
+        let Ok(Some(handle)) = task::promised(text, answer, self.limits) else { return };
+        let orphan = Orphan {
+            service: self.standing.service().clone(),
+            handle,
+            session: self.calls.owned().cloned(),
+            version: self.version,
+            place: self.calls.canceller().and_then(Canceller::place),
+        };
+        let principal = self.standing.caller().peer().principal();
+        self.calls.shelf().tasks().forsake(principal, orphan);
     }
 
     /// An event has an id: its stream may be resumed from there.

@@ -166,7 +166,10 @@ impl Looking {
         if let Some(left) = self.left {
             match left.checked_sub(chunk.len() as u64) {
                 Some(left) => self.left = Some(left),
-                None => return self.too_large(now),
+                None => {
+                    self.forsake(chunk);
+                    return self.too_large(now);
+                }
             }
         }
         let Self { filter, looker, out, .. } = self;
@@ -195,6 +198,16 @@ impl Looking {
                 self.withdrawn(now);
             }
         }
+    }
+
+    /// The events that a chunk completes are not passed on; the tasks that they promise are cancelled.
+    fn forsake(&mut self, chunk: &[u8]) {
+        let Self { filter: Some(filter), looker, .. } = self else { return };
+        // What cannot be read promises nothing.
+        let _ = filter.push(chunk, &mut Vec::new(), |event| {
+            event.data.iter().for_each(|data| looker.forsake(data));
+            Ok(Step::Drop)
+        });
     }
 
     /// The caller waits for nothing more of it: the service may keep it open for ever, with a comment now and then.

@@ -59,7 +59,7 @@ pub(super) struct Tasks {
     /// How many there are, and how many there ever were.
     count: usize,
     made: u64,
-    /// Those that had to make room: to be cancelled.
+    /// Those that had to make room, or that nobody was told of: to be cancelled with the next sweep.
     displaced: Vec<Orphan>,
 }
 
@@ -184,10 +184,10 @@ impl Tasks {
                 // The oldest of the same principal makes room, or this one finds none: both cannot be fetched then.
                 let oldest = own.iter().min_by_key(|(_, (number, _))| *number).map(|(key, _)| key.clone());
                 let Some((oldest, (_, task))) = oldest.and_then(|key| own.remove_entry(&key)) else {
-                    self.displaced.push(Orphan::of(key, task));
+                    displace(&mut self.displaced, Orphan::of(key, task));
                     return;
                 };
-                self.displaced.push(Orphan::of(oldest, task));
+                displace(&mut self.displaced, Orphan::of(oldest, task));
                 self.count -= 1;
             }
             self.count += 1;
@@ -195,6 +195,14 @@ impl Tasks {
         self.made += 1;
         // The same handle again is the task of the newer call.
         own.insert(key, (self.made, task));
+    }
+
+    /// A task that the service has begun in an answer to this principal which is not passed on: it is cancelled. One that is known
+    /// already ends with its grant.
+    pub(super) fn forsake(&mut self, principal: &SpiffeId, orphan: Orphan) {
+        if self.cell_of(principal, &orphan.service, &orphan.handle).is_none() {
+            displace(&mut self.displaced, orphan);
+        }
     }
 
     /// The grant of the call that made a task.
@@ -221,6 +229,15 @@ impl Tasks {
         }
         self.of.retain(|_, own| !own.is_empty());
         orphans
+    }
+}
+
+fn displace(displaced: &mut Vec<Orphan>, orphan: Orphan) {
+    match displaced.len() < TASKS {
+        true => displaced.push(orphan),
+        false => {
+            tracing::warn!(service = %orphan.service, "too many tasks are to be cancelled: one is left out")
+        }
     }
 }
 
