@@ -210,7 +210,8 @@ async fn a_task_whose_handle_the_caller_does_not_get_is_cancelled() {
     let world = desk(&service).await;
     // Shorter than any answer with a task.
     world.grant_with(SCOPE, &["--response-bytes", "60"]).await;
-    let params = |arguments: &str| format!(r#"{{"name":"put","arguments":{arguments},"task":{{"ttl":60000}}}}"#);
+    let params =
+        |arguments: &str| format!(r#"{{"name":"put","arguments":{arguments},"task":{{"ttl":60000}}}}"#);
     for (id, arguments) in [(1, "{}"), (2, r#"{"s":1}"#)] {
         let (_, body, _) = ask(&world, id, "tools/call", &params(arguments)).await;
         assert_eq!(says(&body)["error"]["data"]["reason"], "limit", "{}", says(&body));
