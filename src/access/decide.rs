@@ -98,16 +98,26 @@ pub fn attend_recorded(set: &GrantSet, request: &Request<'_>, now: Time, most: R
     Verdict::Deny(denial.unwrap_or(Denial::of(DenyReason::NoGrant)))
 }
 
-/// Whether a live grant permits the request's call with some arguments, as far as each scope alone can say: what a list shows.
+/// Whether a live grant permits the request's call with some arguments, as far as each scope alone can say.
 #[must_use]
 pub fn shows(set: &GrantSet, request: &Request<'_>, now: Time) -> bool {
+    shown(set, request, now, |_| true)
+}
+
+/// Whether [`shows`] holds of a grant that is not known to be used up: what a list shows.
+#[must_use]
+pub fn offers(set: &GrantSet, request: &Request<'_>, now: Time) -> bool {
+    shown(set, request, now, |cell| !cell.entry.is_used_up(cell.limits()))
+}
+
+fn shown(set: &GrantSet, request: &Request<'_>, now: Time, by: impl Fn(&Cell) -> bool) -> bool {
     let Some((shapes, probe)) = set.service(request.service).zip(set.probe_shown(request)) else {
         return false;
     };
     let may_pass = set.may_pass(request);
     shapes.candidates(&probe).flatten().any(|rule| {
         matching(set, rule, request, &probe)
-            .is_some_and(|(cell, end)| obstacle(cell, end, may_pass, request, now).is_none())
+            .is_some_and(|(cell, end)| obstacle(cell, end, may_pass, request, now).is_none() && by(cell))
     })
 }
 

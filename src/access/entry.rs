@@ -237,6 +237,15 @@ impl Entry {
         inner.uses_exhausted = granted == 0;
     }
 
+    /// Whether no use is left, as far as is known here: all were taken here, or the control plane had none to give.
+    #[must_use]
+    pub fn is_used_up(&self, limits: &Limits) -> bool {
+        let Some(most) = limits.max_uses else { return false };
+        self.lock().as_ref().is_some_and(|inner| {
+            inner.uses_left == 0 && (inner.uses_exhausted || inner.requests >= most.get())
+        })
+    }
+
     /// Counts body bytes; returns the new total.
     pub fn add_bytes(&self, bytes: u64) -> u64 {
         self.bytes.fetch_add(bytes, Ordering::Relaxed).saturating_add(bytes)

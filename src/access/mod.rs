@@ -24,7 +24,7 @@ mod sync {
 }
 
 pub use cell::Cell;
-pub use decide::{Request, attend, attend_recorded, decide, decide_after, shows};
+pub use decide::{Request, attend, attend_recorded, decide, decide_after, offers, shows};
 pub use entry::Entry;
 pub use index::GrantSet;
 pub use lease::{Lease, Stale};

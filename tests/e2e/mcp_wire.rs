@@ -458,6 +458,9 @@ async fn calls_are_counted_by_their_grant_and_the_handshake_is_not() {
     for (id, reason) in [(2, None), (3, None), (4, Some("limit")), (5, Some("limit"))] {
         let listed = post(&mut ledger.connect().await, &own, &list).await;
         assert_eq!(listed.status, 200, "{listed:?}");
+        let text = String::from_utf8_lossy(&listed.body);
+        assert_eq!(text.contains("\"name\":\"echo\""), reason.is_none(), "{id}: {text}");
+        assert!(text.contains("\"name\":\"get-sum\""), "{id}: {text}");
         let answer = post(&mut ledger.connect().await, &own, &echo(id)).await;
         match reason {
             None => {

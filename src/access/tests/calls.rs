@@ -1,7 +1,7 @@
 //! MCP requests: found by method, name and arguments; attendance; lists.
 
 use super::*;
-use crate::access::{attend, attend_recorded, decide_after, shows};
+use crate::access::{attend, attend_recorded, decide_after, offers, shows};
 use crate::model::grant::Lineage;
 use crate::model::{McpCall, Recording, ServiceName};
 use DenyReason::*;
@@ -163,6 +163,25 @@ fn lists_show_what_is_permitted_for_some_arguments() {
         !with(&table, None, None, |set, request| shows(set, request, at(150))),
         "no call, nothing to show"
     );
+}
+
+#[test]
+fn lists_do_not_show_what_has_no_use_left() {
+    let limits =
+        crate::model::Limits { max_uses: std::num::NonZeroU64::new(3), ..crate::model::Limits::default() };
+    let table = table(vec![
+        Grant { limits, ..grant(1, "orders:tools/call:restart,stop{*}") },
+        grant(2, "orders:tools/call:stop{*}"),
+    ]);
+    let none = Value::Null;
+    let offered = |name: &str| {
+        let call = call("tools/call", name, &none);
+        with(&table, Some(&call), None, |set, request| offers(set, request, at(150)))
+    };
+    assert!(offered("restart") && offered("stop") && !offered("drop"));
+    table.live(id(1)).unwrap().entry.add_uses(0);
+    assert!(!offered("restart") && offered("stop"), "another grant has some");
+    assert!(shown(&table, "tools/call", "restart", at(150)), "what was begun may go on");
 }
 
 #[test]

@@ -82,6 +82,23 @@ fn limits_are_taken_together_or_not_at_all() {
 }
 
 #[test]
+fn a_grant_is_used_up_when_no_use_is_left_here_or_elsewhere() {
+    let (entry, now) = (Entry::default(), Mono::from_nanos(1));
+    let limits = Limits { max_uses: NonZeroU64::new(2), ..Limits::default() };
+    assert!(!entry.is_used_up(&limits), "nothing is known");
+    for used_up in [false, true] {
+        entry.add_uses(1);
+        assert!(!entry.is_used_up(&limits));
+        let place = entry.admit(&stream(), &limits, now).unwrap();
+        entry.leave(&place);
+        assert_eq!(entry.is_used_up(&limits), used_up);
+    }
+    let elsewhere = Entry::default();
+    elsewhere.add_uses(0);
+    assert!(elsewhere.is_used_up(&limits) && !elsewhere.is_used_up(&Limits::default()));
+}
+
+#[test]
 fn a_rate_allows_its_burst_and_then_one_per_interval() {
     let entry = Entry::default();
     let rate =

@@ -108,7 +108,7 @@ impl Looker {
             // What a task is for is not in its handle: it belongs to whoever made it, while the grant lives.
             ListKind::Tasks => standing.owns(&shelf, name, now),
             ListKind::Tools | ListKind::Resources | ListKind::Templates | ListKind::Prompts => {
-                standing.shows(kind, name, now)
+                standing.offers(kind, name, now)
             }
         };
         let kind_of = |id: &Id| listed.iter().find(|(of, _)| *of == id).map(|(_, kind)| *kind);

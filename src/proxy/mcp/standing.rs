@@ -2,7 +2,7 @@
 //! live while any grant does.
 
 use super::shelf::Shelf;
-use crate::access::{Cell, Request as Asked, Verdict, View, attend_recorded, shows};
+use crate::access::{Cell, Request as Asked, Verdict, View, attend_recorded, offers, shows};
 use crate::mcp::ListKind;
 use crate::model::{GrantId, McpCall, Recording, ServiceName, Time};
 use crate::proxy::connection::Connected;
@@ -100,14 +100,14 @@ impl Standing {
         self.gate.lease().now(Mono::now()).ok()
     }
 
-    /// Whether a live grant permits what an item of a list is used with.
-    pub(super) fn shows(&mut self, kind: ListKind, name: &str, now: Time) -> bool {
+    /// Whether a live grant permits what an item of a list is used with, and has uses left.
+    pub(super) fn offers(&mut self, kind: ListKind, name: &str, now: Time) -> bool {
         let call = McpCall { method: kind.used_with(), name: Some(name), arguments: None };
         let set = self.caller.slot().load();
-        self.asked(Some(&call), now, |asked| shows(&set, asked, now)).unwrap_or(false)
+        self.asked(Some(&call), now, |asked| offers(&set, asked, now)).unwrap_or(false)
     }
 
-    /// Whether a live grant permits to subscribe to a resource.
+    /// Whether a live grant permits to subscribe to a resource; the subscription itself may have been its last use.
     pub(super) fn subscribes(&mut self, uri: &str, now: Time) -> bool {
         let call = McpCall { method: "resources/subscribe", name: Some(uri), arguments: None };
         let set = self.caller.slot().load();
