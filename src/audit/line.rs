@@ -1,8 +1,8 @@
 //! The audit lines as bytes. The one place that knows their fields and their order; `docs/audit-line.schema.json` says the same.
 //!
 //! Pure: what is known goes in, `now` goes in, bytes come out. Every line has every common field, `null` where it does not apply,
-//! so that a reader never has to tell "absent" from "unknown"; those of a recording are only where there is one. A line is written without its opening `{"seq":N,`, which the sink
-//! puts in front when it knows the line's place.
+//! so that a reader never has to tell "absent" from "unknown"; those of a recording, and of inputs, are only where there are
+//! such. A line is written without its opening `{"seq":N,`, which the sink puts in front when it knows the line's place.
 
 use super::record::{Decision, End, Facts, Handshake, Kind};
 use super::removal::Removed;
@@ -85,6 +85,12 @@ pub(super) fn called(method: &str, name: Option<&str>, arguments: Option<&[u8; 3
         None => out.extend_from_slice(b"null"),
     }
     out
+}
+
+/// Behind those of a call: `,"inputs_sha256":…`.
+pub(super) fn inputs(out: &mut Vec<u8>, digest: &[u8; 32]) {
+    out.extend_from_slice(b",\"inputs_sha256\":");
+    quoted(out, |out| hex(out, digest));
 }
 
 /// The most that a line of these facts can take, whatever is filled in later except the service and the task.

@@ -140,6 +140,13 @@ impl Called {
     pub fn new(method: &str, name: Option<&str>, arguments_sha256: Option<&[u8; 32]>) -> Self {
         Self { fragment: line::called(method, name, arguments_sha256) }
     }
+
+    /// It also answers questions of the service: the SHA-256 of the canonical form of these answers.
+    #[must_use]
+    pub fn with_inputs(mut self, inputs_sha256: &[u8; 32]) -> Self {
+        line::inputs(&mut self.fragment, inputs_sha256);
+        self
+    }
 }
 
 #[derive(Debug, Clone, Copy)]

@@ -1,7 +1,7 @@
 //! The trail as a whole: records, sink and writer, on real disks that fill up and go away. The writer is driven by hand, with the time
 //! passed in; only the tests of threads start one.
 
-use super::record::{Caller, Draft, End, Handshake, Named, Protocol, Record, TraceId};
+use super::record::{Called, Caller, Draft, End, Handshake, Named, Protocol, Record, TraceId};
 use super::sink::{AuditConfig, AuditSink, CloseError, DenialBudget, Target, Unavailable};
 use super::writer::{Output, Writer};
 use crate::model::{DenyReason, GrantId, RequestId, Revision, Time};
@@ -246,6 +246,26 @@ fn an_end_line_says_all_that_is_known() {
     let text = std::fs::read_to_string(&world.path).unwrap();
     assert!(text.contains(r#""path":"/v1/orders/a\"\u202eb","#), "escaped: {text}");
     assert!(text.starts_with("{\"seq\":1,\"time\":\""), "the order of fields is fixed");
+}
+
+#[test]
+fn a_call_that_answers_questions_says_so_beside_its_arguments() {
+    let (_folder, path) = folder();
+    let mut world = World::at(path);
+    // In debug builds the queue asserts that no line is longer than what was claimed for it.
+    let name = "n".repeat(10_000);
+    let called = || Called::new("tools/call", Some(&name), Some(&[0xcd; 32]));
+    for called in [called(), called().with_inputs(&[0xef; 32])] {
+        let mut draft = world.draft();
+        draft.called(called);
+        draft.admit().unwrap().finish(End::Complete);
+    }
+    world.tick(50);
+    let lines = world.lines();
+    lines.iter().for_each(conforms);
+    assert_eq!(lines[0].get("inputs_sha256"), None, "{lines:?}");
+    assert_eq!(lines[1]["inputs_sha256"], "ef".repeat(32));
+    assert_eq!(lines[0]["arguments_sha256"], lines[1]["arguments_sha256"]);
 }
 
 #[test]

@@ -19,6 +19,14 @@ pub fn text(members: &Object, sent: usize) -> Option<Vec<u8>> {
     Some(out)
 }
 
+/// The canonical text of any value. None where [`text`] would have none.
+#[must_use]
+pub fn of(given: &Value) -> Option<Vec<u8>> {
+    let mut out = Vec::new();
+    value(&mut out, given)?;
+    Some(out)
+}
+
 /// As deep as the values are, which the reader bounds.
 fn value(out: &mut Vec<u8>, value: &Value) -> Option<()> {
     match value {
@@ -180,7 +188,10 @@ mod tests {
         #[test]
         fn it_is_what_the_library_writes(given in proptest::collection::btree_map("[a-zA-Z\u{e000}\u{10000}]{0,3}", any(), 0..8)) {
             let members: serde_json::Map<String, serde_json::Value> = given.into_iter().collect();
-            prop_assert_eq!(canonical(&members.clone().into()), serde_json_canonicalizer::to_string(&members).unwrap());
+            let wanted = serde_json_canonicalizer::to_string(&members).unwrap();
+            prop_assert_eq!(canonical(&members.clone().into()), wanted.clone());
+            let value = Value::from(serde_json::Value::Object(members));
+            prop_assert_eq!(of(&value), Some(wanted.into_bytes()));
         }
     }
 

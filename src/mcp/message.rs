@@ -161,6 +161,12 @@ impl Request {
         self.sent
     }
 
+    /// What the caller answers to the service's questions, where it sends the call again with that (2026-07-28).
+    #[must_use]
+    pub fn inputs(&self) -> Option<&Value> {
+        self.params.get(INPUTS)
+    }
+
     /// `params`; empty if there are none.
     #[must_use]
     pub fn params(&self) -> &Object {

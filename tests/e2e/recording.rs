@@ -168,7 +168,7 @@ async fn an_ordinary_grant_records_nothing_and_a_policy_may_ask_for_arguments_al
 
 #[tokio::test]
 async fn a_tool_call_is_recorded_by_its_arguments_and_what_the_tool_said() {
-    let redact = "redact = { pointers = [\"/server/pin\"] }";
+    let redact = "redact = { pointers = [\"/server/pin\"], patterns = [\"cust-[0-9]{6}\"] }";
     let world = Setup::new().recorded_with(redact).decided_by("", POLICIES).await;
     let upstream = world.upstream.address;
     world
@@ -198,8 +198,30 @@ async fn a_tool_call_is_recorded_by_its_arguments_and_what_the_tool_said() {
     let kept = r#"{"api_key":"[redacted]","server":{"name":"srv-7","pin":"[redacted]"}}"#;
     assert_eq!(recording["arguments"]["text"], kept, "{recording}");
     assert!(recording["request"].is_null(), "{recording}");
+    assert!(recording["inputs"].is_null() && line.get("inputs_sha256").is_none(), "{recording}");
     let said = recording["response"]["text"].as_str().unwrap();
     assert!(said.contains("up") && !recording.to_string().contains("hunter2"), "{recording}");
+
+    // The same call once more, with what it answers to questions of the service.
+    let inputs = json!({"who": {"action": "accept", "content": {"token": "hunter2", "for": "cust-123456"}}});
+    let body = json!({"jsonrpc": "2.0", "id": "q", "method": "tools/call",
+        "params": {"name": "restart", "arguments": arguments, "inputResponses": inputs, "_meta": meta}});
+    let call = connection
+        .request("POST", "/mcp")
+        .header("content-type", "application/json")
+        .header("accept", "application/json, text/event-stream")
+        .header("mcp-protocol-version", "2026-07-28")
+        .header("mcp-method", "tools/call")
+        .header("mcp-name", "restart");
+    let answer = Answer::of(connection.send(call.body(full(body.to_string())).unwrap()).await).await;
+    assert!(answer.json()["result"].is_object(), "{answer:?}");
+    let again = eventually("its line", || async { world.ends("/mcp").await.get(1).cloned() }).await;
+    assert_eq!(again["arguments_sha256"], line["arguments_sha256"]);
+    assert_eq!(again["inputs_sha256"].as_str().map(str::len), Some(64), "{again}");
+    let recording = opened(&world, &again).await;
+    let answered = r#"{"who":{"action":"accept","content":{"for":"[redacted]","token":"[redacted]"}}}"#;
+    assert_eq!(recording["inputs"]["text"], answered, "{recording}");
+    assert!(!recording.to_string().contains("hunter2"), "{recording}");
 }
 
 #[tokio::test]

@@ -67,18 +67,11 @@ impl Record {
         self.reel().and_then(Reel::response_tape)
     }
 
-    /// The arguments of a call (MCP), from a body that was found to have one reading: they are recorded instead of the body, from
-    /// level `arguments` on.
-    pub fn call_arguments(&mut self, arguments: &serde_json::Value) {
+    /// The arguments of a call (MCP), and what it answers to questions of the service, from a body that was found to have one reading:
+    /// they are recorded instead of the body, from level `arguments` on.
+    pub fn call_arguments(&mut self, arguments: &serde_json::Value, inputs: Option<&serde_json::Value>) {
         if let Some(reel) = self.reel_mut() {
-            reel.arguments(arguments);
-        }
-    }
-
-    /// The result of a call, instead of the response's body, at level `full`.
-    pub fn call_result(&mut self, result: &serde_json::Value) {
-        if let Some(reel) = self.reel_mut() {
-            reel.result(result);
+            reel.arguments(arguments, inputs);
         }
     }
 

@@ -26,7 +26,7 @@ struct Document<'a> {
     status: Option<u16>,
     response: Option<Body>,
     arguments: Option<Body>,
-    result: Option<Body>,
+    inputs: Option<Body>,
 }
 
 /// The document, redacted, of a request that ended so.
@@ -36,7 +36,10 @@ pub(super) fn write(facts: &Facts, reel: &Reel, end: End, proxy: &str, rules: &R
         response.tape.end();
     }
     let side = |side: &Side| body(rules, side.reading, &side.tape, raw, limit);
-    let json = |tape: &Tape| body(rules, Reading::Json, tape, raw, limit);
+    let json = |tape: &Tape, limit: usize| body(rules, Reading::Json, tape, raw, limit);
+    let arguments = reel.arguments.as_ref().and_then(|tape| json(tape, limit));
+    // Space was set aside for one body, of which both are parts.
+    let left = limit.saturating_sub(arguments.as_ref().map_or(0, Body::taken).div_ceil(2));
     let document = Document {
         version: 1,
         request_id: facts.id,
@@ -49,12 +52,12 @@ pub(super) fn write(facts: &Facts, reel: &Reel, end: End, proxy: &str, rules: &R
         method: facts.method.as_ref().map(http::Method::as_str),
         path: unescaped(&facts.path),
         query: reel.query.as_ref().and_then(|tape| body(rules, Reading::Form, tape, raw, QUERY)),
-        // What is recorded as arguments is in the body once more.
+        // What is recorded as arguments and inputs is in the body once more.
         request: reel.arguments.is_none().then(|| side(&reel.request)).flatten(),
         status: facts.status,
-        response: reel.response.as_ref().filter(|_| reel.result.is_none()).and_then(side),
-        arguments: reel.arguments.as_ref().and_then(json),
-        result: reel.result.as_ref().and_then(json),
+        response: reel.response.as_ref().and_then(side),
+        arguments,
+        inputs: reel.inputs.as_ref().and_then(|tape| json(tape, left)),
     };
     // Of texts and numbers.
     serde_json::to_vec(&document).unwrap_or_default()

@@ -18,7 +18,8 @@ pub(in crate::audit) struct Reel {
     /// Only at level `full`.
     pub(super) response: Option<Side>,
     pub(super) arguments: Option<Tape>,
-    pub(super) result: Option<Tape>,
+    /// What a call answers to questions of the service.
+    pub(super) inputs: Option<Tape>,
     limit: usize,
     _claim: room::Claim,
 }
@@ -61,7 +62,7 @@ impl Reel {
             request: Side::new(limit),
             response: (level == Recording::Full).then(|| Side::new(limit)),
             arguments: None,
-            result: None,
+            inputs: None,
             limit,
             _claim: claim,
         }
@@ -107,21 +108,26 @@ impl Reel {
         self.response.as_ref().map(|side| Arc::clone(&side.tape))
     }
 
-    /// The arguments of a call, which its reader has found to be JSON with one reading.
-    pub(in crate::audit) fn arguments(&mut self, arguments: &serde_json::Value) {
-        self.arguments = Some(self.json(arguments));
+    /// The arguments of a call, and what it answers to questions, which its reader has found to be JSON with one reading. Both come from
+    /// one body, and take no more than that would.
+    pub(in crate::audit) fn arguments(
+        &mut self,
+        arguments: &serde_json::Value,
+        inputs: Option<&serde_json::Value>,
+    ) {
+        let (arguments, length) = json(arguments, self.limit);
+        let left = self.limit.saturating_sub(length);
+        self.inputs = inputs.map(|inputs| json(inputs, left).0);
+        self.arguments = Some(arguments);
     }
+}
 
-    /// The result of a call, in the same way; kept only at level `full`.
-    pub(in crate::audit) fn result(&mut self, result: &serde_json::Value) {
-        self.result = (self.level == Recording::Full).then(|| self.json(result));
-    }
-
-    fn json(&self, value: &serde_json::Value) -> Tape {
-        let tape = Tape::new(self.limit);
-        // A value always has a text.
-        tape.push(&serde_json::to_vec(value).unwrap_or_default());
-        tape.end();
-        tape
-    }
+/// A value on a tape of at most so many bytes, and how many it has.
+fn json(value: &serde_json::Value, limit: usize) -> (Tape, usize) {
+    let tape = Tape::new(limit);
+    // A value always has a text.
+    let text = serde_json::to_vec(value).unwrap_or_default();
+    tape.push(&text);
+    tape.end();
+    (tape, text.len())
 }

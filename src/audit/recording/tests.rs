@@ -160,17 +160,20 @@ fn both_bodies_are_recorded_without_secrets_and_linked_by_digest() {
 }
 
 #[test]
-fn calls_are_recorded_by_their_arguments_and_result() {
+fn calls_are_recorded_by_their_arguments_and_what_they_answer() {
     let world = World::new();
     let sink = world.sink();
-    for (n, level) in [(1, Recording::Arguments), (2, Recording::Full)] {
+    let arguments = serde_json::json!({"server": "srv-7", "api_key": "hunter2"});
+    let inputs = serde_json::json!({"pin": {"action": "accept", "content": {"token": "hunter2", "n": 1}}});
+    for (n, level, inputs) in [
+        (1, Recording::Arguments, None),
+        (2, Recording::Arguments, Some(&inputs)),
+        (3, Recording::Full, Some(&inputs)),
+    ] {
         let mut record = admit(&sink, n, level).unwrap();
         speak(&mut record);
         assert_eq!(record.recording(), level);
-        record.call_arguments(&serde_json::json!({"server": "srv-7", "api_key": "hunter2"}));
-        record.call_result(
-            &serde_json::json!({"content": [{"type": "text", "text": "{\"token\": \"hunter2\"}"}]}),
-        );
+        record.call_arguments(&arguments, inputs);
         record.finish(End::Complete);
     }
     sink.close(SOON).unwrap();
@@ -179,8 +182,38 @@ fn calls_are_recorded_by_their_arguments_and_result() {
         assert_eq!(document["arguments"]["text"], r#"{"server":"srv-7","api_key":"[redacted]"}"#);
         assert_eq!(document["request"], Value::Null, "it is the same once more");
         assert!(!document.to_string().contains("hunter2"), "{document}");
-        let full = document["level"] == "full";
-        assert_eq!(document["result"].is_null(), !full, "{document}");
+        assert_eq!(document["response"].is_null(), document["level"] != "full", "{document}");
+        if line["request_id"] == RequestId::from_bits(1).to_string() {
+            assert!(document["inputs"].is_null(), "{document}");
+        } else {
+            let kept = r#"{"pin":{"action":"accept","content":{"token":"[redacted]","n":1}}}"#;
+            assert_eq!(document["inputs"]["text"], kept, "{document}");
+        }
+    }
+}
+
+#[test]
+fn arguments_and_what_a_call_answers_take_no_more_than_one_body() {
+    let world = World::new();
+    let sink = world.sink();
+    // In JSON each of these takes twice its length.
+    let much = |length: usize| serde_json::json!(vec!["\"\\"; length]);
+    for (n, arguments, inputs) in [(1, 40, 100_000), (2, 100_000, 40)] {
+        let mut record = admit(&sink, n, Recording::Full).unwrap();
+        speak(&mut record);
+        record.response_tape().unwrap().push("\"".repeat(10_000).as_bytes());
+        record.call_arguments(&much(arguments), Some(&much(inputs)));
+        record.finish(End::Complete);
+    }
+    sink.close(SOON).unwrap();
+    for (line, cut) in world.lines().iter().zip(["inputs", "arguments"]) {
+        let document = world.open(line);
+        assert_eq!(document[cut]["truncated"], true, "{document}");
+        let bytes = |part: &str| document[part]["text"].to_string().len();
+        assert!(bytes("arguments") + bytes("inputs") <= 2 * world.config.max_body_bytes + 8, "{document}");
+    }
+    for file in world.files() {
+        assert!(std::fs::metadata(&file).unwrap().len() <= most(world.config.max_body_bytes));
     }
 }
 

@@ -116,20 +116,31 @@ impl Body {
     pub(in crate::audit) fn within(mut self, most: usize) -> Self {
         if let Recorded::Text { text, .. } = &mut self.recorded {
             let mut left = most;
-            let mut fits = |c: char| {
-                let length = match c {
-                    '"' | '\\' | '\n' | '\r' | '\t' => 2,
-                    c if c < ' ' => 6,
-                    c => c.len_utf8(),
-                };
-                left.checked_sub(length).inspect(|rest| left = *rest).is_some()
-            };
+            let mut fits = |c: char| left.checked_sub(in_json(c)).inspect(|rest| left = *rest).is_some();
             if let Some(end) = text.char_indices().find(|(_, c)| !fits(*c)).map(|(end, _)| end) {
                 text.truncate(end);
                 self.truncated = true;
             }
         }
         self
+    }
+
+    /// Bytes that its content takes in JSON.
+    pub(in crate::audit) fn taken(&self) -> usize {
+        match &self.recorded {
+            Recorded::Text { text, .. } => text.chars().map(in_json).sum(),
+            Recorded::Raw { base64, .. } => base64.len(),
+            Recorded::Digest { .. } => 0,
+        }
+    }
+}
+
+/// Bytes of a character in a JSON string.
+fn in_json(c: char) -> usize {
+    match c {
+        '"' | '\\' | '\n' | '\r' | '\t' => 2,
+        c if c < ' ' => 6,
+        c => c.len_utf8(),
     }
 }
 

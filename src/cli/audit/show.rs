@@ -157,7 +157,7 @@ fn fields(line: &Line) -> Vec<(&str, String)> {
 /// For people: whatever callers sent cannot act on the terminal.
 fn print(recording: &Value) -> Result<(), Failure> {
     output::line(&format!("recorded ({})", recording["level"].as_str().unwrap_or_default()))?;
-    for part in ["query", "arguments", "request", "result", "response"] {
+    for part in ["query", "arguments", "inputs", "request", "response"] {
         let body = &recording[part];
         if body.is_null() {
             continue;

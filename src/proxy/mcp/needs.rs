@@ -7,6 +7,7 @@ use crate::mcp::privilege::{self, Privilege};
 use crate::mcp::{
     self, Fault, Id, Inbound, ListKind, Notification, Received, Refused, Request, canonical, task,
 };
+use crate::model::scope::sha256;
 use crate::model::{DenyReason, GrantId, McpCall};
 
 /// What a message needs.
@@ -151,8 +152,13 @@ pub(crate) fn called(received: &Received) -> Option<Called> {
             let call = request.call();
             let canonical =
                 call.arguments.and_then(|arguments| canonical::text(arguments, request.argument_bytes()));
-            let digest = canonical.map(|canonical| crate::model::scope::sha256(&canonical));
-            Some(Called::new(call.method, call.name, digest.as_ref()))
+            let digest = canonical.map(|canonical| sha256(&canonical));
+            let called = Called::new(call.method, call.name, digest.as_ref());
+            // By themselves, so that the digest of the arguments is the same whether a call is sent again or not.
+            Some(match request.inputs().and_then(canonical::of) {
+                Some(inputs) => called.with_inputs(&sha256(&inputs)),
+                None => called,
+            })
         }
         Inbound::Notification(notification) => Some(Called::new(notification.method(), None, None)),
         Inbound::Batch(messages) => {
@@ -168,7 +174,7 @@ pub(crate) fn called(received: &Received) -> Option<Called> {
                 }
             }
             let names = (!names.is_empty()).then(|| names.join(","));
-            let digest = crate::model::scope::sha256(&received.body);
+            let digest = sha256(&received.body);
             Some(Called::new(&methods.join(","), names.as_deref(), Some(&digest)))
         }
         Inbound::Response(_) => Some(Called::new("response", None, None)),

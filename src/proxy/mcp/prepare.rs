@@ -2,13 +2,13 @@
 
 use super::calls::{Calls, Noted};
 use super::needs::{self, What};
-use super::send::Sending;
+use super::send::{Said, Sending};
 use super::shelf::Owned;
 use super::standing::Standing;
 use super::whole;
 use crate::access::{Cell, Denial, View};
 use crate::mcp::session::{Call, Owner, Route as Address, SessionError};
-use crate::mcp::{Fault, Head, Id, Inbound, ListKind, Received, Refused};
+use crate::mcp::{Fault, Head, Id, Inbound, ListKind, Message, Received, Refused, Request};
 use crate::model::scope::Permission;
 use crate::model::{DenyReason, GrantId, ServiceName, Time};
 use crate::proxy::incoming::{Incoming, Need, asking_could_help};
@@ -142,7 +142,7 @@ pub(super) async fn prepare(
         initialize: matches!(&received.inbound, Inbound::Call(request) if request.method() == "initialize"),
         lasting,
         hint: rules.hint.clone(),
-        arguments: arguments(&messages, &cells),
+        said: said(&received, (&messages, &cells)),
     };
     Ok(Box::new(Ready { live, also: lives, sending }))
 }
@@ -177,12 +177,28 @@ fn most(what: &What<'_>, cell: &Cell) -> Option<u64> {
     }
 }
 
-/// The arguments of the one call in a body, where it must be recorded. Several are recorded as the body that they come in.
-fn arguments(messages: &[needs::Message<'_>], cells: &[Arc<Cell>]) -> Option<serde_json::Value> {
+/// What the one call in a body says, where it must be recorded. Several are recorded as the body that they come in; so is a call of which
+/// more counts than its arguments, whatever it calls so.
+fn said(received: &Received, (messages, cells): (&[needs::Message<'_>], &[Arc<Cell>])) -> Option<Box<Said>> {
     let ([message], [cell]) = (messages, cells) else { return None };
     let What::Call(call, _) = &message.what else { return None };
-    let recorded = call.arguments.filter(|_| !cell.recording().is_metadata());
-    recorded.map(|arguments| serde_json::Value::Object(arguments.into()))
+    if cell.recording().is_metadata() || !matches!(call.method, "tools/call" | "prompts/get") {
+        return None;
+    }
+    let request = match &received.inbound {
+        Inbound::Call(request) => Some(request),
+        Inbound::Batch(messages) => messages.iter().find_map(|message| match message {
+            Message::Request(request) => Some(request),
+            Message::Notification(_) | Message::Response(_) => None,
+        }),
+        Inbound::Notification(_)
+        | Inbound::Response(_)
+        | Inbound::OpenStream { .. }
+        | Inbound::EndSession => None,
+    };
+    let inputs = request.and_then(Request::inputs).map(serde_json::Value::from);
+    let arguments = serde_json::Value::Object(call.arguments?.into());
+    Some(Box::new(Said { arguments, inputs }))
 }
 
 fn now(incoming: &Incoming<'_>) -> Result<Time, Stop> {

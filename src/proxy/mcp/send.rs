@@ -34,8 +34,15 @@ pub(super) struct Sending {
     pub(super) lasting: bool,
     /// What lists say beside their items.
     pub(super) hint: Option<Arc<Hint>>,
-    /// Those of a call that is recorded.
-    pub(super) arguments: Option<serde_json::Value>,
+    /// That of a call that is recorded.
+    pub(super) said: Option<Box<Said>>,
+}
+
+/// What is recorded of a call in the place of its body.
+pub(super) struct Said {
+    pub(super) arguments: serde_json::Value,
+    /// What it answers to questions of the service.
+    pub(super) inputs: Option<serde_json::Value>,
 }
 
 /// What else was admitted for the messages of one body: each of them must go on living.
@@ -64,12 +71,11 @@ pub(super) async fn send(
     sending: Sending,
 ) -> Response<Download> {
     let Admitted { live, mut record, route, request_id, trace, at: started, shape } = admitted;
-    let Sending { place, whole, calls, standing, version, limits, initialize, lasting, hint, arguments } =
-        sending;
+    let Sending { place, whole, calls, standing, version, limits, initialize, lasting, hint, said } = sending;
     let also = Also(also);
     record.request_head(&parts.headers, None);
-    if let Some(arguments) = &arguments {
-        record.call_arguments(arguments);
+    if let Some(said) = said {
+        record.call_arguments(&said.arguments, said.inputs.as_ref());
     }
     let te = set_headers(&mut parts, connected, &live, &route, request_id, trace);
     // An answer with a coding could not be looked at. The origin was checked here; behind us it says nothing.
