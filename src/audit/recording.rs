@@ -24,6 +24,7 @@ pub(super) use reel::{Reel, Stored};
 pub(super) use writer::Job;
 
 use super::clock::Clock;
+use super::redact::Rules;
 use crate::config::{RecipientSource, RecordingConfig};
 use crate::identity::keyfile::{self, Secrecy};
 use crate::model::age;
@@ -31,6 +32,7 @@ use crate::model::{AgeRecipient, AuditHealth};
 use crate::runtime::metrics::Metrics;
 use parking_lot::{Condvar, Mutex};
 use room::Room;
+use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::sync::{Arc, OnceLock};
 use std::thread::Thread;
@@ -50,6 +52,7 @@ pub(super) struct Recorder {
 struct Shared {
     room: Arc<Room>,
     max_body_bytes: usize,
+    rules: Rules,
     queue: Mutex<VecDeque<Job>>,
     stage: Mutex<Stage>,
     health: Mutex<AuditHealth>,
@@ -98,6 +101,7 @@ impl Recorder {
         let shared = Arc::new(Shared {
             room: Arc::default(),
             max_body_bytes: config.max_body_bytes,
+            rules: Rules::new(&config.redact),
             queue: Mutex::default(),
             stage: Mutex::new(Stage::Running),
             health: Mutex::new(AuditHealth::Good),
@@ -130,6 +134,11 @@ impl Recorder {
     /// Of each body so much is kept.
     pub(super) fn max_body_bytes(&self) -> usize {
         self.shared.max_body_bytes
+    }
+
+    /// A name that a caller gave, as it may be in the trail.
+    pub(super) fn clean_name<'t>(&self, name: &'t str) -> Cow<'t, str> {
+        self.shared.rules.clean_name(name)
     }
 
     /// A request is over. Never waits for the disk, and never fails: its place was claimed.

@@ -1,4 +1,4 @@
-//! What is taken out of bodies, queries and arguments before they are recorded.
+//! What is taken out of bodies, queries and arguments before they are recorded, and out of names before they are in a line.
 //!
 //! Pure: bytes go in, text without secrets or nothing comes out. Refuses to know files and requests.
 //! Invariant: what cannot be read with certainty (no UTF-8, another content coding, JSON with a flaw, a text that was cut) is not
@@ -9,6 +9,7 @@ mod body;
 mod events;
 mod form;
 mod json;
+mod name;
 mod text;
 
 #[cfg(test)]
@@ -19,6 +20,7 @@ pub(super) use body::{Body, Reading};
 use crate::config::recording::letters;
 use crate::config::{JsonPointer, Pattern, Redaction};
 use regex::{Regex, RegexSet, RegexSetBuilder};
+use std::borrow::Cow;
 
 /// What stands where something was taken out.
 pub(super) const REDACTED: &str = "[redacted]";
@@ -68,6 +70,11 @@ impl Rules {
             keys,
             patterns: redaction.patterns.clone(),
         }
+    }
+
+    /// The name of a tool or a prompt, or the URI of a resource, as it is in an audit line.
+    pub(super) fn clean_name<'t>(&self, name: &'t str) -> Cow<'t, str> {
+        name::clean(self, name)
     }
 
     /// Whether what is called so is never recorded: its letters end in those of a key, as `db_password` does.

@@ -301,7 +301,7 @@ impl<'a> Incoming<'a> {
     /// It is this message of MCP: for the trail, and for what is said when it is refused.
     pub(crate) fn says(&mut self, received: &Received) {
         let Self { draft, shape, .. } = self;
-        if let Some(called) = crate::proxy::mcp::called(received) {
+        if let Some(called) = crate::proxy::mcp::called(received, draft) {
             draft.called(called);
         }
         shape.is_about(received);

@@ -222,6 +222,21 @@ async fn a_tool_call_is_recorded_by_its_arguments_and_what_the_tool_said() {
     let answered = r#"{"who":{"action":"accept","content":{"for":"[redacted]","token":"[redacted]"}}}"#;
     assert_eq!(recording["inputs"]["text"], answered, "{recording}");
     assert!(!recording.to_string().contains("hunter2"), "{recording}");
+
+    // What is refused leaves a line as well, which says no secret either.
+    let read = json!({"jsonrpc": "2.0", "id": "r", "method": "resources/read",
+        "params": {"uri": "crm://cust-123456/notes", "_meta": meta}});
+    let call = connection
+        .request("POST", "/mcp")
+        .header("content-type", "application/json")
+        .header("accept", "application/json, text/event-stream")
+        .header("mcp-protocol-version", "2026-07-28")
+        .header("mcp-method", "resources/read")
+        .header("mcp-name", "crm://cust-123456/notes");
+    let answer = Answer::of(connection.send(call.body(full(read.to_string())).unwrap()).await).await;
+    assert_eq!(answer.json()["error"]["data"]["reason"], "out_of_scope", "{answer:?}");
+    let refused = eventually("its line", || async { world.ends("/mcp").await.get(2).cloned() }).await;
+    assert_eq!(refused["tool"], "crm://[redacted]/notes", "{refused}");
 }
 
 #[tokio::test]

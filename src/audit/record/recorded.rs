@@ -7,9 +7,15 @@ use crate::audit::sink::{Claim, Unavailable};
 use crate::model::Recording;
 use crate::runtime::clock::wall;
 use http::HeaderMap;
+use std::borrow::Cow;
 use std::sync::Arc;
 
 impl Draft {
+    /// The name of a tool or a prompt, or the URI of a resource, without what recordings never hold; as it is where nothing is recorded.
+    pub(crate) fn clean_name<'t>(&self, name: &'t str) -> Cow<'t, str> {
+        self.0.sink.recorder().map_or(Cow::Borrowed(name), |recorder| recorder.clean_name(name))
+    }
+
     /// The request must be recorded at this level: sets space aside for that.
     ///
     /// # Errors

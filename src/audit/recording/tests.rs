@@ -4,9 +4,9 @@ use super::writer::Writer;
 use super::{Recorder, most};
 use crate::audit::age;
 use crate::audit::clock::Clock;
-use crate::audit::record::{Caller, Draft, End, Protocol, Record};
+use crate::audit::record::{Called, Caller, Draft, End, Protocol, Record};
 use crate::audit::sink::{AuditConfig, AuditError, AuditSink, Target, Unavailable};
-use crate::config::{RecipientSource, RecordingConfig};
+use crate::config::{Pattern, RecipientSource, RecordingConfig};
 use crate::model::{AgeIdentity, AuditHealth, Recording, RequestId, Time};
 use crate::runtime::clock::{Mono, wall};
 use crate::runtime::metrics::Metrics;
@@ -215,6 +215,20 @@ fn arguments_and_what_a_call_answers_take_no_more_than_one_body() {
     for file in world.files() {
         assert!(std::fs::metadata(&file).unwrap().len() <= most(world.config.max_body_bytes));
     }
+}
+
+#[test]
+fn a_line_says_no_secret_that_is_part_of_a_name() {
+    let mut world = World::new();
+    let patterns = world.config.redact.patterns.iter().cloned();
+    world.config.redact.patterns = patterns.chain(Pattern::new("cust-[0-9]{6}")).collect();
+    let sink = world.sink();
+    let mut draft = draft(&sink, 1);
+    let name = draft.clean_name("crm://cust-123456/notes?token=hunter2");
+    draft.called(Called::new("resources/read", Some(&name), None));
+    drop(draft);
+    sink.close(SOON).unwrap();
+    assert_eq!(world.lines()[0]["tool"], "crm://[redacted]/notes?token=[redacted]");
 }
 
 #[test]

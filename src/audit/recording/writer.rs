@@ -11,7 +11,6 @@ use crate::audit::clock::Clock;
 use crate::audit::disk;
 use crate::audit::line::{self, Ending};
 use crate::audit::record::Facts;
-use crate::audit::redact::Rules;
 use crate::audit::sink::{AuditSink, Claim};
 use crate::config::RecordingConfig;
 use crate::model::{AgeRecipient, AuditHealth, Time};
@@ -58,7 +57,6 @@ pub(super) struct Writer {
     store: Option<Store>,
     folder: PathBuf,
     recipients: Vec<AgeRecipient>,
-    rules: Rules,
     raw: bool,
     keep: Option<Duration>,
     max_body_bytes: usize,
@@ -89,7 +87,6 @@ impl Writer {
             store: Some(Store::open(&config.directory)?),
             folder: config.directory.clone(),
             recipients,
-            rules: Rules::new(&config.redact),
             raw: config.raw,
             keep: config.keep,
             max_body_bytes: config.max_body_bytes,
@@ -249,7 +246,7 @@ impl Writer {
         for job in new {
             let proxy = job.sink.name();
             let end = job.ending.end;
-            let plain = document::write(&job.facts, &job.reel, end, proxy, &self.rules, self.raw);
+            let plain = document::write(&job.facts, &job.reel, end, proxy, &self.shared.rules, self.raw);
             match age::seal(&self.recipients, &plain) {
                 Ok(file) => self.pending.push_back(Pending { job, file }),
                 Err(error) => {

@@ -43,7 +43,7 @@ impl Clean {
 }
 
 /// As the URL standard reads it: `+` is a space; `%` begins two hexadecimal digits; the result is UTF-8.
-fn decoded(text: &str) -> Result<String, Unclear> {
+pub(super) fn decoded(text: &str) -> Result<String, Unclear> {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.bytes();
     while let Some(byte) = rest.next() {

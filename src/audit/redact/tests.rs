@@ -34,6 +34,25 @@ fn is_digest(reading: Reading, from: &str) -> bool {
 }
 
 #[test]
+fn names_lose_what_is_matched_and_parameters_that_are_named() {
+    let rules = rules();
+    for (from, to) in [
+        ("restart_service", "restart_service"),
+        ("secret://vault/billing", "secret://vault/billing"),
+        ("log://a?x=1&y=2#z", "log://a?x=1&y=2#z"),
+        ("log://a%2", "log://a%2"),
+        ("keys://sk-abcd1234/a", "keys://[redacted]/a"),
+        ("keys://%73k-abcd1234/a%20b", "keys://[redacted]/a b"),
+        ("keys://a%2/sk-abcd1234", "keys://a%2/[redacted]"),
+        ("log://a?x=1&access_token=hunter2&y=2", "log://a?x=1&access_token=[redacted]&y=2"),
+        ("log://a?tok%65n=hunter2?3#z", "log://a?tok%65n=[redacted]#z"),
+        ("log://a?token=hunter2&b=sk-abcd1234", "log://a?token=[redacted]&b=[redacted]"),
+    ] {
+        assert_eq!(rules.clean_name(from), to, "{from}");
+    }
+}
+
+#[test]
 fn json_loses_what_is_named_pointed_at_or_matched() {
     for (from, to) in [
         (r#"{"a":1,"password":"hunter2"}"#, r#"{"a":1,"password":"[redacted]"}"#),

@@ -27,7 +27,7 @@ pub(super) fn fields(keys: &[String]) -> Option<Regex> {
 
 /// The text without secrets, and how many there were.
 pub(super) fn clean<'a>(rules: &Rules, text: &'a str) -> (Cow<'a, str>, u32) {
-    if rules.any.as_ref().is_some_and(|any| !any.is_match(text)) {
+    if matches_nothing(rules, text) {
         return (Cow::Borrowed(text), 0);
     }
     let mut text = Cow::Borrowed(text);
@@ -40,15 +40,32 @@ pub(super) fn clean<'a>(rules: &Rules, text: &'a str) -> (Cow<'a, str>, u32) {
             })
         });
     }
+    patterns(rules, &mut text, &mut redacted);
+    (text, redacted)
+}
+
+/// The text without what a pattern matches, whatever its lines say of keys.
+pub(super) fn matched<'a>(rules: &Rules, text: &'a str) -> Cow<'a, str> {
+    let mut text = Cow::Borrowed(text);
+    if !matches_nothing(rules, &text) {
+        patterns(rules, &mut text, &mut 0);
+    }
+    text
+}
+
+fn matches_nothing(rules: &Rules, text: &str) -> bool {
+    rules.any.as_ref().is_some_and(|any| !any.is_match(text))
+}
+
+fn patterns(rules: &Rules, text: &mut Cow<'_, str>, redacted: &mut u32) {
     for pattern in &rules.patterns {
-        replace(&mut text, &mut redacted, |text, count| {
+        replace(text, redacted, |text, count| {
             pattern.0.replace_all(text, |_: &regex::Captures<'_>| {
                 *count += 1;
                 REDACTED
             })
         });
     }
-    (text, redacted)
 }
 
 fn replace(

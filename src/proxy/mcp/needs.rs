@@ -2,7 +2,7 @@
 
 use super::calls::Noted;
 use super::prepare::Known;
-use crate::audit::record::Called;
+use crate::audit::record::{Called, Draft};
 use crate::mcp::privilege::{self, Privilege};
 use crate::mcp::{
     self, Fault, Id, Inbound, ListKind, Notification, Received, Refused, Request, canonical, task,
@@ -145,15 +145,16 @@ fn answered<'r>(response: &mcp::Response, known: &Known<'_, '_>) -> Result<Messa
     Ok(Message { answers: Some(response.id().clone()), ..Message::of(what) })
 }
 
-/// What the audit trail says of a request; nothing of streams and of what only answers.
-pub(crate) fn called(received: &Received) -> Option<Called> {
+/// What the audit trail says of a request, without what the configuration takes out of names; nothing of streams and of what only answers.
+pub(crate) fn called(received: &Received, draft: &Draft) -> Option<Called> {
     match &received.inbound {
         Inbound::Call(request) => {
             let call = request.call();
             let canonical =
                 call.arguments.and_then(|arguments| canonical::text(arguments, request.argument_bytes()));
             let digest = canonical.map(|canonical| sha256(&canonical));
-            let called = Called::new(call.method, call.name, digest.as_ref());
+            let name = call.name.map(|name| draft.clean_name(name));
+            let called = Called::new(call.method, name.as_deref(), digest.as_ref());
             // By themselves, so that the digest of the arguments is the same whether a call is sent again or not.
             Some(match request.inputs().and_then(canonical::of) {
                 Some(inputs) => called.with_inputs(&sha256(&inputs)),
@@ -167,7 +168,7 @@ pub(crate) fn called(received: &Received) -> Option<Called> {
                 match message {
                     mcp::Message::Request(request) => {
                         methods.push(request.method());
-                        names.extend(request.call().name);
+                        names.extend(request.call().name.map(|name| draft.clean_name(name)));
                     }
                     mcp::Message::Notification(notification) => methods.push(notification.method()),
                     mcp::Message::Response(_) => methods.push("response"),

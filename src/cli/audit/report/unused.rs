@@ -12,6 +12,8 @@ use std::collections::BTreeMap;
 
 /// Ends what is too long for a line; see `docs/audit-line.schema.json`.
 const TRUNCATED: &str = "…[truncated]";
+/// In the place of what a line does not say; see `docs/recording.md`.
+const REDACTED: &str = "[redacted]";
 
 /// The permissions of all grants that are looked at.
 #[derive(Debug, Default)]
@@ -131,6 +133,7 @@ impl Call<'_> {
         let (method, path) =
             (self.method.as_deref().unwrap_or_default(), self.path.as_deref().unwrap_or_default());
         let cut = |text: &str| text.ends_with(TRUNCATED);
+        let unclear = |name: &str| cut(name) || name.contains(REDACTED);
         match permission {
             Permission::Http(http) => {
                 self.mcp_method.is_none()
@@ -144,7 +147,7 @@ impl Call<'_> {
                 let Some(called) = self.mcp_method.as_deref() else { return false };
                 let name = self.tool.as_deref();
                 match called.split_once(',') {
-                    None => cut(called) || name.is_some_and(cut) || mcp.shows(called, name),
+                    None => cut(called) || name.is_some_and(unclear) || mcp.shows(called, name),
                     // Of a batch the names are not known.
                     Some(_) => {
                         cut(called) || called.split(',').any(|method| mcp.actions().has(method.trim()))
@@ -189,6 +192,7 @@ mod tests {
         let permission = "ops:tools/call:restart{service=\"billing\"}";
         assert!(may_need(&call("tools/call", Some("restart")), permission));
         assert!(!may_need(&call("tools/call", Some("stop")), permission));
+        assert!(may_need(&call("tools/call", Some("re[redacted]")), permission), "the rest is not known");
         assert!(!may_need(&call("tools/list", None), permission));
         assert!(
             may_need(&call("tools/list,tools/call", None), permission),
