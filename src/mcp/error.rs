@@ -5,6 +5,10 @@
 //! is never refused with 401, 403 or 5xx: clients give up on these, and go on with `initialize` after 404. Nothing here looks at a grant or at what
 //! is configured (law 11).
 
+mod batch;
+
+pub use batch::Batch;
+
 use super::Id;
 use super::privilege::PROBE;
 use super::refused::{ACCESS_DENIED, METHOD_NOT_FOUND, Refused};
@@ -41,7 +45,7 @@ pub struct Reply {
     pub status: StatusCode,
     /// `WWW-Authenticate`.
     pub challenge: Option<HeaderValue>,
-    /// A JSON-RPC error.
+    /// A JSON-RPC error; to a batch, an array of them.
     pub body: Vec<u8>,
 }
 
@@ -87,10 +91,15 @@ impl Denial<'_> {
                 body: self.body(METHOD_NOT_FOUND),
             };
         }
+        self.answer(self.id.is_some(), self.body(ACCESS_DENIED))
+    }
+
+    /// `has_id`: the body says under which id it is an answer, so that HTTP need not say that it is none.
+    fn answer(&self, has_id: bool, body: Vec<u8>) -> Reply {
         let challenge = self.metadata.and_then(|metadata| challenge(self.reason, metadata, self.required));
         let own = StatusCode::from_u16(self.reason.status()).unwrap_or(StatusCode::FORBIDDEN);
-        let as_rpc = self.id.is_some() && challenge.is_none();
-        Reply { status: if as_rpc { StatusCode::OK } else { own }, challenge, body: self.body(ACCESS_DENIED) }
+        let as_rpc = has_id && challenge.is_none();
+        Reply { status: if as_rpc { StatusCode::OK } else { own }, challenge, body }
     }
 
     /// The JSON-RPC error alone: for an event of a stream, or an element of a batch.

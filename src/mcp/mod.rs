@@ -10,7 +10,7 @@
 //! | [`canonical::text`] | the one text of its arguments, to be hashed |
 //! | [`session::Sessions`] | whose session it is, what was asked, called and sent in it |
 //! | [`answer::read`], [`list::filter`], [`sse::Filter`] | an answer: whose it is, and lists that show what is permitted |
-//! | [`error::Denial`], [`metadata`] | what a refused caller reads |
+//! | [`error::Denial`], [`error::Batch`], [`metadata`] | what a refused caller reads |
 //! | [`mirror::made`] | the headers that a client sends with a body |
 //! | [`mirror::Declared`], [`mirror::check_declared`] | which arguments they repeat, by tool, as the service's lists say |
 //!
@@ -112,7 +112,7 @@ pub mod version;
 
 pub use answer::{Answer, AnswerKind};
 pub use body::{Content, MAX_BATCH};
-pub use error::{Denial, Reply};
+pub use error::{Batch, Denial, Reply};
 pub use fault::Fault;
 pub use header::{EventId, SessionId};
 pub use id::Id;

@@ -5,7 +5,7 @@ use crate::access::{Cell, Denial, Request as Asked, Verdict, View, attend, decid
 use crate::audit::record::{Draft, Protocol, TraceId};
 use crate::config::Durability;
 use crate::identity::token::TokenFault;
-use crate::mcp::Received;
+use crate::mcp::{Id, Received};
 use crate::model::{DenyReason, GrantId, McpCall, RequestId};
 use crate::proxy::bearer::Bearer;
 use crate::proxy::body::Download;
@@ -305,6 +305,16 @@ impl<'a> Incoming<'a> {
             draft.called(called);
         }
         shape.is_about(received);
+    }
+
+    /// If it is a batch, each request of it gets an answer of its own when it is refused.
+    pub(crate) fn answers_each(&mut self, received: &Received) {
+        self.shape.answers_each(received);
+    }
+
+    /// What it is refused for, if it is a batch: the request with this id, or else a message that is no request.
+    pub(crate) fn is_refused_for(&mut self, id: Option<&Id>) {
+        self.shape.is_refused_for(id);
     }
 }
 

@@ -68,6 +68,8 @@ pub(crate) struct Asker {
     pub(crate) id: Option<mcp::Id>,
     /// Its method.
     pub(crate) method: Option<Box<str>>,
+    /// The batch that is answered request by request, where it is one.
+    pub(crate) batch: Option<mcp::Batch>,
     /// Where the metadata of the resource are.
     pub(crate) metadata: String,
     /// Whether a token came along: then the HTTP form of the MCP authorization text is understood.
@@ -82,6 +84,7 @@ impl Asker {
         Self {
             id: None,
             method: probes.then(|| mcp::privilege::PROBE.into()),
+            batch: None,
             metadata: mcp::metadata::url(authority, parts.uri.path()),
             with_token: parts.headers.contains_key(AUTHORIZATION),
         }
@@ -114,6 +117,22 @@ impl Shape {
             | mcp::Inbound::Batch(_)
             | mcp::Inbound::OpenStream { .. }
             | mcp::Inbound::EndSession => {}
+        }
+    }
+
+    /// Of a batch, each request gets an answer of its own.
+    pub(crate) fn answers_each(&mut self, received: &mcp::Received) {
+        if let (Self::Mcp(asker), mcp::Inbound::Batch(messages)) = (self, &received.inbound) {
+            asker.batch = Some(mcp::Batch::of(messages));
+        }
+    }
+
+    /// A batch is refused for the request with this id; without one, for a message that is no request.
+    pub(crate) fn is_refused_for(&mut self, id: Option<&mcp::Id>) {
+        if let Self::Mcp(asker) = self
+            && let Some(batch) = &mut asker.batch
+        {
+            batch.is_refused_for(id);
         }
     }
 }
@@ -257,7 +276,8 @@ fn message(refusal: &Refusal<'_>, asker: &Asker) -> (Response<Download>, u64) {
         access_request: access_request.as_deref(),
         metadata: (asker.with_token || needs_token).then_some(asker.metadata.as_str()),
     };
-    rpc(denial.reply(), refusal.reason)
+    let reply = asker.batch.as_ref().map_or_else(|| denial.reply(), |batch| denial.reply_to(batch));
+    rpc(reply, refusal.reason)
 }
 
 /// The answer of MCP, and the length of its body.

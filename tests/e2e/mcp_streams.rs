@@ -180,7 +180,26 @@ async fn each_message_of_a_batch_is_decided() {
     desk.session(OLD).await;
     let batch = json!([call(2, "echo"), {"jsonrpc": "2.0", "method": "notifications/progress", "params": {"progressToken": 1, "progress": 1}}, call(3, "sum")]);
     let refused = desk.post(&own(OLD), &batch).await;
-    assert!(refused.json().to_string().contains("out_of_scope"), "{refused:?}");
+    let told = refused.json();
+    assert_eq!((refused.status.as_u16(), told.as_array().map(Vec::len)), (200, Some(2)), "{told}");
+    assert_eq!((&told[0]["id"], &told[1]["id"]), (&json!(2), &json!(3)), "{told}");
+    let (other, cause) = (&told[0]["error"]["data"], &told[1]["error"]["data"]);
+    assert!([other, cause].iter().all(|data| data["reason"] == "out_of_scope"), "{told}");
+    assert!(other["detail"].as_str().unwrap().contains("the request with the id 3"), "{told}");
+    assert_eq!((&cause["required"][0]["tools"], other.get("required")), (&json!(["sum"]), None), "{told}");
+    let lines = eventually("the line of a refused batch", || async {
+        let lines = desk.world.audit().into_iter().filter(|line| line["request_id"] == cause["request_id"]);
+        Some(lines.collect::<Vec<_>>()).filter(|lines| !lines.is_empty())
+    })
+    .await;
+    assert_eq!((lines.len(), &lines[0]["decision"], &lines[0]["status"]), (1, &json!("deny"), &json!(200)));
+    // A message that is no request has no answer: those of the requests say that it was one.
+    let unknown = json!({"jsonrpc": "2.0", "method": "notifications/of_nobody"});
+    let refused = desk.post(&own(OLD), &json!([call(4, "echo"), unknown])).await.json();
+    assert_eq!((&refused[0]["id"], refused.as_array().map(Vec::len)), (&json!(4), Some(1)), "{refused}");
+    assert!(refused[0]["error"]["message"].as_str().unwrap().contains("no request"), "{refused}");
+    let quiet = desk.post(&own(OLD), &json!([unknown])).await;
+    assert_eq!((quiet.status.as_u16(), quiet.json().is_object()), (403, true), "{quiet:?}");
     let arrived = || desk.service.heard().into_iter().filter(|heard| heard.json().is_array()).count();
     assert_eq!(arrived(), 0, "nothing of a batch that is refused in part is forwarded");
 
@@ -353,12 +372,17 @@ async fn a_task_belongs_to_the_grant_of_the_call_that_made_it() {
     let mut stolen = desk.world.client_as(Some(&other), Protocol::H1).host("desk.localhost").connect().await;
     let request = posted(&stolen, &version, &about(5, "tasks/result"));
     let refused = Answer::of(stolen.send(request).await).await;
-    assert_eq!(refused.json()["error"]["data"]["reason"], "out_of_scope", "{refused:?}");
+    let told = refused.json();
+    let data = &told["error"]["data"];
+    assert_eq!((&data["reason"], data.get("required")), (&json!("out_of_scope"), None), "{told}");
+    assert!(data["detail"].as_str().unwrap().contains("no call of yours is known"), "{told}");
 
     desk.world.revoke(&grant).await;
     for (id, method) in [(6, "tasks/get"), (7, "tasks/result")] {
         let refused = desk.post(&own(NEW), &about(id, method)).await;
         assert!(refused.json()["error"]["data"]["reason"].is_string(), "{method}: {refused:?}");
+        // There is nothing to ask for.
+        assert!(!refused.json().to_string().contains("required"), "{method}: {refused:?}");
     }
     assert_eq!(desk.post(&own(NEW), &list(11)).await.json()["result"]["tasks"], json!([]));
     assert_eq!((desk.service.count("tasks/get"), desk.service.count("tasks/result")), (1, 1));

@@ -330,11 +330,12 @@ async fn strangers_of_mcp_learn_nothing() {
         "params": {"name": "drop_database", "arguments": {"name": "x"}, "_meta": meta}});
     let discover =
         json!({"jsonrpc": "2.0", "id": "d", "method": "server/discover", "params": {"_meta": meta}});
-    let requests: [(Head<'_>, String, u16); 7] = [
+    let requests: [(Head<'_>, String, u16); 8] = [
         (&[version, ("mcp-method", "tools/call"), ("mcp-name", "drop_database")], call.to_string(), 200),
         (&[version, ("mcp-method", "server/discover")], discover.to_string(), 404),
         (&[], initialize(), 200),
         (&[("mcp-session-id", "s")], echo(3), 200),
+        (&[("mcp-protocol-version", "2025-03-26")], format!("[{}]", echo(3)), 403),
         (&[], "{".to_owned(), 403),
         (&[], r#"{"model":"x","stream":true}"#.to_owned(), 403),
         (&[("content-type", "text/plain")], echo(3), 403),

@@ -122,3 +122,64 @@ fn versions_are_named_to_whoever_asked_for_another() {
     assert_eq!(large.status, StatusCode::PAYLOAD_TOO_LARGE);
     assert!(self::body(&large)["error"]["data"].get("supported").is_none());
 }
+
+fn batch(text: &str) -> Batch {
+    match crate::mcp::body::read(text.as_bytes(), crate::mcp::Limits::default()).unwrap() {
+        crate::mcp::Content::Batch(messages) => Batch::of(&messages),
+        crate::mcp::Content::One(_) => panic!("{text} is no batch"),
+    }
+}
+
+#[test]
+fn each_request_of_a_refused_batch_is_answered_under_its_own_id() {
+    const THREE: &str = r#"[{"jsonrpc":"2.0","id":"a","method":"ping"},{"jsonrpc":"2.0","method":"notifications/x"},
+        {"jsonrpc":"2.0","id":7,"method":"ping"},{"jsonrpc":"2.0","id":"7","method":"ping"}]"#;
+    let required = permission();
+    let refused = Denial { id: None, method: None, ..denial(DenyReason::OutOfScope, &required) };
+    let mut three = batch(THREE);
+    let answers = |batch: &Batch| {
+        let reply = refused.reply_to(batch);
+        assert_eq!((reply.status, &reply.challenge), (StatusCode::OK, &None));
+        let answers = body(&reply);
+        let ids: Vec<&Value> = answers.as_array().unwrap().iter().map(|answer| &answer["id"]).collect();
+        assert_eq!(ids, [&json!("a"), &json!(7), &json!("7")]);
+        for answer in answers.as_array().unwrap() {
+            let error = &answer["error"];
+            assert_eq!(error["code"], ACCESS_DENIED, "{answers}");
+            assert_eq!(error["data"]["reason"], "out_of_scope", "{answers}");
+        }
+        answers
+    };
+    let missing = |answer: &Value| answer["error"]["data"].get("required").is_some();
+    let says = |answer: &Value, words: &str| answer["error"]["message"].as_str().unwrap().contains(words);
+
+    three.is_refused_for(Some(&Id::Number(7)));
+    let told = answers(&three);
+    assert!(missing(&told[1]) && says(&told[1], "no live grant permits this"), "{told}");
+    for other in [&told[0], &told[2]] {
+        assert!(!missing(other) && says(other, "as a whole") && says(other, "with the id 7"), "{told}");
+    }
+    // Nobody reads an answer to a notification: the first one says what it would have been.
+    three.is_refused_for(None);
+    let told = answers(&three);
+    assert!(missing(&told[0]) && says(&told[0], "no live grant permits this"), "{told}");
+    assert!(!missing(&told[1]) && says(&told[1], "no request"), "{told}");
+    // What holds for all of them is said to each.
+    let stale = Denial { id: None, method: None, ..denial(DenyReason::Stale, &[]) }.reply_to(&batch(THREE));
+    assert!(body(&stale).as_array().unwrap().iter().all(|answer| says(answer, "no live grant permits this")));
+}
+
+#[test]
+fn a_refused_batch_keeps_the_form_of_oauth_and_one_without_a_request_that_of_http() {
+    let required = permission();
+    let metadata = Some("https://ops.localhost/.well-known/oauth-protected-resource/mcp");
+    let refused = Denial { id: None, method: None, metadata, ..denial(DenyReason::OutOfScope, &required) };
+    let mut one = batch(r#"[{"jsonrpc":"2.0","id":1,"method":"ping"}]"#);
+    one.is_refused_for(Some(&Id::Number(1)));
+    let reply = refused.reply_to(&one);
+    assert_eq!((reply.status, reply.challenge.is_some()), (StatusCode::FORBIDDEN, true));
+    assert_eq!(body(&reply)[0]["id"], 1);
+    let quiet = Denial { metadata: None, ..refused }
+        .reply_to(&batch(r#"[{"jsonrpc":"2.0","method":"notifications/x"}]"#));
+    assert_eq!((quiet.status, body(&quiet).is_object()), (StatusCode::FORBIDDEN, true));
+}

@@ -60,6 +60,9 @@ pub(crate) async fn serve(
         Err(Stop::Unserved) => return incoming.refuse_unserved(),
         Err(Stop::Refused(refused)) => return incoming.refuse_message(&refused),
         Err(Stop::Denied(denial, required)) => return incoming.refuse_denied(denial, required.as_ref()),
+        Err(Stop::Severed(denial, detail)) => {
+            return incoming.refuse(denial.reason, denial.reason.status(), detail, None);
+        }
         Err(Stop::Elsewhere) if asks_for_metadata(&parts, DenyReason::OutOfScope) => {
             let path = crate::mcp::metadata::resource_path(parts.uri.path()).unwrap_or_default();
             return incoming.answer_metadata(path, &parts);

@@ -27,6 +27,8 @@ pub(super) enum Stop {
     Refused(Refused),
     /// No live grant permits it; with what would have been enough.
     Denied(Denial, Option<Permission>),
+    /// The one grant that could permit it is not there, in words that say so; asking does not help.
+    Severed(Denial, &'static str),
     /// It is not for the endpoint.
     Elsewhere,
     /// The service does not speak MCP.
@@ -86,6 +88,7 @@ pub(super) async fn prepare(
     };
     let received = head.with_body(whole.bytes.clone(), found.map(|(_, version)| version))?;
     incoming.says(&received);
+    incoming.answers_each(&received);
     // Only now: what is said of a token depends on what the message is.
     let identified = incoming.identify(service.as_str(), &parts.headers).await;
     identified.map_err(|denial| Stop::Denied(denial, None))?;
@@ -104,14 +107,16 @@ pub(super) async fn prepare(
             What::Attend => Need::Attend,
             What::Under(grant, inputs) => Need::Under(*grant, *inputs),
             What::Call(call, arguments) => Need::Call(call, *arguments),
-            What::Nothing => return Err(Stop::Denied(Denial::of(DenyReason::OutOfScope), None)),
+            What::Nothing => {
+                return Err(denied(incoming, service, message, Denial::of(DenyReason::OutOfScope)));
+            }
         };
         if primary.is_none() && !matches!(message.what, What::Attend) {
             primary = Some(lives.len());
         }
         match incoming.admit(view, service.as_str(), need).await {
             Ok(live) => lives.push(live),
-            Err(denial) => return Err(Stop::Denied(denial, required(service, &message.what, denial))),
+            Err(denial) => return Err(denied(incoming, service, message, denial)),
         }
     }
     if let Some(refused) = mismatch {
@@ -303,6 +308,30 @@ fn enter(
         calls.goes_on_with(call, event, now).map_err(|error| refused(error, None))?;
     }
     Ok(calls)
+}
+
+/// No live grant permits a message: a batch is refused as a whole for it.
+fn denied(
+    incoming: &mut Incoming<'_>,
+    service: &ServiceName,
+    message: &needs::Message<'_>,
+    denial: Denial,
+) -> Stop {
+    incoming.is_refused_for(message.call.as_ref().map(|(id, _)| id));
+    match words(&message.what, denial.reason) {
+        Some(detail) => Stop::Severed(denial, detail),
+        None => Stop::Denied(denial, required(service, &message.what, denial)),
+    }
+}
+
+/// What is said of a message that only one grant could permit: there is nothing to ask for.
+fn words(what: &What<'_>, reason: DenyReason) -> Option<&'static str> {
+    let names_none = matches!(reason, DenyReason::NoGrant | DenyReason::OutOfScope);
+    match what {
+        What::Nothing => Some("no call of yours is known to have made this task, or its grant has ended"),
+        What::Under(_, _) if names_none => Some("the grant of the call that this belongs to has ended"),
+        What::Under(_, _) | What::Call(_, _) | What::Attend => None,
+    }
 }
 
 /// What would have been enough; the caller has a grant for the service, and may know its name.
