@@ -3,6 +3,7 @@
 
 use crate::harness::browser::{Browser, Identity};
 use crate::harness::form::{Fields, denial, fields, filled};
+use crate::harness::scripted::{Scripted, done};
 use crate::harness::{Answer, Protocol, Setup, World, asked, id, with};
 use serde_json::{Value, json};
 
@@ -69,6 +70,32 @@ async fn a_request_is_narrowed_and_approved_on_its_page() {
     // It still tells what happened, and has no form any more.
     let after = world.page(&operator, id(&request)).await;
     assert!(text(&after).contains("only orders") && !text(&after).contains("<form"), "{after:?}");
+}
+
+#[tokio::test]
+async fn a_request_for_tools_shows_them_and_is_narrowed_to_one() {
+    let service = Scripted::start(done).await;
+    let world = Setup::new().tables(&service.table()).start().await;
+    let operator = world.ca.svid("operator/local");
+    let scope = json!([{"type": "mcp", "locations": ["desk"], "actions": ["tools/call"], "tools": ["drop", "restart"], "arguments": true}]);
+    let request = world.ask(&world.agent, &with(asked("INC-1", "GET", "/v1/orders"), "scope", scope)).await;
+    let page = world.page(&operator, id(&request)).await;
+    let shown = "desk:tools/call:drop,restart{*}";
+    assert!(text(&page).contains(shown), "{page:?}");
+    assert_eq!(fields(&page)["scope"].trim(), shown);
+
+    let wider = [("scope", "desk:tools/call:delete{*}"), ("reason", "too much"), ("decision", "approve")];
+    let sent = world.submit(&operator, id(&request), (&filled(fields(&page), &wider), &[])).await;
+    assert_eq!(sent.status, 422, "{sent:?}");
+    let one = [("scope", "desk:tools/call:restart{*}\r\n"), ("reason", "that one"), ("decision", "approve")];
+    let sent = world.submit(&operator, id(&request), (&filled(fields(&page), &one), &[])).await;
+    assert_eq!(sent.status, 303, "{sent:?}");
+    world.granted(&now(&world, &request).await).await;
+    let nothing = json!({});
+    assert!(world.call_tool("restart", &nothing).await["result"].is_object());
+    let refused = world.call_tool("drop", &nothing).await;
+    assert_eq!(refused["error"]["data"]["reason"], "out_of_scope", "{refused}");
+    assert_eq!(service.count("tools/call"), 1);
 }
 
 #[tokio::test]

@@ -1,7 +1,8 @@
 //! A task envelope: what one task needs, each so often, in one decision; every entry counts for itself and all end with the task.
 
 use crate::harness::form::{fields, filled};
-use crate::harness::{Protocol, World, eventually, id};
+use crate::harness::scripted::{Scripted, done};
+use crate::harness::{Protocol, Setup, World, eventually, id};
 use serde_json::{Value, json};
 
 #[tokio::test]
@@ -47,6 +48,46 @@ async fn one_approval_makes_a_grant_with_its_own_limits_of_each_entry() {
         (call("POST", "/v1/orders").await.status == 403).then_some(())
     })
     .await;
+}
+
+#[tokio::test]
+async fn a_tool_call_outside_of_the_envelope_is_refused() {
+    let service = Scripted::start(done).await;
+    let world = Setup::new().tables(&service.table()).start().await;
+    let arguments = json!({
+        "type": "object", "properties": {"server": {"const": "srv-7"}},
+        "required": ["server"], "additionalProperties": false,
+    });
+    let call = |tool: &str, arguments: &Value| json!([{"type": "mcp", "locations": ["desk"], "actions": ["tools/call"], "tools": [tool], "arguments": arguments}]);
+    let envelope = json!([
+        {"scope": call("restart", &arguments), "limits": {"max_uses": 1}},
+        {"scope": call("logs", &json!(true))},
+    ]);
+    let ask = json!({"task": "INC-1", "reason": "it hangs", "ttl": "10m", "envelope": envelope});
+    let request = world.ask(&world.agent, &ask).await;
+    assert_eq!(request["state"], "pending", "{request}");
+    let operator = world.ca.svid("operator/local");
+    let page = world.page(&operator, id(&request)).await;
+    let form = filled(fields(&page), &[("reason", "fine"), ("decision", "approve")]);
+    assert_eq!(world.submit(&operator, id(&request), (&form, &[])).await.status, 303);
+    let request = world.cli(&["requests", "show", id(&request)]).await;
+    assert_eq!(request["grants"].as_array().map(Vec::len), Some(2), "{request}");
+    world.granted(&request).await;
+
+    let (seven, eight) = (json!({"server": "srv-7"}), json!({"server": "srv-8"}));
+    for (tool, server) in [("restart", &eight), ("delete", &seven), ("restart", &json!({}))] {
+        let refused = world.call_tool(tool, server).await;
+        assert_eq!(refused["error"]["data"]["reason"], "out_of_scope", "{tool} {server}: {refused}");
+    }
+    assert_eq!(service.count("tools/call"), 0);
+    assert!(world.call_tool("restart", &seven).await["result"].is_object());
+    // Each entry has its own limit.
+    let refused = world.call_tool("restart", &seven).await;
+    assert_eq!(refused["error"]["data"]["reason"], "limit", "{refused}");
+    for server in [&seven, &eight] {
+        assert!(world.call_tool("logs", server).await["result"].is_object());
+    }
+    assert_eq!(service.count("tools/call"), 3);
 }
 
 #[tokio::test]

@@ -3,7 +3,7 @@
 use crate::harness::client::full;
 use crate::harness::scripted::{Heard, Reply, Scripted};
 use crate::harness::world::World;
-use crate::harness::{Answer, Protocol, Setup, eventually};
+use crate::harness::{Answer, Protocol, Setup, eventually, within};
 use http_body_util::BodyExt;
 use serde_json::{Value, json};
 
@@ -67,14 +67,18 @@ fn sized(heard: &Heard) -> Reply {
     }
 }
 
+/// Answers a call once the number that it brings was told, and one with 0 at once.
+fn held(heard: &Heard) -> Reply {
+    let message = heard.json();
+    let answer = json!({"jsonrpc": "2.0", "id": message["id"], "result": {}});
+    match message["params"]["arguments"]["n"].to_string() {
+        number if number == "0" => Reply::Json(answer),
+        number => Reply::Held(answer, number),
+    }
+}
+
 async fn desk(service: &Scripted) -> World {
-    Setup::new()
-        .tables(&format!(
-            "[[service]]\nname = \"desk\"\nupstream = [\"mcp+http://{}/mcp\"]\n",
-            service.address
-        ))
-        .start()
-        .await
+    Setup::new().tables(&service.table()).start().await
 }
 
 async fn call(world: &World, id: u32, arguments: &str) -> (u16, Vec<u8>, bool) {
@@ -263,4 +267,32 @@ async fn of_a_batch_only_what_is_too_large_is_refused() {
     }
     let both = post(&[90, 91]).await.json();
     assert!((0..2).all(|call| both[call]["error"]["data"]["reason"] == "limit"), "{both}");
+}
+
+#[tokio::test]
+async fn calls_above_what_may_run_at_once_are_refused_until_one_has_ended() {
+    let service = Scripted::start(held).await;
+    let world = desk(&service).await;
+    world.grant_with(SCOPE, &["--concurrent", "2"]).await;
+    let steps = async {
+        eventually("both calls", || async { (service.count("tools/call") == 2).then_some(()) }).await;
+        let (status, body, _) = call(&world, 3, r#"{"n":0}"#).await;
+        let refused = says(&body);
+        assert_eq!((status, &refused["id"]), (200, &json!(3)), "{refused}");
+        assert_eq!(refused["error"]["data"]["reason"], "limit", "{refused}");
+        assert_eq!(service.count("tools/call"), 2);
+        // The other one still runs.
+        service.tell("1");
+        eventually("a place for another call", || async {
+            let (_, body, _) = call(&world, 4, r#"{"n":0}"#).await;
+            says(&body)["result"].is_object().then_some(())
+        })
+        .await;
+        service.tell("2");
+    };
+    let (one, two) = (call(&world, 1, r#"{"n":1}"#), call(&world, 2, r#"{"n":2}"#));
+    let (one, two, ()) = within("the end of both calls", async { tokio::join!(one, two, steps) }).await;
+    for (_, body, whole) in [one, two] {
+        assert!(whole && says(&body)["result"].is_object(), "{}", says(&body));
+    }
 }

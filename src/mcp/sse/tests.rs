@@ -1,7 +1,10 @@
 //! Streams in any split, against a reader that sees the whole.
 
 use super::*;
+use crate::mcp::{Id, Limits, ListKind, Version, answer, list};
 use proptest::prelude::*;
+use serde_json::{Value, json};
+use std::borrow::Cow;
 
 type Seen = (Option<Vec<u8>>, Option<Vec<u8>>);
 
@@ -143,4 +146,54 @@ fn pass_or_stop(chunks: &[&[u8]]) -> (usize, Vec<u8>) {
         }
     }
     (seen, out)
+}
+
+proptest! {
+    /// However a stream with a list is cut into chunks, the same of the list is shown: what is permitted.
+    #[test]
+    fn what_a_list_shows_does_not_depend_on_where_its_stream_is_split(
+        names in proptest::collection::vec("[a-c\"\\\\é]{1,3}", 0..5), others in proptest::collection::vec("[a-cé]{1,2}", 0..3),
+        end in proptest::sample::select(vec!["\n", "\r\n", "\r"]),
+        cuts in proptest::collection::vec(0_usize..800, 0..20), pretty: bool,
+    ) {
+        let allowed = [others, names.iter().step_by(2).cloned().collect()].concat();
+        let tools: Vec<Value> = names.iter().map(|name| json!({"name": name})).collect();
+        let mut list = json!({"jsonrpc": "2.0", "id": 7, "result": {"tools": tools}});
+        let told = json!({"jsonrpc": "2.0", "method": "notifications/message", "params": {"data": "é"}});
+        let text = if pretty { serde_json::to_string_pretty(&list) } else { serde_json::to_string(&list) }.unwrap();
+        let lines: String = text.lines().map(|line| format!("data: {line}{end}")).collect();
+        let stream = format!(": c{end}id: 1{end}{lines}{end}event: message{end}data: {told}{end}{end}").into_bytes();
+        let whole = shown(&[&stream], &allowed);
+        let mut cuts: Vec<usize> = cuts.into_iter().map(|cut| cut.min(stream.len())).collect();
+        cuts.extend([0, stream.len()]);
+        cuts.sort_unstable();
+        let chunks: Vec<&[u8]> = cuts.windows(2).map(|pair| &stream[pair[0]..pair[1]]).collect();
+        prop_assert_eq!(&shown(&chunks, &allowed), &whole);
+        let single: Vec<&[u8]> = stream.chunks(1).collect();
+        prop_assert_eq!(&shown(&single, &allowed), &whole);
+        let messages = pass(&[&whole]).0.into_iter().filter_map(|(data, _)| data);
+        let messages: Vec<Value> = messages.map(|data| serde_json::from_slice(&data).unwrap()).collect();
+        list["result"]["tools"].as_array_mut().unwrap().retain(|item| allowed.iter().any(|name| item["name"] == name.as_str()));
+        prop_assert_eq!(messages, vec![list, told]);
+    }
+}
+
+/// What leaves of a stream in which lists show what is allowed.
+fn shown(chunks: &[&[u8]], allowed: &[String]) -> Vec<u8> {
+    let limits = Limits::default();
+    let (mut filter, mut out) = (Filter::new(1_000), Vec::new());
+    for chunk in chunks {
+        let pushed = filter.push(chunk, &mut out, |event| {
+            let Some(data) = event.data.filter(|data| !data.is_empty()) else { return Ok(Step::Pass) };
+            let answers = answer::read(data, Version::V20251125, limits)?;
+            let listed = |id: &Id| (*id == Id::Number(7)).then_some(ListKind::Tools);
+            let permits = |_: ListKind, name: &str| allowed.iter().any(|allowed| allowed == name);
+            Ok(match list::filter(data, &answers, limits, listed, permits)? {
+                Cow::Borrowed(_) => Step::Pass,
+                Cow::Owned(data) => Step::Replace(data),
+            })
+        });
+        pushed.unwrap();
+    }
+    out
 }

@@ -1,7 +1,9 @@
 //! A service of MCP that says what a test wants: what real servers do seldom, or at a time of their own.
 
+use super::client::full;
 use super::pki::Leaf;
 use super::wait::eventually;
+use super::{Answer, Protocol, World};
 use bytes::Bytes;
 use futures_util::stream::{self, StreamExt};
 use http::{HeaderMap, Method, Request, Response};
@@ -11,7 +13,7 @@ use hyper::body::{Frame, Incoming};
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use parking_lot::Mutex;
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -37,6 +39,8 @@ impl Heard {
 /// What a message is answered with.
 pub(crate) enum Reply {
     Json(Value),
+    /// The same, not before this was told.
+    Held(Value, String),
     /// To `initialize`: a session begins.
     Session(Value, &'static str),
     /// This status, and a text in JSON.
@@ -100,6 +104,11 @@ impl Scripted {
         scripted
     }
 
+    /// The table of a configuration in which this is the service `desk`.
+    pub(crate) fn table(&self) -> String {
+        format!("[[service]]\nname = \"desk\"\nupstream = [\"mcp+http://{}/mcp\"]\n", self.address)
+    }
+
     /// Everything that has arrived so far.
     pub(crate) fn heard(&self) -> Vec<Heard> {
         self.heard.lock().clone()
@@ -124,6 +133,24 @@ impl Scripted {
     }
 }
 
+impl World {
+    /// What the agent is answered at the service `desk` when it calls a tool, outside of any session.
+    pub(crate) async fn call_tool(&self, name: &str, arguments: &Value) -> Value {
+        let params = json!({"name": name, "arguments": arguments});
+        let message = json!({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params});
+        let mut connection = self.client(Protocol::H1).host("desk.localhost").connect().await;
+        let request = connection.request("POST", "/mcp").header("content-type", "application/json");
+        let request = request.header("accept", "application/json, text/event-stream");
+        let request = request.header("mcp-protocol-version", "2025-11-25");
+        Answer::of(connection.send(request.body(full(message.to_string())).unwrap()).await).await.json()
+    }
+}
+
+/// Answers every call with an empty result.
+pub(crate) fn done(heard: &Heard) -> Reply {
+    Reply::Json(json!({"jsonrpc": "2.0", "id": heard.json()["id"], "result": {"content": []}}))
+}
+
 async fn answer(
     request: Request<Incoming>,
     scripted: Scripted,
@@ -132,12 +159,16 @@ async fn answer(
     let (head, body) = request.into_parts();
     let body = body.collect().await.map(|body| body.to_bytes()).unwrap_or_default();
     let heard = Heard { method: head.method, headers: head.headers, body };
-    let told = scripted.told.subscribe();
+    let mut told = scripted.told.subscribe();
     let reply = rule(&heard);
     scripted.heard.lock().push(heard);
     let response = Response::builder();
     let (response, text, open) = match reply {
         Reply::Json(value) => (response.header("content-type", "application/json"), value.to_string(), false),
+        Reply::Held(value, word) => {
+            while told.recv().await.is_ok_and(|text| text != word) {}
+            (response.header("content-type", "application/json"), value.to_string(), false)
+        }
         Reply::Session(value, id) => {
             let response = response.header("content-type", "application/json").header("mcp-session-id", id);
             (response, value.to_string(), false)
