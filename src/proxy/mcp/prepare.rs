@@ -329,7 +329,9 @@ fn words(what: &What<'_>, reason: DenyReason) -> Option<&'static str> {
     let names_none = matches!(reason, DenyReason::NoGrant | DenyReason::OutOfScope);
     match what {
         What::Nothing => Some("no call of yours is known to have made this task, or its grant has ended"),
-        What::Under(_, _) if names_none => Some("the grant of the call that this belongs to has ended"),
+        What::Under(_, _) if names_none => {
+            Some("the grant of its call has ended, or this request is restricted to another one")
+        }
         What::Under(_, _) | What::Call(_, _) | What::Attend => None,
     }
 }
@@ -339,5 +341,23 @@ fn required(service: &ServiceName, what: &What<'_>, denial: Denial) -> Option<Pe
     match what {
         What::Call(call, _) if asking_could_help(denial.reason) => Permission::for_mcp(service, call),
         What::Call(_, _) | What::Attend | What::Under(_, _) | What::Nothing => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nobody_is_told_to_ask_for_what_one_grant_alone_permits() {
+        let under = What::Under(GrantId::from_parts(1, [1; 10]), 0);
+        for reason in [DenyReason::NoGrant, DenyReason::OutOfScope] {
+            for what in [&What::Nothing, &under] {
+                assert!(words(what, reason).is_some_and(|words| !words.contains("required")));
+            }
+            assert_eq!(words(&What::Attend, reason), None);
+        }
+        // How it ended is said as everywhere.
+        assert_eq!(words(&under, DenyReason::Revoked), None);
     }
 }
