@@ -24,9 +24,12 @@ jitgate grant --principal spiffe://jitgate.local/agent/demo --task INC-4711 \\\n
 --scope 'orders:GET,HEAD:/v1/orders/*' --ttl 15m --reason 'look at one order'\n  \
 jitgate grant --principal spiffe://jitgate.local/agent/demo --task INC-4711 --scope 'orders:GET:/v1/**' \\\n    \
 --ttl 1h --reason 'office hours' --window 'mon-fri 08:00-18:00 Europe/Berlin' --rate 10/1m --max-uses 100\n  \
+jitgate grant --principal spiffe://jitgate.local/agent/demo --task INC-4711 --scope 'orders:*:/v1/**' \\\n    \
+--ttl 15m --reason 'repair by hand' --recording full\n  \
 jitgate grant --file grants.jsonl --reason 'night run' --ttl 30m\n\n\
 A scope is SERVICES:METHODS:PATHS, SERVICES:/pkg.Service/Method (gRPC), or RFC 9396 JSON.\n\
-A line of FILE is an object with principal, task, scope, ttl, reason, and where wanted not_before, conditions, limits;\n\
+A line of FILE is an object with principal, task, scope, ttl, reason, and where wanted not_before, conditions, limits,\n\
+ recording;\n\
  --task, --ttl and --reason fill in what a line leaves out. All grants of a file are made, or none."
 )]
 pub(super) struct GrantVerb {
@@ -51,6 +54,9 @@ pub(super) struct GrantVerb {
     /// From when, RFC 3339 [default: now]
     #[arg(long, value_name = "TIME", conflicts_with = "file")]
     not_before: Option<Time>,
+    /// How much of each request is recorded beside its audit line [default: metadata]
+    #[arg(long, value_name = "LEVEL", value_parser = ["metadata", "arguments", "full"], conflicts_with = "file")]
+    recording: Option<String>,
     #[command(flatten)]
     conditions: ConditionFlags,
     #[command(flatten)]
@@ -127,6 +133,9 @@ impl GrantVerb {
         let object = body.as_object_mut().ok_or_else(|| Failure::failed("a grant is an object"))?;
         if let Some(not_before) = self.not_before {
             object.insert("not_before".to_owned(), json!(not_before));
+        }
+        if let Some(recording) = &self.recording {
+            object.insert("recording".to_owned(), json!(recording));
         }
         let list = |given: bool| given.then_some(());
         let networks =

@@ -137,6 +137,7 @@ pub(super) fn one(grant: &Value) -> Result<(), Failure> {
         ("state", text(grant, "state")),
         ("conditions", json("conditions")),
         ("limits", json("limits")),
+        ("recording", text(grant, "recording")),
         ("reason", text(grant, "reason")),
         ("granted by", actor(grant, "issued_by")),
         ("granted at", text(grant, "issued_at")),

@@ -33,6 +33,35 @@ async fn a_grant_from_issue_to_end() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_grant_says_how_much_is_recorded_and_none_that_records_less_is_returned_for_it() {
+    let world = World::start().await;
+    let mut admin = world.operator("admin").await;
+    let at_level = |task: &str, level: Value| {
+        let mut grant = grant(AGENT, task);
+        grant["recording"] = level;
+        grant
+    };
+    for level in ["arguments", "full"] {
+        let issued = admin.post("/v1/grants", &at_level(level, json!(level))).await;
+        assert_eq!((issued.status.as_u16(), &issued.json()["recording"]), (201, &json!(level)));
+        assert_eq!(admin.post("/v1/grants", &grant(AGENT, level)).await.status, 200, "it records more");
+    }
+    let plain = admin.post("/v1/grants", &at_level("plain", json!("metadata"))).await;
+    assert_eq!(plain.status, 201, "{plain:?}");
+    let refused = admin.post("/v1/grants", &at_level("plain", json!("full"))).await;
+    refused.is_problem(409, "records_less");
+    assert!(refused.text.contains(plain.json()["id"].as_str().unwrap()), "{refused:?}");
+    let lines = format!("{}\n{}", at_level("bulk", json!("full")), at_level("plain", json!("full")));
+    let refused = admin.call("POST", "/v1/grants", "application/jsonl", lines).await;
+    refused.is_problem(409, "records_less");
+    assert!(refused.text.contains("number 2"), "{refused:?}");
+    for bad in [json!("all"), json!(""), Value::Null, json!(true)] {
+        admin.post("/v1/grants", &at_level("bad", bad)).await.is_problem(400, "malformed");
+    }
+    assert_eq!(admin.get("/v1/grants").await.json().as_array().unwrap().len(), 3);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn lists_are_filtered_and_come_in_pages() {
     let world = World::start().await;
     let mut admin = world.operator("admin").await;

@@ -167,6 +167,44 @@ async fn an_ordinary_grant_records_nothing_and_a_policy_may_ask_for_arguments_al
 }
 
 #[tokio::test]
+async fn an_operators_direct_grant_may_demand_a_recording() {
+    let world = world(Setup::new().recorded()).await;
+    world.grant_with("orders:POST:/json", &["--recording", "full"]).await;
+    world.grant_with("orders:PUT:/json", &["--recording", "arguments"]).await;
+    let mut connection = world.client(Protocol::H2).connect().await;
+    assert_eq!(post(&mut connection, "/json?a=b", "application/json", "{\"a\":1}").await.status, 200);
+    let recording = opened(&world, &world.ends("/json").await[0]).await;
+    assert_eq!((&recording["level"], &recording["query"]["text"]), (&json!("full"), &json!("a=b")));
+    assert_eq!(recording["request"]["text"], "{\"a\":1}");
+    assert!(recording["response"]["text"].as_str().unwrap().contains("for all"), "{recording}");
+    assert_eq!(connection.call("PUT", "/json", "{}").await.status, 200);
+    let line = eventually("its line", || async { world.ends("/json").await.get(1).cloned() }).await;
+    let recording = opened(&world, &line).await;
+    assert!(recording["level"] == "arguments" && recording["response"].is_null(), "{recording}");
+
+    // What there is already records less.
+    let more = |level: &'static str| {
+        let grant = ["grant", "--principal", crate::harness::world::AGENT, "--task", "t-1", "--ttl", "10m"];
+        [&grant[..], &["--scope", "orders:PUT:/json", "--reason", "more", "--recording", level]].concat()
+    };
+    let refused = world.try_cli(&more("full")).await;
+    assert_eq!(refused.status.code(), Some(1), "{refused:?}");
+    assert!(stderr(&refused).contains("records less: revoke it first"), "{refused:?}");
+    assert_eq!(world.try_cli(&more("everything")).await.status.code(), Some(2));
+    let of_many = world.try_cli(&["grant", "--file", "-", "--recording", "full"]).await;
+    assert_eq!(of_many.status.code(), Some(2), "{of_many:?}");
+}
+
+#[tokio::test]
+async fn where_no_recording_is_configured_a_direct_grant_that_demands_one_permits_nothing() {
+    let world = world(Setup::new()).await;
+    world.grant_with("orders:GET:/v1/**", &["--recording", "full"]).await;
+    let answer = world.client(Protocol::H1).connect().await.get("/v1/a").await;
+    assert_eq!((answer.status.as_u16(), answer.reason()), (503, "audit_unavailable".into()));
+    assert!(world.upstream.received().is_empty());
+}
+
+#[tokio::test]
 async fn a_tool_call_is_recorded_by_its_arguments_and_what_the_tool_said() {
     let redact = "redact = { pointers = [\"/server/pin\"], patterns = [\"cust-[0-9]{6}\"] }";
     let world = Setup::new().recorded_with(redact).decided_by("", POLICIES).await;

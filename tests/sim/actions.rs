@@ -61,6 +61,7 @@ impl<R: LeaseRule> World<R> {
             not_before: None,
             conditions: Default::default(),
             limits: Limits { max_uses: limited, ..Limits::default() },
+            recording: Default::default(),
             reason: "simulated".into(),
         };
         let _ = self.submit(Actor::Identity(operator()), Command::Grant([spec].into()));

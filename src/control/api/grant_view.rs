@@ -11,7 +11,8 @@ use utoipa::ToSchema;
 /// A grant, and where it stands.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct GrantView {
-    /// The grant: `id`, `principal`, `task`, `scope`, `not_before`, `expires_at`, `revision`, and where set `conditions`, `limits`.
+    /// The grant: `id`, `principal`, `task`, `scope`, `not_before`, `expires_at`, `revision`, and where set `conditions`, `limits`,
+    /// `recording` (`arguments` or `full`).
     #[serde(flatten)]
     #[schema(value_type = Object)]
     grant: Arc<Grant>,

@@ -8,7 +8,7 @@ use crate::control::authz::Need;
 use crate::control::plane::Plane;
 use crate::control::state::{Among, Command, Found, GrantSpec, Issued, Outcome};
 use crate::model::grant::{Conditions, Limits};
-use crate::model::{GrantId, Scope, ServiceName, SpiffeId, TaskId, Time, Ttl};
+use crate::model::{GrantId, Recording, Scope, ServiceName, SpiffeId, TaskId, Time, Ttl};
 use axum::body::Body;
 use axum::extract::{Path, State as Shared};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
@@ -51,6 +51,10 @@ pub(super) struct NewGrant {
     #[serde(default)]
     #[schema(value_type = Option<Object>)]
     limits: Limits,
+    /// How much of each request is recorded beside its audit line: `metadata` (nothing; the default), `arguments` or `full`.
+    #[serde(default)]
+    #[schema(value_type = Option<String>, example = "full")]
+    recording: Recording,
 }
 
 impl From<NewGrant> for GrantSpec {
@@ -63,13 +67,14 @@ impl From<NewGrant> for GrantSpec {
             not_before: new.not_before,
             conditions: new.conditions,
             limits: new.limits,
+            recording: new.recording,
             reason: new.reason,
         }
     }
 }
 
 /// Issues grants: one (an object) or up to 100,000 (an array, or JSONL), all or none. A grant that exists already (same principal,
-/// task and scope, on behalf of nobody, overlapping window) is returned as it is.
+/// task and scope, on behalf of nobody, overlapping window) is returned as it is; if it records less than is asked, the call is refused.
 #[utoipa::path(post, path = "/v1/grants", tag = "grants",
     request_body(content = NewGrant, description = "one; an array of them; or one a line as `application/jsonl`"),
     responses(

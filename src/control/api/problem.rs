@@ -180,6 +180,9 @@ impl From<Refusal> for Problem {
             }
             Refusal::NotFound { .. } => Self::not_found(),
             Refusal::Access(refusal) => Self::from_access(refusal, detail),
+            Refusal::RecordsLess { .. } => {
+                Self::new(StatusCode::CONFLICT, "records_less", "Recorded less", detail)
+            }
             Refusal::NameTaken { .. } => Self::new(StatusCode::CONFLICT, "conflict", "Conflict", detail),
             Refusal::Full { .. } => Self::new(StatusCode::INSUFFICIENT_STORAGE, "full", "Full", detail),
             Refusal::Busy | Refusal::Stopping => {

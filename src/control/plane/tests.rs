@@ -150,6 +150,7 @@ fn grant(task: usize, limits: Limits) -> Command {
         not_before: None,
         conditions: Conditions::default(),
         limits,
+        recording: Default::default(),
         reason: "a test".into(),
     };
     Command::Grant(vec![spec].into())

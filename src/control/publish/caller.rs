@@ -23,6 +23,7 @@ pub(super) async fn submit(plane: &Plane, caller: &Caller, command: Command) -> 
         | Refusal::Reason
         | Refusal::TtlAboveCap { .. }
         | Refusal::Start { .. }
+        | Refusal::RecordsLess { .. }
         | Refusal::Entry { .. }
         | Refusal::NotFound { .. }
         | Refusal::NameTaken { .. }

@@ -8,8 +8,8 @@ use crate::control::workflow::{AccessCommand, AccessRefusal};
 use crate::model::event::Selector;
 use crate::model::grant::{Conditions, Limits};
 use crate::model::{
-    AccessRequestId, AuditHealth, EndCause, Grant, GrantId, ProxyName, Revision, RevocationId, Scope,
-    SpiffeId, TaskId, Time, TrailHead, Ttl,
+    AccessRequestId, AuditHealth, EndCause, Grant, GrantId, ProxyName, Recording, Revision, RevocationId,
+    Scope, SpiffeId, TaskId, Time, TrailHead, Ttl,
 };
 use crate::tlog::Hash;
 use std::sync::Arc;
@@ -84,6 +84,8 @@ pub struct GrantSpec {
     pub conditions: Conditions,
     /// How much it permits.
     pub limits: Limits,
+    /// How much of each request is recorded.
+    pub recording: Recording,
     /// Why.
     pub reason: Arc<str>,
 }
@@ -271,6 +273,12 @@ pub enum Refusal {
     Start {
         /// What was asked.
         not_before: Time,
+    },
+    /// The grant that there is already would answer a call that demands more of a recording than it has.
+    #[error("grant `{grant}` for the same exists and records less: revoke it first")]
+    RecordsLess {
+        /// Which.
+        grant: GrantId,
     },
     /// A refusal of one of several grants.
     #[error("grant number {number} of the call")]

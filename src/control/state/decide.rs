@@ -196,6 +196,9 @@ fn grant(draft: &mut Draft<'_>, specs: &[GrantSpec], context: &mut Context<'_>) 
         let duplicate =
             batch.find(like, purpose, window).or_else(|| draft.state.same(purpose, window).map(Arc::clone));
         if let Some(existing) = duplicate {
+            if existing.recording < spec.recording {
+                return Err(entry(number, Refusal::RecordsLess { grant: existing.id }));
+            }
             issued.push(Issued { grant: existing, existing: true });
             continue;
         }
@@ -211,7 +214,7 @@ fn grant(draft: &mut Draft<'_>, specs: &[GrantSpec], context: &mut Context<'_>) 
             expires_at: window.1,
             conditions: spec.conditions.clone(),
             limits: spec.limits,
-            recording: crate::model::Recording::default(),
+            recording: spec.recording,
             lineage: None,
             revision: draft.next_revision(),
         });

@@ -7,7 +7,7 @@ use crate::config::Role;
 use crate::control::authz::Roles;
 use crate::model::event::{Event, EventBody, Everything};
 use crate::model::grant::{Conditions, Limits};
-use crate::model::{AuditHealth, Scope, TrailHead, Ttl};
+use crate::model::{AuditHealth, Recording, Scope, TrailHead, Ttl};
 use proptest::prelude::*;
 use std::collections::BTreeSet;
 
@@ -58,6 +58,7 @@ fn spec(principal: &str, task: &str, service: &str, ttl: u64) -> GrantSpec {
         not_before: None,
         conditions: Conditions::default(),
         limits: Limits::default(),
+        recording: Default::default(),
         reason: "a test".into(),
     }
 }
@@ -208,6 +209,32 @@ fn one_live_grant_for_each_principal_task_and_scope() {
     // Over is over: at its end, logged or not, there may be another.
     let after = machine.grant(vec![spec(AGENT, "t", "orders", 60)], at(60)).unwrap();
     assert!(!after[0].existing);
+}
+
+#[test]
+fn a_grant_records_what_its_operator_demands_and_none_that_records_less_stands_for_it() {
+    let mut machine = Machine::default();
+    let recorded = |task: &str, recording| GrantSpec { recording, ..spec(AGENT, task, "orders", 60) };
+    for (task, level) in [("m", Recording::Metadata), ("a", Recording::Arguments), ("f", Recording::Full)] {
+        assert_eq!(machine.grant(vec![recorded(task, level)], at(0)).unwrap()[0].grant.recording, level);
+    }
+    // What records as much, or more, is what was asked for.
+    for (task, level) in [("f", Recording::Full), ("f", Recording::Metadata), ("a", Recording::Arguments)] {
+        assert!(machine.grant(vec![recorded(task, level)], at(1)).unwrap()[0].existing, "{task}");
+    }
+    let logged = machine.log.len();
+    for (task, level) in [("m", Recording::Arguments), ("m", Recording::Full), ("a", Recording::Full)] {
+        let refused = machine.grant(vec![recorded(task, level)], at(1));
+        assert!(matches!(refused, Err(Refusal::RecordsLess { .. })), "{task}: {refused:?}");
+    }
+    // Nor one of the same call.
+    let both = vec![recorded("b", Recording::Metadata), recorded("b", Recording::Full)];
+    let refused = machine.grant(both, at(1)).unwrap_err();
+    let Refusal::Entry { number: 2, refusal } = &refused else { panic!("{refused:?}") };
+    assert!(matches!(**refusal, Refusal::RecordsLess { .. }), "{refusal:?}");
+    assert_eq!(machine.log.len(), logged, "nothing was done");
+    machine.revoke(Selector::Task("m".parse().unwrap()), at(2));
+    assert!(!machine.grant(vec![recorded("m", Recording::Full)], at(3)).unwrap()[0].existing);
 }
 
 #[test]

@@ -396,6 +396,7 @@ fn a_grant_that_tolerates_little_risk_needs_it_known_and_ends_when_it_rises() {
             not_before: None,
             conditions: Conditions::default().with_max_risk(Risk::Medium).with_token_required(),
             limits: crate::model::Limits::default(),
+            recording: Default::default(),
             reason: "a test".into(),
         };
         Command::Grant([spec].into())

@@ -107,6 +107,7 @@ async fn grant(plane: &Plane) -> GrantId {
         not_before: None,
         conditions: Default::default(),
         limits: serde_json::from_str(r#"{"max_uses":5}"#).unwrap(),
+        recording: Default::default(),
         reason: "test".into(),
     };
     let operator = Actor::Identity(id("spiffe://d/op"));

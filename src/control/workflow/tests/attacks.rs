@@ -107,6 +107,7 @@ fn what_was_decided_for_one_user_stands_for_no_other() {
         not_before: None,
         conditions: crate::model::grant::Conditions::default(),
         limits: crate::model::grant::Limits::default(),
+        recording: Default::default(),
         reason: "by hand".into(),
     };
     alone.run(ADMIN, Command::Grant([spec].into())).unwrap();

@@ -173,6 +173,7 @@ fn an_operators_direct_grant_is_held_to_what_forbids() {
         not_before: None,
         conditions: Default::default(),
         limits: Default::default(),
+        recording: Default::default(),
         reason: "r".into(),
     };
     let grant = |world: &mut World| world.run(ADMIN, Command::Grant([spec.clone()].into()));
