@@ -3,7 +3,7 @@
 use crate::access::stream::{CutCause, Turn};
 use crate::audit::record::{End, Record, TraceId};
 use crate::config::{HostHeader, Transport};
-use crate::model::{DenyReason, RequestId};
+use crate::model::{DenyReason, Recording, RequestId};
 use crate::proxy::body::{Download, Exchange, Patience, Upload, note_long_life};
 use crate::proxy::connection::Connected;
 use crate::proxy::headers::{self, ours};
@@ -13,7 +13,7 @@ use crate::proxy::router::Route;
 use crate::proxy::upstream::{Answered, UpstreamError};
 use crate::runtime::clock::Mono;
 use crate::session::Live;
-use http::header::{CONNECTION, HOST, TE, TRANSFER_ENCODING};
+use http::header::{ACCEPT_ENCODING, CONNECTION, HOST, TE, TRANSFER_ENCODING};
 use http::request::Parts;
 use http::uri::{PathAndQuery, Scheme};
 use http::{HeaderValue, Request, Response, Uri, Version};
@@ -46,6 +46,7 @@ pub(crate) async fn forward(
     let Admitted { live, mut record, route, request_id, trace, at: started, shape } = admitted;
     record.request_head(&parts.headers, parts.uri.query());
     let te = set_headers(&mut parts, connected, &live, &route, request_id, trace);
+    ask_for_readable(&mut parts, &record);
     let exchange = Exchange::new(live, patience(connected, &route));
     let upload = Upload::of(body, &exchange, &mut record, started);
     let mut request = Request::from_parts(parts, upload);
@@ -240,6 +241,13 @@ pub(crate) fn set_headers(
         fields.insert(TE, HeaderValue::from_static("trailers"));
     }
     trailers
+}
+
+/// Of a response with a coding only the digest could be recorded: where it is recorded, none is asked for.
+pub(crate) fn ask_for_readable(parts: &mut Parts, record: &Record) {
+    if record.recording() == Recording::Full {
+        parts.headers.remove(ACCEPT_ENCODING);
+    }
 }
 
 /// Puts the request target into the form of the service's protocol; path and query stay as they are, byte for byte. `te` says

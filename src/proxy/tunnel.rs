@@ -7,7 +7,7 @@ use crate::audit::recording::Tape;
 use crate::proxy::body::{Download, Exchange, Upload, note_long_life, poll_cut};
 use crate::proxy::connection::Connected;
 use crate::proxy::forward::{
-    Admitted, Failure, address, await_first_byte, failed, patience, set_headers, wait,
+    Admitted, Failure, address, ask_for_readable, await_first_byte, failed, patience, set_headers, wait,
 };
 use crate::proxy::headers;
 use crate::proxy::router::Route;
@@ -43,6 +43,7 @@ pub(crate) async fn open(
     let ours = parts.extensions.remove::<OnUpgrade>();
     record.request_head(&parts.headers, parts.uri.query());
     set_headers(&mut parts, connected, &live, &route, request_id, trace);
+    ask_for_readable(&mut parts, &record);
     // A handshake is answered without trailers, and `connection` is to name the upgrade.
     parts.headers.remove(TE);
     parts.headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));

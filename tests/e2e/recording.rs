@@ -196,6 +196,29 @@ async fn an_operators_direct_grant_may_demand_a_recording() {
 }
 
 #[tokio::test]
+async fn where_the_answer_is_recorded_the_service_is_not_asked_to_compress_it() {
+    let world = world(Setup::new().recorded()).await;
+    world.grant("orders:GET:/json").await;
+    world.grant_with("orders:PUT:/json", &["--recording", "arguments"]).await;
+    world.grant_with("orders:POST:/json", &["--recording", "full"]).await;
+    for protocol in Protocol::BOTH {
+        let mut connection = world.client(protocol).connect().await;
+        for (method, forwarded) in
+            [("GET", Some("gzip, br;q=0.5")), ("PUT", Some("gzip, br;q=0.5")), ("POST", None)]
+        {
+            world.upstream.forget();
+            let request = connection.request(method, "/json").header("accept-encoding", "gzip, br;q=0.5");
+            let request = request.header("accept", "application/json").body(full("")).unwrap();
+            assert_eq!(Answer::of(connection.send(request).await).await.status, 200);
+            let headers = world.upstream.only().headers;
+            let told = headers.get("accept-encoding").map(|value| value.to_str().unwrap());
+            assert_eq!(told, forwarded, "{method} over {protocol:?}");
+            assert_eq!(headers["accept"], "application/json");
+        }
+    }
+}
+
+#[tokio::test]
 async fn where_no_recording_is_configured_a_direct_grant_that_demands_one_permits_nothing() {
     let world = world(Setup::new()).await;
     world.grant_with("orders:GET:/v1/**", &["--recording", "full"]).await;
