@@ -149,7 +149,9 @@ async fn the_oldest_files_go_at_the_bound_and_what_is_left_and_what_is_gone_can_
     .await;
     let report = audit(&world, &["report", "--file", TRAIL, "--task", "t-1", "--output", "json"]).await;
     let text = String::from_utf8_lossy(&report.stdout).into_owned();
-    assert!(report.status.success() && text.contains("\"removed\""), "{report:?}");
+    assert!(report.status.code() == Some(1) && text.contains("\"removed\""), "{report:?}");
+    let lacks = String::from_utf8_lossy(&report.stderr).into_owned();
+    assert!(lacks.contains("at proxy `edge-1`: what is left of its trail begins later"), "{lacks}");
     let tail = audit(&world, &["tail", "--file", TRAIL]).await;
     assert!(tail.status.success(), "{tail:?}");
 

@@ -34,7 +34,7 @@ use source::{Check, Log, Standing, Trail};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use story::{Known, Story, Subject};
-use unused::Uses;
+use unused::{Lack, Uses};
 
 use super::search::Moment;
 
@@ -145,6 +145,7 @@ impl Report {
         let interest = Interest { task: self.task.clone(), principal: self.principal.clone() };
         let (control, mut ledger) = self.sources.control(connection, interest, &mut missing);
         let (heads, disputes) = (std::mem::take(&mut ledger.heads), std::mem::take(&mut ledger.disputes));
+        let proxies = std::mem::take(&mut ledger.proxies);
         let known = Known::of(ledger, &subject, now);
         let refusals = known.refusals(&subject, now);
         let mut ways = vec![subject.lines()];
@@ -165,7 +166,7 @@ impl Report {
                 })
             })?;
         if !self.sources.no_trail {
-            missing.extend(unread(&known.grants, &trails));
+            missing.extend(unread((&known.grants, subject.since), &proxies, &trails));
         }
         if !self.sources.no_verify {
             missing.extend(disputed(&disputes, &trails));
@@ -338,16 +339,34 @@ fn disputed(disputes: &[Act<Dispute>], trails: &[Trail]) -> Vec<String> {
         .collect()
 }
 
-/// Calls that the control plane knows of, at proxies whose trails were not read.
-fn unread(grants: &[Granted], trails: &[Trail]) -> Vec<String> {
-    let used = grants.iter().flat_map(|granted| &granted.used).filter(|used| used.requests > 0);
-    let proxies: BTreeSet<_> = used.map(|used| used.proxy.as_str()).collect();
-    let unread = proxies.into_iter().filter(|proxy| {
-        !trails.iter().any(|trail| trail.is_read() && trail.proxy.as_deref() == Some(*proxy))
-    });
-    unread
-        .map(|proxy| format!("calls at proxy `{proxy}`, whose trail was not read: name it with --file"))
-        .collect()
+/// Calls that are in no trail that was read: at proxies that the control plane knows of; where the use of a grant is not logged, at every
+/// proxy, if there were any.
+fn unread(
+    (grants, since): (&[Granted], Option<Time>),
+    proxies: &BTreeSet<ProxyName>,
+    trails: &[Trail],
+) -> Vec<String> {
+    let mut lacks: BTreeMap<&ProxyName, (bool, Lack)> = BTreeMap::new();
+    for granted in grants {
+        let from = since.map_or(granted.issued_at, |since| since.max(granted.issued_at));
+        for proxy in unused::places(granted, proxies) {
+            if let Some(lack) = unused::lack(proxy, from, trails) {
+                lacks.entry(proxy).or_insert((false, lack)).0 |= granted.use_is_logged;
+            }
+        }
+    }
+    let told = |(proxy, (known, lack)): (&ProxyName, (bool, Lack))| {
+        let calls = if known { "calls" } else { "calls that there may have been" };
+        match lack {
+            Lack::Unread => {
+                format!("{calls} at proxy `{proxy}`, whose trail was not read: name it with --file")
+            }
+            Lack::Begins => {
+                format!("the first {calls} at proxy `{proxy}`: what is left of its trail begins later")
+            }
+        }
+    };
+    lacks.into_iter().map(told).collect()
 }
 
 /// A report that lacks something, or rests on a trail that was changed, is a failure, however much it says.

@@ -12,8 +12,9 @@ use crate::audit::search::Matcher;
 use crate::cli::audit::Line;
 use crate::cli::shown::escaped;
 use crate::model::event::Actor;
-use crate::model::{AccessRequestId, GrantId, ReviewId, Revision, RevocationId, Time, TrailFault};
+use crate::model::{AccessRequestId, GrantId, ProxyName, ReviewId, Revision, RevocationId, Time, TrailFault};
 use serde_json::{Value, json};
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 const AGENT: &str = "spiffe://d/agent/a";
@@ -114,6 +115,10 @@ fn line(seq: u64, minute: u64, more: Value) -> Line {
 fn trail(standing: Standing) -> Trail {
     let (file, proxy) = ("audit.jsonl".into(), Some("edge-1".to_owned()));
     Trail { file, proxy, first_line: Some(1), begins: Some(at(0)), standing }
+}
+
+fn proxies(names: &[&str]) -> BTreeSet<ProxyName> {
+    names.iter().map(|name| name.parse().unwrap()).collect()
 }
 
 fn verified() -> Standing {
@@ -436,14 +441,15 @@ fn whose_a_trail_is_no_earlier_file_hides() {
 #[test]
 fn a_report_lacks_what_other_proxies_did_and_what_was_signed_for_otherwise_before() {
     let mut story = story(of_task(), verified());
-    assert!(super::unread(&story.known.grants, &story.trails).is_empty());
+    let proxies = proxies(&["edge-1", "edge-2"]);
+    let unread = |story: &Story| super::unread((&story.known.grants, None), &proxies, &story.trails);
+    assert!(unread(&story).is_empty());
     for used in &mut story.known.grants[0].used {
         used.proxy = "edge-2".parse().unwrap();
     }
-    let lacks = super::unread(&story.known.grants, &story.trails);
-    assert_eq!(lacks, ["calls at proxy `edge-2`, whose trail was not read: name it with --file"]);
+    assert_eq!(unread(&story), ["calls at proxy `edge-2`, whose trail was not read: name it with --file"]);
     story.known.grants[0].used.iter_mut().for_each(|used| used.requests = 0);
-    assert!(super::unread(&story.known.grants, &story.trails).is_empty());
+    assert!(unread(&story).is_empty());
 
     for fault in [Some(TrailFault::Forked), None] {
         let of = |proxy: &str| Act {
@@ -455,4 +461,39 @@ fn a_report_lacks_what_other_proxies_did_and_what_was_signed_for_otherwise_befor
         let lacks = super::disputed(&[of("edge-1")], &story.trails);
         assert!(lacks.len() == 1 && lacks[0].contains("witness") == fault.is_none(), "{lacks:?}");
     }
+}
+
+#[test]
+fn what_is_not_told_of_a_grants_use_is_missing_where_a_trail_was_not_read_or_begins_later() {
+    let mut log = Writer::new();
+    // An operator's direct grant: of its use nothing is logged.
+    log.granted(2, 1, None, "T-1", &scope("/v1/*"));
+    let known = Known::of(log.0, &of_task(), at(30));
+    assert!(!known.grants[0].use_is_logged);
+    let unread = |since: Option<u64>, proxies: &[&str], trail: Trail| {
+        super::unread((&known.grants, since.map(at)), &self::proxies(proxies), &[trail])
+    };
+    assert!(unread(None, &["edge-1"], trail(verified())).is_empty());
+    assert_eq!(
+        unread(None, &["edge-1", "edge-2"], trail(verified())),
+        ["calls that there may have been at proxy `edge-2`, whose trail was not read: name it with --file"]
+    );
+    let not_read = trail(Standing::Unread { why: "gone".to_owned() });
+    assert_eq!(unread(None, &["edge-1"], not_read).len(), 1);
+    // Of the trail's beginning as much is left as was needed, or not.
+    let left = |begins| Trail { first_line: Some(100), begins: Some(at(begins)), ..trail(verified()) };
+    assert!(unread(None, &["edge-1"], left(2)).is_empty());
+    let lacks = unread(None, &["edge-1"], left(3));
+    assert_eq!(
+        lacks,
+        ["the first calls that there may have been at proxy `edge-1`: what is left of its trail begins later"]
+    );
+    assert!(unread(Some(3), &["edge-1"], left(3)).is_empty(), "nothing earlier was asked for");
+
+    // Where use is logged, only of a proxy that reported some.
+    let known = Known::of(self::log().0, &of_task(), at(30)).grants;
+    let proxies = proxies(&["edge-1", "edge-2"]);
+    assert!(super::unread((&known, None), &proxies, &[trail(verified())]).is_empty());
+    let lacks = super::unread((&known, None), &proxies, &[left(6)]);
+    assert!(lacks.len() == 1 && lacks[0].starts_with("the first calls at proxy `edge-1`"), "{lacks:?}");
 }

@@ -5,10 +5,10 @@
 
 use super::ledger::{Granted, Ledger};
 use super::source::Trail;
-use crate::model::{GrantId, Permission, ProxyName, ServiceName};
+use crate::model::{GrantId, Permission, ProxyName, ServiceName, Time};
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Ends what is too long for a line; see `docs/audit-line.schema.json`.
 const TRUNCATED: &str = "…[truncated]";
@@ -107,21 +107,40 @@ impl Uses {
 
 /// Why calls under a grant may be in no trail that was read.
 fn blind(granted: &Granted, ledger: &Ledger, trails: &[Trail]) -> Option<String> {
-    let at = |proxy: &ProxyName, how: &str| {
-        let of = |trail: &&Trail| trail.proxy.as_deref() == Some(proxy.as_str()) && trail.is_read();
-        match trails.iter().find(of) {
-            None => Some(format!("it {how} at proxy `{proxy}`, whose trail was not read")),
-            Some(trail) if trail.begins_after(granted.issued_at) => {
-                Some(format!("it {how} at proxy `{proxy}`, and what is left of its trail begins later"))
-            }
-            Some(_) => None,
-        }
-    };
+    let how = if granted.use_is_logged { "was used" } else { "may have been used" };
+    let places = places(granted, &ledger.proxies).into_iter();
+    let mut lacks = places.filter_map(|proxy| Some((proxy, lack(proxy, granted.issued_at, trails)?)));
+    lacks.next().map(|(proxy, lack)| match lack {
+        Lack::Unread => format!("it {how} at proxy `{proxy}`, whose trail was not read"),
+        Lack::Begins => format!("it {how} at proxy `{proxy}`, and what is left of its trail begins later"),
+    })
+}
+
+/// Where a grant was used; where that is not logged, all proxies: it may have been.
+pub(super) fn places<'a>(granted: &'a Granted, proxies: &'a BTreeSet<ProxyName>) -> Vec<&'a ProxyName> {
     if granted.use_is_logged {
-        let mut used = granted.used.iter().filter(|used| used.requests > 0);
-        return used.find_map(|used| at(&used.proxy, "was used"));
+        granted.used.iter().filter(|used| used.requests > 0).map(|used| &used.proxy).collect()
+    } else {
+        proxies.iter().collect()
     }
-    ledger.proxies.iter().find_map(|proxy| at(proxy, "may have been used"))
+}
+
+/// What is missing of what a proxy did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Lack {
+    /// Its trail was not read.
+    Unread,
+    /// What is left of its trail begins later.
+    Begins,
+}
+
+/// What is missing of what a proxy did from a time on.
+pub(super) fn lack(proxy: &ProxyName, from: Time, trails: &[Trail]) -> Option<Lack> {
+    let of = |trail: &&Trail| trail.proxy.as_deref() == Some(proxy.as_str()) && trail.is_read();
+    match trails.iter().find(of) {
+        None => Some(Lack::Unread),
+        Some(trail) => trail.begins_after(from).then_some(Lack::Begins),
+    }
 }
 
 impl Call<'_> {
