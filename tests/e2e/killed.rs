@@ -1,23 +1,64 @@
 //! The proxy is killed under load, again and again: of a `durable` service nothing that reached it is missing in the trail, and
 //! everything that was admitted ends.
 
-use crate::harness::client::empty;
+use crate::harness::client::{Body, Connection, empty, full};
 use crate::harness::{Protocol, Setup, World};
 use http::Request;
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// How often; more by hand, with `JITGATE_KILLS=500`.
 const KILLS: usize = 20;
 const CALLERS: usize = 8;
 
-/// Calls until the connection is gone. Half of the calls are streams, which live until then.
+/// What a caller does: half of them read, the others write or call a tool; each over both protocols.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Doing {
+    Reads,
+    Writes,
+    CallsATool,
+}
+
+impl Doing {
+    fn of(caller: usize) -> Self {
+        [Self::Reads, Self::Reads, Self::Writes, Self::CallsATool][caller / 2 % 4]
+    }
+
+    fn request(self, connection: &Connection, path: &str) -> Request<Body> {
+        match self {
+            Self::Reads => connection.request("GET", path).body(empty()).unwrap(),
+            Self::Writes => connection
+                .request("POST", path)
+                .header("content-type", "application/json")
+                .body(full("{\"quantity\":1}"))
+                .unwrap(),
+            Self::CallsATool => {
+                let meta = json!({"io.modelcontextprotocol/protocolVersion": "2026-07-28",
+                    "io.modelcontextprotocol/clientCapabilities": {}});
+                let body = json!({"jsonrpc": "2.0", "id": "q", "method": "tools/call",
+                    "params": {"name": "restart", "arguments": {"server": "srv-7"}, "_meta": meta}});
+                connection
+                    .request("POST", "/mcp")
+                    .header("content-type", "application/json")
+                    .header("accept", "application/json, text/event-stream")
+                    .header("mcp-protocol-version", "2026-07-28")
+                    .header("mcp-method", "tools/call")
+                    .header("mcp-name", "restart")
+                    .body(full(body.to_string()))
+                    .unwrap()
+            }
+        }
+    }
+}
+
+/// Calls until the connection is gone.
 async fn call(world: &World, round: usize, caller: usize) {
-    let protocol = Protocol::BOTH[caller % 2];
-    let Ok(mut connection) = world.client(protocol).try_connect().await else { return };
+    let doing = Doing::of(caller);
+    let host = if doing == Doing::CallsATool { "ops.localhost" } else { "orders.localhost" };
+    let client = world.client(Protocol::BOTH[caller % 2]).host(host);
+    let Ok(mut connection) = client.try_connect().await else { return };
     for n in 0.. {
-        let request = Request::builder().method("GET").uri(connection_path(protocol, round, caller, n));
-        let request = request.header("host", "orders.localhost").body(empty()).unwrap();
+        let request = doing.request(&connection, &format!("/v1/orders/{round}-{caller}-{n}"));
         match connection.try_send(request).await {
             Ok(response) => {
                 let body = http_body_util::BodyExt::collect(response.into_body()).await;
@@ -27,14 +68,6 @@ async fn call(world: &World, round: usize, caller: usize) {
             }
             Err(_) => return,
         }
-    }
-}
-
-fn connection_path(protocol: Protocol, round: usize, caller: usize, n: usize) -> String {
-    let path = format!("/v1/orders/{round}-{caller}-{n}");
-    match protocol {
-        Protocol::H1 => path,
-        Protocol::H2 => format!("https://orders.localhost{path}"),
     }
 }
 
@@ -53,9 +86,16 @@ fn lines(world: &World) -> Vec<Value> {
 #[tokio::test]
 async fn nothing_that_reached_a_durable_service_is_missing_and_everything_ends() {
     let kills = std::env::var("JITGATE_KILLS").ok().map_or(KILLS, |kills| kills.parse().unwrap());
-    let mut world =
-        Setup::new().tables("durability = \"durable\"").audited("rotate_bytes = 200_000").start().await;
-    world.grant("orders:GET:/**").await;
+    let durable = "durability = \"durable\"";
+    let mut world = Setup::new().tables(durable).audited("rotate_bytes = 200_000").prepare().await;
+    let upstream = world.upstream.address;
+    world.append_config(&format!(
+        "[[service]]\nname = \"ops\"\nupstream = [\"mcp+http://{upstream}/mcp\"]\n{durable}\n"
+    ));
+    world.start_control().await;
+    world.start_proxy().await;
+    world.grant("orders:GET,POST:/**").await;
+    world.grant("ops:tools/call:restart{*}").await;
     for round in 0..kills {
         let before = world.upstream.received().len();
         // At another moment each time, but only under load.
@@ -99,10 +139,16 @@ async fn nothing_that_reached_a_durable_service_is_missing_and_everything_ends()
     let missing: Vec<_> =
         reached.iter().filter(|id| counts.get(**id).is_none_or(|[admits, _]| *admits != 1)).collect();
     assert!(missing.is_empty(), "reached the service and is not in the trail: {missing:?}");
+    let of = |method: &str, begin: &str| {
+        received.iter().filter(|call| call.method == method && call.target.starts_with(begin)).count()
+    };
+    let each = [of("GET", "/v1/orders/"), of("POST", "/v1/orders/"), of("POST", "/mcp")];
+    assert!(each.iter().all(|calls| *calls > 0), "reads, writes and calls of a tool: {each:?}");
     let unknown: Vec<_> = lines.iter().filter(|line| line["end"] == "unknown").collect();
     assert!(!unknown.is_empty(), "some were open when the proxy was killed");
     for line in unknown {
-        assert_eq!((&line["decision"], &line["service"]), (&"permit".into(), &"orders".into()), "{line}");
+        assert_eq!(line["decision"], "permit", "{line}");
+        assert!(matches!(line["service"].as_str(), Some("orders" | "ops")), "{line}");
     }
     let verified = world.cli(&["audit", "verify", "--file", "audit/audit.jsonl"]).await;
     assert_eq!(verified["verified"], true, "{verified}");
