@@ -113,7 +113,11 @@ impl RunningProxy {
     /// Drains it; a second signal ends the wait.
     pub(super) async fn stop(self) -> Result<(), Failure> {
         tracing::info!(timeout = ?self.drain_timeout, "draining");
-        unless_signalled_again(self.proxy.drain(self.drain_timeout)).await
+        let drain = self.proxy.drain(self.drain_timeout);
+        match unless_signalled_again(drain).await? {
+            true => Ok(()),
+            false => Err(Failure::failed("the audit trail is not complete, see the log")),
+        }
     }
 }
 
@@ -258,11 +262,11 @@ fn ignores_hangup() -> bool {
 }
 
 /// Not at SIGHUP: of a terminal that is closed it comes more than once.
-async fn unless_signalled_again(drain: impl Future<Output = ()>) -> Result<(), Failure> {
+async fn unless_signalled_again<T>(drain: impl Future<Output = T>) -> Result<T, Failure> {
     let again = told_to_stop()?;
     tokio::select! {
         biased;
-        () = drain => Ok(()),
+        drained = drain => Ok(drained),
         () = again => Err(Failure::failed("stopped by a second signal, before the drain was over")),
     }
 }

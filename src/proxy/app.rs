@@ -112,8 +112,8 @@ impl ProxyHandle {
         &self.shared.gate
     }
 
-    /// Takes no new connection, lets what runs finish until `deadline`, then cuts it; flushes the audit trail.
-    pub async fn drain(mut self, deadline: Duration) {
+    /// Takes no new connection, lets what runs finish until `deadline`, then cuts it; flushes the audit trail. Whether that is complete.
+    pub async fn drain(mut self, deadline: Duration) -> bool {
         let drained = self.shared.drain.run(deadline).await;
         tracing::info!(?drained, "drained");
         self.stop.cancel();
@@ -127,10 +127,11 @@ impl ProxyHandle {
             audit.close(Duration::from_secs(5))
         });
         match closed.await {
-            Ok(Ok(())) => {}
+            Ok(Ok(())) => return true,
             Ok(Err(error)) => tracing::error!(%error, "the audit trail is not complete"),
             Err(error) => tracing::error!(%error, "the audit trail could not be closed"),
         }
+        false
     }
 }
 

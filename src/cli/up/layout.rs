@@ -5,8 +5,8 @@
 use crate::audit::age;
 use crate::cli::Failure;
 use crate::config::{
-    AuditTarget, Base, ControlBase, ControlLink, Endpoint, IdentityFiles, ProxyBase, ProxyConfig,
-    RecipientSource, RecordingConfig, Role, Store, TrustFiles,
+    AuditTarget, Base, ControlBase, ControlConfig, ControlLink, Endpoint, IdentityFiles, ProxyBase,
+    ProxyConfig, RecipientSource, RecordingConfig, Role, Store, TrustFiles,
 };
 use crate::identity::devca::{DevCa, DevCaError, LEAF_LIFE, Leaf, TRUST_DOMAIN, files_in};
 use crate::identity::keyfile::{self, Existing, Secrecy};
@@ -66,9 +66,8 @@ impl Layout {
         &self.folder
     }
 
-    /// What this folder brings along for both halves; makes the control plane's certificate for the address that refusals name.
-    pub(super) fn base(&self, control: SocketAddr) -> Result<Base, Failure> {
-        self.ensure(Leaf::control("local").map(|leaf| leaf.also_at(control.ip())), "control")?;
+    /// What this folder brings along for both halves. `control`: where the control plane listens, if a flag says so.
+    pub(super) fn base(&self, control: Option<SocketAddr>) -> Result<Base, Failure> {
         let recipient = RecipientSource::File(self.recording_key()?);
         let recording = RecordingConfig::to(recipient, self.folder.join("audit").join("recordings"));
         let bundle = self.ca.bundle();
@@ -86,14 +85,14 @@ impl Layout {
                 identity: files_in(&self.folder.join("proxy")),
                 trust: trust.clone(),
                 control: ControlLink {
-                    endpoints: Box::new([Endpoint::from(control)]),
+                    endpoints: Box::new([Endpoint::from(control.unwrap_or(ControlConfig::LISTEN))]),
                     identity: id(Leaf::control("local"))?,
                 },
                 audit: AuditTarget::File(self.folder.join("audit").join("audit.jsonl")),
                 recording: Some(recording),
             },
             control: ControlBase {
-                listen: Some(control),
+                listen: control,
                 identity: files_in(&self.folder.join("control")),
                 trust,
                 store: Store::Sqlite(self.folder.join("control.db")),
@@ -101,6 +100,11 @@ impl Layout {
                 owner: id(Leaf::operator("local"))?,
             },
         })
+    }
+
+    /// Sees to it that the control plane's certificate covers the address that refusals name.
+    pub(super) fn certify_control(&self, config: &ControlConfig) -> Result<(), Failure> {
+        self.ensure(Leaf::control("local").map(|leaf| leaf.also_at(config.listen.ip())), "control").map(drop)
     }
 
     /// Sees to it that the proxy's certificate covers the names by which it is called.
@@ -183,7 +187,9 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let folder = dir.path().join("data");
         let first = Layout::open(&folder).unwrap();
-        first.base(SocketAddr::from(([127, 0, 0, 1], 8444))).unwrap();
+        let base = first.base(None).unwrap();
+        let (_, control) = crate::config::Config::with_base(None, base).unwrap();
+        first.certify_control(&control).unwrap();
         let ca = std::fs::read(folder.join("ca.pem")).unwrap();
         for key in ["agent/key.pem", "operator/key.pem", "control/key.pem", "ca.key.pem", "recording/key.txt"]
         {

@@ -78,13 +78,14 @@ impl Up {
 
     async fn start(self, layout: &Layout) -> Result<Running, Failure> {
         let sample = Sample::bind().await?;
-        let mut base = layout.base(self.control_listen.unwrap_or(ControlConfig::LISTEN))?;
+        let mut base = layout.base(self.control_listen)?;
         base.proxy.listen = self.listen;
         base.proxy.admin_listen = self.admin_listen;
         base.proxy.services = self.service;
         base.proxy.sample = Some(sample.service.clone());
         let own_link = base.proxy.control.clone();
         let (mut proxy, control) = Config::with_base(self.config.as_deref(), base).map_err(Failure::usage)?;
+        layout.certify_control(&control)?;
         layout.certify_proxy(&proxy)?;
         let uses_sample = proxy.services.as_ref() == [sample.service.clone()];
         let metrics = halves::metrics(&proxy)?;

@@ -168,7 +168,7 @@ fn mismatch(
     let Some(refused) = differs else { return Ok(None) };
     let (grant, user) = incoming.standing();
     let mut standing = Standing::of(connected, route, parts, grant, user);
-    match standing.shows(ListKind::Tools, request.call().name.unwrap_or_default(), now(incoming)?) {
+    match standing.offers(ListKind::Tools, request.call().name.unwrap_or_default(), now(incoming)?) {
         true => Err((*refused).into()),
         false => Ok(Some(refused)),
     }

@@ -486,7 +486,9 @@ fn what_is_not_told_of_a_grants_use_is_missing_where_a_trail_was_not_read_or_beg
     let lacks = unread(None, &["edge-1"], left(3));
     assert_eq!(
         lacks,
-        ["the first calls that there may have been at proxy `edge-1`: what is left of its trail begins later"]
+        [
+            "the first calls that there may have been at proxy `edge-1`: what is left of its trail begins later"
+        ]
     );
     assert!(unread(Some(3), &["edge-1"], left(3)).is_empty(), "nothing earlier was asked for");
 
