@@ -215,6 +215,10 @@ async fn where_the_answer_is_recorded_the_service_is_not_asked_to_compress_it() 
             assert_eq!(told, forwarded, "{method} over {protocol:?}");
             assert_eq!(headers["accept"], "application/json");
         }
+        world.upstream.forget();
+        let request = connection.request("POST", "/json").header("accept-encoding", "identity");
+        assert_eq!(Answer::of(connection.send(request.body(full("")).unwrap()).await).await.status, 200);
+        assert_eq!(world.upstream.only().headers["accept-encoding"], "identity", "it may be signed");
     }
 }
 

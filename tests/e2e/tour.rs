@@ -199,6 +199,20 @@ async fn a_second_start_goes_on_with_what_the_first_left() {
     assert_eq!(std::fs::read(up.dir.path().join("jitgate-data/ca.pem")).unwrap(), ca);
     assert_eq!(up.json(&["grants"]).await[0]["id"], grant["id"]);
     eventually("permission", || async { (up.curl("/v1/orders", &[]).await.0 == "200").then_some(()) }).await;
+    up.process.terminate();
+    assert_eq!(up.process.ended().await.code(), Some(0));
+    // A file says where the control plane listens.
+    let control = format!("{}:8555", up.address);
+    std::fs::write(up.dir.path().join("up.toml"), format!("[control]\nlisten = \"{control}\"\n")).unwrap();
+    let listen = [8443, 9464].map(|port| format!("{}:{port}", up.address));
+    let flags = ["--listen", &listen[0], "--admin-listen", &listen[1], "--config", "up.toml"];
+    let arguments = [&["up", "--data", "jitgate-data"], &flags[..]].concat();
+    up.process = crate::harness::world::Process::spawn("up", up.dir.path(), &arguments);
+    up.ready().await;
+    let state = std::fs::read(up.dir.path().join("jitgate-data/up.json")).unwrap();
+    let state: Value = serde_json::from_slice(&state).unwrap();
+    assert_eq!(state["control"], format!("https://{control}"), "{state}");
+    assert_eq!(up.json(&["grants"]).await[0]["id"], grant["id"]);
 }
 
 #[tokio::test]

@@ -7,7 +7,7 @@ use std::borrow::Cow;
 /// What stands before a colon is no key: the scheme of a URI may well be `secret`.
 pub(super) fn clean<'t>(rules: &Rules, name: &'t str) -> Cow<'t, str> {
     let name = parameters(rules, name);
-    if name.contains('%')
+    if name.contains(['%', '+'])
         && let Ok(decoded) = form::decoded(&name)
         && let Cow::Owned(clean) = text::matched(rules, &decoded)
     {
@@ -20,16 +20,16 @@ pub(super) fn clean<'t>(rules: &Rules, name: &'t str) -> Cow<'t, str> {
 }
 
 fn parameters<'t>(rules: &Rules, uri: &'t str) -> Cow<'t, str> {
-    let Some((path, query)) = uri.split_once('?') else { return Cow::Borrowed(uri) };
-    let hides = |key: &str| match form::decoded(key) {
-        Ok(key) => rules.hides(&key),
-        Err(Unclear) => rules.hides(key),
-    };
-    let mut out = format!("{path}?");
+    let Some(at) = uri.find(['?', '#']) else { return Cow::Borrowed(uri) };
+    let (path, query) = uri.split_at(at + 1);
+    let read = |part: &str| form::decoded(part).unwrap_or_else(|Unclear| part.to_owned());
+    // A value may be a URI with parameters of its own.
+    let secret = |value: &str| text::clean(rules, &read(value)).1 > 0;
+    let mut out = path.to_owned();
     let mut redacted = false;
     for part in query.split_inclusive(['&', '#']) {
         match part.split_once('=') {
-            Some((key, value)) if hides(key) => {
+            Some((key, value)) if rules.hides(&read(key)) || secret(value) => {
                 out.extend([key, "=", REDACTED]);
                 out.extend(value.chars().next_back().filter(|last| matches!(last, '&' | '#')));
                 redacted = true;

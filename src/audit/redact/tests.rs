@@ -47,6 +47,8 @@ fn names_lose_what_is_matched_and_parameters_that_are_named() {
         ("log://a?x=1&access_token=hunter2&y=2", "log://a?x=1&access_token=[redacted]&y=2"),
         ("log://a?tok%65n=hunter2?3#z", "log://a?tok%65n=[redacted]#z"),
         ("log://a?token=hunter2&b=sk-abcd1234", "log://a?token=[redacted]&b=[redacted]"),
+        ("app://cb#access_token=x", "app://cb#access_token=[redacted]"),
+        ("app://cb#part", "app://cb#part"),
     ] {
         assert_eq!(rules.clean_name(from), to, "{from}");
     }

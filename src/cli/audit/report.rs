@@ -31,7 +31,7 @@ use ledger::{Act, Dispute, Granted, Interest, Ledger};
 use page::Page;
 use serde::Serialize;
 use source::{Check, Log, Standing, Trail};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use story::{Known, Story, Subject};
 use unused::{Lack, Uses};
@@ -343,12 +343,13 @@ fn disputed(disputes: &[Act<Dispute>], trails: &[Trail]) -> Vec<String> {
 /// proxy, if there were any.
 fn unread(
     (grants, since): (&[Granted], Option<Time>),
-    proxies: &BTreeSet<ProxyName>,
+    proxies: &BTreeMap<ProxyName, Time>,
     trails: &[Trail],
 ) -> Vec<String> {
     let mut lacks: BTreeMap<&ProxyName, (bool, Lack)> = BTreeMap::new();
     for granted in grants {
-        let from = since.map_or(granted.issued_at, |since| since.max(granted.issued_at));
+        let begins = granted.begins();
+        let from = since.map_or(begins, |since| since.max(begins));
         for proxy in unused::places(granted, proxies) {
             if let Some(lack) = unused::lack(proxy, from, trails) {
                 lacks.entry(proxy).or_insert((false, lack)).0 |= granted.use_is_logged;

@@ -187,7 +187,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let folder = dir.path().join("data");
         let first = Layout::open(&folder).unwrap();
-        let base = first.base(None).unwrap();
+        let mut base = first.base(None).unwrap();
+        base.proxy.services = vec!["orders=http://127.0.0.1:9001".parse().unwrap()];
         let (_, control) = crate::config::Config::with_base(None, base).unwrap();
         first.certify_control(&control).unwrap();
         let ca = std::fs::read(folder.join("ca.pem")).unwrap();

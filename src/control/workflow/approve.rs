@@ -121,11 +121,11 @@ fn reconsider(
     };
     let denied = consider::denial(&outcome, request, draft.state, context.rules)
         .or_else(|| consider::unproved(outcome.terms()?, request));
-    if denied.is_some() && ticket_silent {
-        // A moment without the ticket system denies nothing for good.
+    let known = record.evaluated.as_ref();
+    if ticket_silent && (denied.is_some() || known.is_none_or(|known| known.outcome != outcome)) {
+        // A moment without the ticket system denies nothing for good, and puts no other terms in the place of those that were.
         return refuse(AccessRefusal::TicketsSilent);
     }
-    let known = record.evaluated.as_ref();
     if known.is_none_or(|known| known.outcome != outcome || known.policy != evaluation.policy) {
         let evaluation = Arc::new(Evaluation { outcome: outcome.clone(), ..evaluation });
         draft.push_as(Actor::System, EventBody::AccessEvaluated { request: request.id, evaluation });

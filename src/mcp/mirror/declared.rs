@@ -110,7 +110,24 @@ fn declared(schema: &RawValue) -> Option<Vec<Param>> {
     if !has("x-mcp-header") && !has("\\u") {
         return Some(Vec::new());
     }
-    super::declared(&serde_json::from_str(schema.get()).ok()?)
+    let schema: serde_json::Value = serde_json::from_str(schema.get()).ok()?;
+    let params = super::declared(&schema)?;
+    // Where one stands that is none, clients differ in what they send: nothing is known of such a tool.
+    (annotations(&schema) == params.len()).then_some(params)
+}
+
+/// Annotations anywhere in a schema; one of a number counts twice, as it may not be there.
+fn annotations(schema: &serde_json::Value) -> usize {
+    use serde_json::Value;
+    match schema {
+        Value::Object(members) => {
+            let number = members.get("type").and_then(Value::as_str) == Some("number");
+            let own = members.contains_key("x-mcp-header").then_some(1 + usize::from(number));
+            own.unwrap_or_default() + members.values().map(annotations).sum::<usize>()
+        }
+        Value::Array(items) => items.iter().map(annotations).sum(),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => 0,
+    }
 }
 
 #[cfg(test)]
@@ -151,7 +168,13 @@ mod tests {
         let known = Declared::default().with(&listed(&json!([tool("a", "Server"), tool("b", "Server")])));
         let twice = json!({"name": "a", "inputSchema": {"properties": {
             "x": {"type": "string", "x-mcp-header": "X"}, "y": {"type": "string", "x-mcp-header": "x"}}}});
-        for tools in [json!([twice]), json!([tool("a", "Server"), tool("a", "Host")])] {
+        let of = |schema: Value| json!({"name": "a", "inputSchema": {"properties": schema}});
+        // Clients differ in what they make of these.
+        let union = of(json!({"s": {"type": ["string", "null"], "x-mcp-header": "S"}}));
+        let number = of(json!({"s": {"type": "number", "x-mcp-header": "S"}}));
+        let inside = of(json!({"s": {"type": "array", "items": {"type": "string", "x-mcp-header": "S"}}}));
+        let differing = json!([tool("a", "Server"), tool("a", "Host")]);
+        for tools in [json!([twice]), json!([union]), json!([number]), json!([inside]), differing] {
             let newer = known.with(&listed(&tools));
             assert_eq!((header(&newer, "a"), header(&newer, "b").is_some()), (None, true), "{tools}");
         }

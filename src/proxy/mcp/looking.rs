@@ -174,6 +174,7 @@ impl Looking {
         }
         let Self { filter, looker, out, .. } = self;
         let (Some(filter), Some(time)) = (filter, looker.standing.now()) else {
+            self.forsake(chunk);
             self.cut(CutCause::Stale, now);
             return;
         };

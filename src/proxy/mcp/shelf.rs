@@ -42,6 +42,8 @@ pub(crate) struct Shelf {
     pub(super) room: Arc<Room>,
     /// For bodies of strangers, who take nothing from the others.
     pub(super) waiting_room: Arc<Room>,
+    /// What the services are being told of tasks, by the session that has to wait for that.
+    told: Mutex<HashMap<(ServiceName, SessionId), Vec<cancel::Told>>>,
     swept: AtomicU64,
 }
 
@@ -100,6 +102,7 @@ impl Default for Shelf {
             declared: ArcSwap::from_pointee(HashMap::new()),
             room: Arc::new(Room::new(ROOM)),
             waiting_room: Arc::new(Room::new(WAITING_ROOM)),
+            told: Mutex::default(),
             swept: AtomicU64::new(0),
         }
     }
@@ -264,12 +267,16 @@ pub(crate) fn sweep(worker: &Arc<Worker>, now: Mono) {
     // A call knows its grant, not its principal; the grant's principal is the same.
     let calls = sessions.end_calls(|cell| !lives(cell.principal(), cell));
     drop(sessions);
-    // Only now: where a session is over, the grants of its tasks have ended, so that each of them is among these.
+    // Only now: where a session is over for want of access, the grants of its tasks have ended, so that each of them is among these.
     let orphans = shelf.tasks().orphans(lives);
     for (session, owner, version, id) in calls {
         cancel::call(worker, &Owned { id: session, owner }, version, &id);
     }
-    let mut told: HashMap<(ServiceName, SessionId), Vec<cancel::Told>> = HashMap::new();
+    let mut told = shelf.told.lock();
+    told.retain(|_, sent| {
+        sent.retain(|sent| !sent.is_finished());
+        !sent.is_empty()
+    });
     for orphan in orphans {
         let session = orphan.session.as_ref().map(|owned| (orphan.service.clone(), owned.id.clone()));
         if let (Some(sent), Some(session)) = (cancel::task(worker, orphan), session) {

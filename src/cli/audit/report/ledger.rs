@@ -10,7 +10,7 @@ use crate::model::{
     RevocationId, Scope, SpiffeId, TaskId, Time, TrailFault, TrailHead, Ttl, User,
 };
 use serde::{Deserialize, Serialize};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// An event and its place.
@@ -116,6 +116,13 @@ pub(super) struct Granted {
     pub(super) confirmed: Vec<Confirmed>,
 }
 
+impl Granted {
+    /// From when on it permitted something.
+    pub(super) fn begins(&self) -> Time {
+        self.issued_at.max(self.grant.not_before)
+    }
+}
+
 /// What one process of a proxy counted, in all.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(super) struct Used {
@@ -216,7 +223,7 @@ pub(super) struct Ledger {
     pub(super) heads: BTreeMap<ProxyName, TrailHead>,
     pub(super) disputes: Vec<Act<Dispute>>,
     /// All that ever joined.
-    pub(super) proxies: BTreeSet<ProxyName>,
+    pub(super) proxies: BTreeMap<ProxyName, Time>,
     /// The last event.
     pub(super) revision: Revision,
     /// What ended at which revision, for confirmations.
@@ -299,7 +306,7 @@ impl Ledger {
                 self.confirmed(Confirmed { proxy, at, streams_cut }, revision);
             }
             EventBody::ProxyJoined { proxy, identity: _ } => {
-                self.proxies.insert(proxy);
+                self.proxies.entry(proxy).or_insert(at);
             }
             EventBody::RequestKeyed { .. }
             | EventBody::TaskJoined { .. }

@@ -14,7 +14,7 @@ use crate::cli::shown::escaped;
 use crate::model::event::Actor;
 use crate::model::{AccessRequestId, GrantId, ProxyName, ReviewId, Revision, RevocationId, Time, TrailFault};
 use serde_json::{Value, json};
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 const AGENT: &str = "spiffe://d/agent/a";
@@ -117,8 +117,8 @@ fn trail(standing: Standing) -> Trail {
     Trail { file, proxy, first_line: Some(1), begins: Some(at(0)), standing }
 }
 
-fn proxies(names: &[&str]) -> BTreeSet<ProxyName> {
-    names.iter().map(|name| name.parse().unwrap()).collect()
+fn proxies(names: &[&str]) -> BTreeMap<ProxyName, Time> {
+    names.iter().map(|name| (name.parse().unwrap(), at(0))).collect()
 }
 
 fn verified() -> Standing {

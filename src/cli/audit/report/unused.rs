@@ -8,7 +8,7 @@ use super::source::Trail;
 use crate::model::{GrantId, Permission, ProxyName, ServiceName, Time};
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 /// Ends what is too long for a line; see `docs/audit-line.schema.json`.
 const TRUNCATED: &str = "…[truncated]";
@@ -109,19 +109,21 @@ impl Uses {
 fn blind(granted: &Granted, ledger: &Ledger, trails: &[Trail]) -> Option<String> {
     let how = if granted.use_is_logged { "was used" } else { "may have been used" };
     let places = places(granted, &ledger.proxies).into_iter();
-    let mut lacks = places.filter_map(|proxy| Some((proxy, lack(proxy, granted.issued_at, trails)?)));
+    let begins = granted.begins();
+    let mut lacks = places.filter_map(|proxy| Some((proxy, lack(proxy, begins, trails)?)));
     lacks.next().map(|(proxy, lack)| match lack {
         Lack::Unread => format!("it {how} at proxy `{proxy}`, whose trail was not read"),
         Lack::Begins => format!("it {how} at proxy `{proxy}`, and what is left of its trail begins later"),
     })
 }
 
-/// Where a grant was used; where that is not logged, all proxies: it may have been.
-pub(super) fn places<'a>(granted: &'a Granted, proxies: &'a BTreeSet<ProxyName>) -> Vec<&'a ProxyName> {
+/// Where a grant was used; where that is not logged, all proxies that there were before it ended: it may have been.
+pub(super) fn places<'a>(granted: &'a Granted, proxies: &'a BTreeMap<ProxyName, Time>) -> Vec<&'a ProxyName> {
     if granted.use_is_logged {
         granted.used.iter().filter(|used| used.requests > 0).map(|used| &used.proxy).collect()
     } else {
-        proxies.iter().collect()
+        let end = granted.ended.as_ref().map_or(granted.grant.expires_at, |end| end.at);
+        proxies.iter().filter(|(_, joined)| **joined <= end).map(|(name, _)| name).collect()
     }
 }
 
@@ -137,9 +139,10 @@ pub(super) enum Lack {
 /// What is missing of what a proxy did from a time on.
 pub(super) fn lack(proxy: &ProxyName, from: Time, trails: &[Trail]) -> Option<Lack> {
     let of = |trail: &&Trail| trail.proxy.as_deref() == Some(proxy.as_str()) && trail.is_read();
-    match trails.iter().find(of) {
+    // Several files may be of one proxy: the one that begins first says where it begins.
+    match trails.iter().filter(of).map(|trail| trail.begins_after(from)).min() {
         None => Some(Lack::Unread),
-        Some(trail) => trail.begins_after(from).then_some(Lack::Begins),
+        Some(later) => later.then_some(Lack::Begins),
     }
 }
 
@@ -166,7 +169,10 @@ impl Call<'_> {
                 let Some(called) = self.mcp_method.as_deref() else { return false };
                 let name = self.tool.as_deref();
                 match called.split_once(',') {
-                    None => cut(called) || name.is_some_and(unclear) || mcp.shows(called, name),
+                    None => {
+                        let may_be = mcp.actions().has(called) && name.is_some_and(unclear);
+                        cut(called) || may_be || mcp.shows(called, name)
+                    }
                     // Of a batch the names are not known.
                     Some(_) => {
                         cut(called) || called.split(',').any(|method| mcp.actions().has(method.trim()))
