@@ -116,13 +116,6 @@ pub(super) struct Granted {
     pub(super) confirmed: Vec<Confirmed>,
 }
 
-impl Granted {
-    /// From when on it permitted something.
-    pub(super) fn begins(&self) -> Time {
-        self.issued_at.max(self.grant.not_before)
-    }
-}
-
 /// What one process of a proxy counted, in all.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(super) struct Used {

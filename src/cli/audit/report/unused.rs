@@ -105,6 +105,13 @@ impl Uses {
     }
 }
 
+impl Granted {
+    /// From when on it permitted something.
+    pub(super) fn begins(&self) -> Time {
+        self.issued_at.max(self.grant.not_before)
+    }
+}
+
 /// Why calls under a grant may be in no trail that was read.
 fn blind(granted: &Granted, ledger: &Ledger, trails: &[Trail]) -> Option<String> {
     let how = if granted.use_is_logged { "was used" } else { "may have been used" };
