@@ -146,7 +146,7 @@ mod tests {
         let ended = std::thread::spawn(move || {
             let _says = SaysWhenItRests::begin(Arc::clone(&other));
             added();
-            // It adds no more in the middle of its work than at its end.
+            // It ends without having rested.
         });
         ended.join().unwrap();
         assert!(!pace.is_quiet(), "this one has not rested");

@@ -134,10 +134,8 @@ async fn what_was_found_out_is_a_fact_of_the_request() {
 const OPEN_AND_APPROVED: &str = r#"@id("open") @approvers("1 of approvers")
 permit (principal, action == Action::"request", resource) when { context has ticket && context.ticket.open };"#;
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn silence_of_the_ticket_system_denies_nothing_for_good() {
-    let open = json_answer(r#"{"fields":{"status":"Open"}}"#);
-    let (address, _, said) = changing(&open).await;
+/// Whose policies demand that the ticket system at this address says that a ticket is open.
+async fn world_of_tickets(address: SocketAddr) -> World {
     let mut world = World::start().await;
     let policies = world.path().join("policies");
     std::fs::create_dir_all(&policies).unwrap();
@@ -149,6 +147,14 @@ async fn silence_of_the_ticket_system_denies_nothing_for_good() {
             config.policy.folder = Some(policies);
         })
         .await;
+    world
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn silence_of_the_ticket_system_denies_nothing_for_good() {
+    let open = json_answer(r#"{"fields":{"status":"Open"}}"#);
+    let (address, _, said) = changing(&open).await;
+    let mut world = world_of_tickets(address).await;
     let scope =
         json!([{"type": "http", "locations": ["orders"], "actions": ["GET"], "paths": ["/v1/orders/9"]}]);
     let ask = json!({"task": "WAITS", "reason": "a test", "ttl": "15m", "ticket": "INC-1", "scope": scope});
@@ -171,17 +177,7 @@ async fn silence_of_the_ticket_system_denies_nothing_for_good() {
 async fn a_step_and_an_approval_are_decided_with_the_ticket_as_it_is_then() {
     for (status, step, approval) in [("Open", "pending", "approved"), ("Done", "denied", "denied")] {
         let (address, _, said) = changing(&json_answer(r#"{"fields":{"status":"Open"}}"#)).await;
-        let mut world = World::start().await;
-        let policies = world.path().join("policies");
-        std::fs::create_dir_all(&policies).unwrap();
-        std::fs::write(policies.join("all.cedar"), OPEN_AND_APPROVED).unwrap();
-        let tickets = config(address);
-        world
-            .configure(|config| {
-                config.tickets = Some(tickets);
-                config.policy.folder = Some(policies);
-            })
-            .await;
+        let mut world = world_of_tickets(address).await;
         let (mut agent, mut approver) = (world.agent("demo").await, world.operator("approver").await);
         let ask = |task: &str, key: &str, what: Value| {
             let mut ask = json!({"task": task, "reason": "a test", "ttl": "15m", "ticket": "INC-1"});

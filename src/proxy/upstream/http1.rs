@@ -74,8 +74,8 @@ impl Drop for AbortOnDrop {
 }
 
 impl Http1 {
-    /// Over a byte stream that was just connected. `room` is given back when it is dropped.
-    pub(super) async fn handshake(io: Io, room: OwnedSemaphorePermit) -> Result<Self, UpstreamError> {
+    /// Over a byte stream that was just connected. `place` is free again when it is dropped.
+    pub(super) async fn handshake(io: Io, place: OwnedSemaphorePermit) -> Result<Self, UpstreamError> {
         let (sender, connection) = http1::Builder::new()
             .max_buf_size(RESPONSE_HEAD)
             .max_header_size(RESPONSE_HEAD)
@@ -84,7 +84,7 @@ impl Http1 {
             .map_err(UpstreamError::Broken)?;
         let relay = Arc::<Relay>::default();
         let waker = Waker::from(Arc::clone(&relay));
-        Ok(Self { sender, work: Work::Here(Box::new(Here { connection, waker, relay })), place: room })
+        Ok(Self { sender, work: Work::Here(Box::new(Here { connection, waker, relay })), place })
     }
 
     /// Sends a request and waits for the head of the response.
